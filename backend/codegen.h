@@ -1,0 +1,46 @@
+/* backend/codegen.h: what the driver asks of a code generator, the same for LLVM and C.
+ *
+ * In: a planned, scheduled program whose constants have been evaluated (pbuf.data). Out: code with the interface of
+ * runtime/model.h.
+ *
+ * Regions. A kernel's body is a list of top-level statements. Each one that is a `parallel` loop (or several, perfectly
+ * nested) is a region: a function (arg, begin, end) over the flattened iterations, called through the run's hook, or
+ * directly if the hook is NULL. The others run between them in the calling thread.
+ */
+#ifndef DLC_BACKEND_CODEGEN_H
+#define DLC_BACKEND_CODEGEN_H
+#include "backend/target/target.h"
+#include "ir/loop.h"
+
+typedef enum { EMIT_OBJECT, EMIT_SHARED, EMIT_LLVM_IR, EMIT_ASM, EMIT_JIT } emit_kind;
+
+typedef struct codegen_options {
+    target target;
+    const char *prefix;        /* of every symbol; a C identifier */
+    int threads;               /* to compile with */
+    bool debug_names;          /* keep readable names in .ll */
+    const char *cache_dir;     /* NULL: no cache */
+    bool external_weights;     /* weights are passed by pointer (PREFIX.bin), not inside */
+} codegen_options;
+
+/* A loaded program, run through its dlc_model (runtime/model.h). */
+typedef struct loaded_code loaded_code;
+struct dlc_model;
+
+/* The LLVM module's table, found by dlsym("dlc_llvm_backend"). */
+typedef struct llvm_backend {
+    uint32_t abi;
+    const char *llvm_version;
+    /* Code in memory. Free with unload. */
+    dlc_status (*jit)(dlc_context *ctx, const program *p, const codegen_options *o, loaded_code **out,
+                      const struct dlc_model **model);
+    void (*unload)(loaded_code *code);
+    /* OBJECT (relocatable, position independent), LLVM_IR or ASM into `out`, whose memory is in arena a. */
+    dlc_status (*emit)(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind, bytes *out);
+} llvm_backend;
+#define DLC_LLVM_BACKEND_ABI 1
+
+/* Joins objects to a shared library with the system's linker (ld, ld.lld), which needs nothing but libc. */
+dlc_status link_shared(dlc_context *ctx, const char *output, int n_objects, const bytes *objects, const codegen_options *o);
+
+#endif
