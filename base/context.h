@@ -41,7 +41,8 @@ dlc_context *context_new(void);                 /* NULL: out of memory */
 void context_free(dlc_context *ctx);
 void context_clear_diags(dlc_context *ctx);
 
-/* "model.onnx: node \"conv1\" (Conv): expected …" + hint; no colours. */
+/* "model.onnx: error: node \"conv1\" (Conv): expected …", or "FILE:LINE:COL: error: …"; the source line with a caret; the
+ * hint; no newline at the end, no colours. */
 void diag_format(text *out, const diag *d);
 
 enum { DIAG_STATUS_INPUT = DLC_ERR_INPUT, DIAG_STATUS_UNSUPPORTED = DLC_ERR_UNSUPPORTED };

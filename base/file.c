@@ -1,0 +1,121 @@
+/* base/file.c: files mapped for reading, and files written beside their place and renamed into it. */
+#include "base/base.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* -- Reading ------------------------------------------------------------------------------------------------------ */
+
+static void unmap(void *arg)
+{
+    bytes *m = arg;
+    if (m->n) munmap((void *)(uintptr_t)m->at, m->n);
+}
+
+/* Maps the open file fd into *m, or returns an errno. */
+static int map_fd(int fd, bytes *m)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) return errno;
+    if (!S_ISREG(st.st_mode)) return EINVAL;
+    if (st.st_size == 0) {
+        *m = (bytes){ (const uint8_t *)"", 0 };
+        return 0;
+    }
+    if ((uint64_t)st.st_size > SIZE_MAX / 2) return EFBIG;
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) return errno;
+    *m = (bytes){ p, (size_t)st.st_size };
+    return 0;
+}
+
+bool file_map(arena *a, const char *path, bytes *out, int *err)
+{
+    bytes *m = NEW(a, bytes);                       /* before the file is open: allocation may jump */
+    arena_on_free(a, unmap, m);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);     /* a pipe must not wait for its writer */
+    *err = fd < 0 ? errno : map_fd(fd, m);
+    if (fd >= 0) close(fd);
+    *out = *m;
+    return *err == 0;
+}
+
+/* -- Writing ------------------------------------------------------------------------------------------------------ */
+
+enum { BUFFER = 1 << 16 };
+
+struct file_out {
+    char *path, *temporary;
+    int fd;                       /* -1: closed */
+    int error;                    /* the first errno */
+    size_t n;
+    uint8_t buffer[BUFFER];
+};
+
+static void abandon(void *arg)
+{
+    file_out *f = arg;
+    if (f->fd < 0) return;
+    close(f->fd);
+    f->fd = -1;
+    unlink(f->temporary);
+}
+
+file_out *file_create(arena *a, const char *path, int mode, int *err)
+{
+    file_out *f = NEW(a, file_out);
+    f->fd = -1;
+    f->path = arena_strdup(a, path);
+    size_t n = strlen(path) + sizeof ".tmp00000000";
+    f->temporary = arena_alloc(a, n);
+    arena_on_free(a, abandon, f);
+    for (unsigned attempt = 0; attempt < 100; attempt++) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        unsigned tag = (unsigned)now.tv_nsec ^ (unsigned)getpid() << 16 ^ attempt;
+        snprintf(f->temporary, n, "%s.tmp%08x", path, tag);
+        f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+        *err = f->fd < 0 ? errno : 0;
+        if (*err != EEXIST) break;
+    }
+    return *err ? NULL : f;
+}
+
+static bool write_all(file_out *f, const uint8_t *p, size_t n)
+{
+    while (n && !f->error) {
+        ssize_t k = write(f->fd, p, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) f->error = errno;
+        else p += k, n -= (size_t)k;
+    }
+    return !f->error;
+}
+
+bool file_write(file_out *f, const void *p, size_t n)
+{
+    if (f->n + n > BUFFER) {
+        write_all(f, f->buffer, f->n);
+        f->n = 0;
+    }
+    if (n >= BUFFER) return write_all(f, p, n);
+    if (n) memcpy(f->buffer + f->n, p, n);
+    f->n += n;
+    return !f->error;
+}
+
+bool file_commit(file_out *f)
+{
+    write_all(f, f->buffer, f->n);
+    f->n = 0;
+    if (close(f->fd) != 0 && !f->error) f->error = errno;
+    f->fd = -1;
+    if (!f->error && rename(f->temporary, f->path) != 0) f->error = errno;
+    if (f->error) unlink(f->temporary);
+    errno = f->error;
+    return !f->error;
+}
