@@ -14,6 +14,6 @@ typedef struct {
 } embedded_file;
 
 extern const embedded_file embedded_std[];      /* frontend/lang/std: the language's own library */
-extern const embedded_file embedded_runtime[];  /* pool.c, pool.h, pool.o: the thread pool for generated code */
+extern const embedded_file embedded_runtime[];  /* pool.c pool.h runtime.h model.h pool.o */
 
 #endif

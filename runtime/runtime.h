@@ -1,11 +1,10 @@
 /* runtime: what generated code asks of the program that runs it
  *
  * A generated library allocates nothing, starts no thread and keeps no state outside its context. It reaches
- * threads through one hook; the context of every generated library begins with these two fields, so that one
- * function can set the hook of any of them:
+ * threads through one hook, the first field of the environment of a call (dlc_run, model.h):
  *
- *     ctx->run.parallel = dlc_parallel;                   the pool of runtime/pool.h, or any function that
- *     ctx->run.pool = dlc_pool_create(0);                 keeps the contract below
+ *     run.hook.parallel = dlc_parallel;                   the pool of pool.h, or any function that
+ *     run.hook.pool = dlc_pool_create(0);                 keeps the contract below
  *
  * Plain C99, no dependency, no other header of this project.
  */
@@ -28,7 +27,7 @@ typedef void (*dlc_region_fn)(void *arg, int64_t begin, int64_t end);
  */
 typedef void (*dlc_parallel_fn)(void *pool, dlc_region_fn fn, void *arg, int64_t n);
 
-/* The first field of every generated library's context. parallel == NULL: regions run in the caller's thread. */
+/* The first field of dlc_run. parallel == NULL: regions run in the caller's thread. */
 typedef struct dlc_run_hook {
     dlc_parallel_fn parallel;
     void *pool;                     /* handed to parallel; the library does not look at it */
