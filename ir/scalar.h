@@ -62,5 +62,6 @@ typedef struct { int n_in; int n_steps; const scalar_step *steps; } scalar_code;
 
 /* The straight line of fn at type t (f32 or f64; ints for mod, fmod, pow, sign); NULL for basic rows. */
 const scalar_code *scalar_expand(expander *e, scalar fn, dtype t);
+void expansion_print(const scalar_code *c, text *out);        /* one step a line: "%3 = fma %2 x %1 : f32"; operands x y */
 
 #endif
