@@ -105,6 +105,7 @@ typedef struct kernel_code {
     int n_params;
     vec(loop_var) vars;
     vec(temp) temps;
+    map_str names;            /* every name of a buffer, variable and temp -> kind * 2^32 + id */
     block body;
     const char *schedule;     /* text of what was applied so far, "" for the plain nest */
     bool writes_early;        /* may write outputs before all inputs are read: no output shares memory with an input */
@@ -147,7 +148,8 @@ typedef struct program {
     fma_mode fma;
     vec(pbuf) bufs;
     vec(kernel_code *) kernels;
-    vec(loop_var) vars;                    /* of scans and whiles */
+    kernel_code *exprs;                    /* a kernel without body: holds the variables of scans and whiles; pass it as k
+                                              to the x_ functions that make the `at` of views */
     prog_block body;
     int n_inputs, n_outputs;
     int64_t workspace_bytes;               /* after plan; -1 if open */
@@ -156,6 +158,9 @@ typedef struct program {
 
 /* -- Making ------------------------------------------------------------------------------------------------------------------- */
 
+/* Names are identifiers, letters, digits, _ and dots between parts; what does not fit becomes _. In one kernel all names
+ * of buffers and temps differ (the makers append _2, _3 …); variables of the same name are the same variable, so sibling
+ * loops may share one, nested loops may not. In a sum the terms are ordered by coefficient, then by name. */
 kernel_code *kernel_new(dlc_context *ctx, arena *a, dims *d, const char *name, anchor_kind anchor);
 kernel_code *kernel_clone(const kernel_code *k);
 int kernel_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *dims);
@@ -163,7 +168,10 @@ int kernel_local(kernel_code *k, const char *name, dtype t, buf_space space, int
 int kernel_var(kernel_code *k, const char *name, loop_role role);
 int kernel_temp(kernel_code *k, const char *name, dtype t);
 
-/* Expressions fold constants and keep index arithmetic in a simple canonical form (sums of products, constants last). */
+/* Expressions fold constants (never where bits could change) and keep i64 arithmetic canonical: a sum of coef * atom plus
+ * a constant, coefficients dims, like terms merged, larger coefficients first, negative ones subtracted, constant last;
+ * an atom is a variable, load, floordiv, … A floordiv or mod by k gives up what is a multiple of k:
+ * (16*a + b) floordiv 16 = a + b floordiv 16. Dims absorb what is computed of dims alone. */
 const expr *x_const(kernel_code *k, dtype t, scalar_value v);
 const expr *x_int(kernel_code *k, int64_t v);                /* i64 */
 const expr *x_f64(kernel_code *k, dtype t, double v);
@@ -201,6 +209,12 @@ void block_remove(block *b, int at);
 /* e with variables replaced: to[var] or unchanged if NULL. */
 const expr *x_subst(kernel_code *k, const expr *e, const expr *const *to);
 stmt *s_clone(kernel_code *k, const stmt *s, const expr *const *to);     /* deep; fresh temps and locals, same vars */
+/* e rebuilt bottom up: fn sees every node, its operands rewritten already, and returns what replaces it, or NULL: keep. */
+typedef const expr *(*x_rewriter)(kernel_code *k, const expr *e, void *arg);
+const expr *x_rewrite(kernel_code *k, const expr *e, x_rewriter fn, void *arg);
+bool x_uses_var(const expr *e, int var);                     /* not through temps */
+bool x_uses_temp(const expr *e, int id);
+bool x_loads(const expr *e, int buf);                        /* buf, or any buffer if -1; trees too */
 
 /* e = constant + sum of coef[i] * var[i] + rest; coefficients are dims (strides may be open). False: not affine in loop
  * variables (rest then holds all of it). */
@@ -211,6 +225,15 @@ typedef struct { int64_t lo, hi; } range;                    /* inclusive, satur
 typedef struct { int n_vars; const range *var; } scope;      /* by var id; {-LIMIT, LIMIT} if unknown */
 range x_range(kernel_code *k, const scope *s, const expr *e);
 const expr *x_simplify(kernel_code *k, const scope *s, const expr *e);   /* floordiv/mod/min/max/compare by ranges */
+range x_var_range(kernel_code *k, const scope *s, const stmt *loop);     /* of the variable of a for */
+
+/* Element offset of an access in its row-major buffer: the sum of index[i] * (product of the dims after i). */
+const expr *x_address(kernel_code *k, int buf, const expr *const *index);
+/* What an i64 expression does over the lanes of variable `var`: uniform: the same in all; contiguous: var + uniform;
+ * strided: coef * var + uniform (coefficient in *stride, also 0 and 1 for the first two); arbitrary: anything else.
+ * A temp counts as uniform: ask about its value where it is defined. */
+typedef enum { LANES_uniform, LANES_contiguous, LANES_strided, LANES_arbitrary } lanes;
+lanes x_lanes(kernel_code *k, const expr *e, int var, dim *stride);
 
 /* -- Text, checks ------------------------------------------------------------------------------------------------------------------ */
 
@@ -221,9 +244,14 @@ program *program_parse(dlc_context *ctx, arena *a, const char *file, const char 
 bool kernel_verify(const kernel_code *k, const char *when);
 bool program_verify(const program *p, const char *when);
 const char *kernel_show(const kernel_code *k);               /* for the debugger */
+void x_print(const kernel_code *k, const expr *e, text *out);
+void s_print_line(const kernel_code *k, const stmt *s, text *out);       /* its first line only: for messages */
+const char *program_show(const program *p);
 
 program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name);
 int program_buf(program *p, const char *name, pbuf_kind kind, int index, dtype t, int rank, const dim *dims);
-prog_op *program_op(program *p, prog_block *b, prog_kind kind);
+prog_op *program_op(program *p, prog_block *b, prog_kind kind);     /* made and put at the end of b */
+int program_var(program *p, const char *name);                      /* same name, same variable */
+int program_kernel(program *p, kernel_code *k);                     /* its number; makes k's name unique */
 
 #endif
