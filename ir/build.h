@@ -43,6 +43,9 @@ typedef struct {
     dtype acc, out;
 } contract_spec;
 value contract(graph *g, value a, value b, value init, const contract_spec *s);
+/* The same from an attribute: labels la, lb, lo, sum, windows, limits, extent of the windows' o, names (NULL: made up). The
+ * other extents come from the operands. acc, out as above. */
+value contract_by(graph *g, value a, value b, value init, const contract_attr *c, dtype acc, dtype out);
 
 value window_reduce(graph *g, window_kind kind, value x, int n, const window_axis *axes);
 value reshape(graph *g, value x, int rank, const dim *dims);

@@ -4,10 +4,10 @@
 #include "base/base.h"
 
 typedef enum {
+    DTYPE_NONE,               /* zero: a field left out says "the default" */
 #define DTYPE(name, ...) DTYPE_##name,
 #include "ir/dtype.def"
-    DTYPE_COUNT,
-    DTYPE_NONE = DTYPE_COUNT
+    DTYPE_COUNT
 } dtype;
 
 typedef enum { CLASS_FLOAT, CLASS_SINT, CLASS_UINT, CLASS_BOOL, CLASS_STORE } dtype_class;

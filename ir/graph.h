@@ -38,7 +38,8 @@ typedef struct node node;
 typedef struct {
     const void *bytes; const dim *dims; int64_t n;   /* n elements */
     const char *name;
-    bool is_file;             /* hash-consed by address, not content (large) */
+    bool is_file;             /* borrowed: hash-consed by address, not content (large) */
+    const dim *ints;          /* what known_ints() found; only the builder looks at it */
 } const_attr;
 
 typedef struct { int axis; } iota_attr;
@@ -119,8 +120,11 @@ struct node {
     const place *at;          /* where it first came from; may be NULL */
 };
 
+typedef struct graph_shared graph_shared;      /* the builder's tables, common to a graph and its bodies */
+
 struct graph {
     dlc_context *ctx;
+    graph_shared *shared;
     arena *arena;             /* shared with the bodies */
     dims *dims;
     const char *name;
@@ -136,6 +140,7 @@ struct graph {
     bool failed;              /* sticky: the builder has reported an error */
 };
 
+/* Values are valid in one graph only. NO_VALUE has the type f32[], so that code after an error may still ask. */
 static inline const node *node_of(const graph *g, value v) { return &g->nodes.at[g->owner.at[v.id]]; }
 static inline int result_index(const graph *g, value v) { return (int)(v.id - node_of(g, v)->first); }
 static inline type type_of(const graph *g, value v) { const node *n = node_of(g, v); return n->types[v.id - n->first]; }
@@ -152,7 +157,9 @@ graph *graph_parse(dlc_context *ctx, arena *a, const char *file, const char *src
 bool graph_verify(const graph *g, const char *when);                            /* reports every violation */
 const char *graph_show(const graph *g);                                         /* for the debugger */
 
-/* Reachable nodes only, renumbered in a canonical order. */
+/* Indices of the nodes that the results need, operands first, in the order of a depth-first walk from the results. */
+uint32_t *graph_order(const graph *g, arena *a, int64_t *n);
+/* Reachable nodes (and all inputs) only, renumbered in that order; bodies likewise. In the same arena. */
 graph *graph_compact(const graph *g);
 /* How many times each value is used (by nodes reachable from results, and by results). */
 uint32_t *graph_uses(const graph *g, arena *a);

@@ -1,0 +1,72 @@
+/* ir/build_inner.h: what the files of the builder share; nobody else includes it.
+ *
+ * A builder function checks its operands, infers the result's type, tries simplify_* and fold_*, and only then makes the
+ * node (make_node). Attribute structs are zeroed before they are filled: they are interned by their bytes.
+ */
+#ifndef DLC_IR_BUILD_INNER_H
+#define DLC_IR_BUILD_INNER_H
+#include "ir/build.h"
+
+enum { FOLD_LIMIT = 64, INT_FOLD_LIMIT = 1024 };      /* elements */
+
+struct graph_shared {
+    arena *arena;
+    vec(const type *) types;                    /* interned */
+    cons_table type_cons;
+    vec(struct { const void *at; size_t n; }) attrs;      /* interned */
+    cons_table attr_cons;
+    const place *last_place;                    /* given to the newest node */
+    const char *label[128];                     /* names of one character */
+    expander *expander;                         /* made when first needed */
+};
+
+/* False if the builder is to give NO_VALUE back: an operand is missing, or an error was reported before. */
+bool ready(const graph *g, int n, const value *x);
+static inline bool ready1(const graph *g, value x) { return ready(g, 1, &x); }
+
+const type *intern_type(graph *g, type t);
+const void *intern_attr(graph *g, const void *attr, size_t n_bytes);
+
+/* One result of type t; attr may be NULL. */
+value make_node(graph *g, prim p, int n_in, const value *in, const void *attr, size_t attr_bytes, type t);
+/* Several results. */
+const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, size_t attr_bytes, int n_out,
+                        const type *types);
+bool compact_to(graph *g, value mask, dim symbol, value *idx, dim *count);
+value make_const(graph *g, type t, const const_attr *c);
+value constant_of_dims(graph *g, type t, const dim *d, int n);
+
+bool dims_equal(graph *g, dim a, dim b);        /* provably */
+bool types_equal(graph *g, type a, type b);
+const char *show_type(graph *g, type t);        /* for messages */
+const char *show_shape(graph *g, int rank, const dim *d);
+const char *show_dim(graph *g, dim d);
+bool check_shape(graph *g, const char *what, int rank, const dim *d);
+bool all_const(const dim *d, int n);
+bool check_relation(graph *g, const char *what, relation *r);      /* normalizes to idil >= 1 */
+
+/* -- Simplification and folding: NO_VALUE if nothing applies ---------------------------------------------------------- */
+
+value simplify_map(graph *g, scalar fn, dtype to, int n, const value *x, type t);
+value simplify_reduce(graph *g, const reduce_attr *a, value x, type t);
+value simplify_reshape(graph *g, value x, type t);
+value simplify_transpose(graph *g, value x, const transpose_attr *a, type t);
+value simplify_broadcast(graph *g, value x, type t);
+value simplify_slice(graph *g, value x, const slice_attr *a, type t);
+value simplify_pad(graph *g, value x, value with, const pad_attr *a, type t);
+value simplify_concat(graph *g, int n, const value *x, int axis, type t);
+value simplify_gather(graph *g, value x, int n, const value *idx, const gather_attr *a, type t);
+
+value fold_map(graph *g, scalar fn, dtype to, int n, const value *x, type t);
+value fold_reduce(graph *g, const reduce_attr *a, value x, type t);
+value fold_reshape(graph *g, value x, type t);
+value fold_transpose(graph *g, value x, const transpose_attr *a, type t);
+value fold_broadcast(graph *g, value x, type t);
+value fold_slice(graph *g, value x, const slice_attr *a, type t);
+value fold_pad(graph *g, value x, value with, const pad_attr *a, type t);
+value fold_concat(graph *g, int n, const value *x, int axis, type t);
+value fold_gather(graph *g, value x, int n, const value *idx, const gather_attr *a, type t);
+value fold_bitcast(graph *g, value x, type t);
+value fold_by_evaluator(graph *g, value y);     /* y itself if it does not fold */
+
+#endif
