@@ -38,6 +38,7 @@ typedef struct op_call {
     const edge *in;
     edge *out;                        /* n_out, set by the function */
     const void *node;                 /* the decoded NodeProto, for attributes */
+    struct scope *scope;              /* names seen by the node's bodies, attributes its references mean (op_call.c) */
     bool failed;
 } op_call;
 
@@ -77,7 +78,8 @@ int op_body_inputs(op_call *c, const char *attr);  /* how many inputs the body d
 int op_body_outputs(op_call *c, const char *attr);
 /* The same, inlined into the current graph: no captures needed. */
 bool op_inline_body(op_call *c, const char *attr, int n_in, const edge *in, int *n_out, edge **out);
-/* Calls another operator's function on the current graph, as in composites of the standard. */
+/* Calls another operator's function on the current graph, as in composites of the standard: newest version in the
+ * model's opset; it sees the attributes of this node. */
 bool op_call_other(op_call *c, const char *op, int n_in, const edge *in, int n_out, edge *out);
 
 void op_fail(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);

@@ -1,0 +1,138 @@
+/* frontend/onnx/importer.h: what the files of the import share.
+ *
+ *     decode.c        bytes -> messages
+ *     resolve.c       (domain, operator, opset) -> row of the table, version, signature; or a model-local function
+ *     check_model.c   everything that can be checked before the first node is built
+ *     functions.c     model-local functions: their table, recursion, size when expanded
+ *     scope.c         names -> edges; captures of bodies
+ *     import.c        inputs, nodes, outputs
+ *     op_call.c       what operator functions see (op.h)
+ */
+#ifndef DLC_FRONTEND_ONNX_IMPORTER_H
+#define DLC_FRONTEND_ONNX_IMPORTER_H
+#include "frontend/onnx/model.h"
+#include "frontend/onnx/onnx.h"
+#include "frontend/onnx/op.h"
+#include "frontend/onnx/standard.h"
+#include "frontend/onnx/tensor_read.h"
+#undef in                          /* op.h's shorthand is for operator functions */
+#undef out
+
+enum {
+    MAX_BODIES = 48,               /* bodies inside bodies while building */
+    MAX_EXPANDED = 4000000,        /* nodes that calls of functions may add */
+    MAX_ERRORS = 40                /* the checks stop here */
+};
+
+typedef struct function_info function_info;
+
+/* What an operator name means under one set of opset imports. */
+typedef struct {
+    const char *domain, *op;
+    const op_row *row;             /* NULL: a function, or missing */
+    function_info *function;
+    const char *missing;           /* why there is neither, or NULL */
+    int version, opset;
+    const standard_row *standard;  /* NULL: not an operator of the standard */
+    standard_params inputs, outputs;
+    text users; int n_users;       /* nodes that need it, if missing */
+} resolved_op;
+
+typedef struct {
+    map_str versions;              /* domain -> opset */
+    map_str resolved;              /* domain NUL op NUL overload -> resolved_op* */
+} opsets;
+
+struct function_info {
+    const function_proto *proto;
+    opsets opsets;
+    int64_t n_nodes;               /* in it and its bodies */
+    vec(uint32_t) calls;           /* functions it calls, once a call */
+    int64_t expanded;              /* nodes when all calls are expanded */
+    enum { CALLS_UNSEEN, CALLS_OPEN, CALLS_DONE } state;
+};
+
+/* Attributes that a function body refers to by name (ref_attr_name). */
+typedef struct call_env {
+    const function_proto *function;
+    const node_proto *call;
+    const struct call_env *outer;  /* in which the call's own references resolve */
+} call_env;
+
+typedef struct { edge e; const tensor_proto *init; const sparse_proto *sparse; } slot;
+
+typedef struct scope {
+    struct scope *outer;           /* where names not found here are looked for; NULL: nowhere */
+    graph *g;
+    capture_list *captures;        /* of a body that is a graph of its own; NULL: outer's graph */
+    opsets *opsets;
+    const call_env *env;
+    const char *path;              /* before the names of nodes: "" or "block1/" */
+    map_str names;                 /* -> slots */
+    vec(slot) slots;
+} scope;
+
+struct importer {
+    dlc_context *ctx;
+    arena *a;                      /* the graph's */
+    arena *scratch;                /* the import's */
+    const onnx_options *options;
+    const char *path;
+    decoded file;
+    const model_proto *model;
+    tensor_source source;
+    graph *g;
+    opsets opsets;
+    vec(function_info) functions;
+    map_str function_names;        /* domain NUL name NUL overload -> index */
+    map_str declared;              /* value name -> type_proto*, of the main graph */
+    map_str binds;                 /* value name -> index of the option */
+    bool *is_bound;                /* by option: was used */
+    bool *is_dim_used;
+    map_str symbols;               /* dim_param -> dim */
+    int n_bodies;                  /* open now */
+    int64_t n_built;
+    text key;
+    bool failed;
+};
+
+static inline place place_of(const importer *imp, const node_proto *n)
+{
+    const char *name = n && n->name && *n->name ? n->name : n && n->n_output ? n->output[0] : NULL;
+    return (place){ .file = imp->path, .node = name, .op = n ? n->op_type : NULL };
+}
+static inline const char *join_key(importer *imp, const char *domain, const char *name, const char *overload, size_t *n)
+{
+    imp->key.a = imp->scratch;
+    imp->key.n = 0;
+    text_putn(&imp->key, domain, strlen(domain) + 1);
+    text_putn(&imp->key, name, strlen(name) + 1);
+    text_put(&imp->key, overload);
+    *n = (size_t)imp->key.n;
+    return imp->key.at;
+}
+
+/* resolve.c */
+bool opsets_read(importer *imp, opsets *s, size_t n, Onnx__OperatorSetIdProto *const *imports, place at);
+resolved_op *resolve(importer *imp, opsets *s, const node_proto *n);       /* NULL: the domain is not imported */
+
+/* functions.c */
+bool functions_read(importer *imp);
+bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *main_calls, int64_t n_main_calls);
+
+/* check_model.c */
+bool check_model(importer *imp);
+const attribute_proto *attr_find(const node_proto *n, const char *name);
+
+/* scope.c */
+void scope_open(importer *imp, scope *s, scope *outer, graph *g, capture_list *captures);
+void scope_define(importer *imp, scope *s, const char *name, slot what);
+bool scope_find(importer *imp, scope *s, const char *name, edge *e);       /* false: undefined (or failed) */
+value tensor_constant(graph *g, const tensor_data *t, const char *name);
+
+/* import.c */
+bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes);
+void bind_result(importer *imp, scope *s, const char *name, edge e);
+bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, place at, dtype *dt, int *rank, dim *dims);
+
+#endif

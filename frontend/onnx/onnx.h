@@ -1,0 +1,31 @@
+/* frontend/onnx/onnx.h: the ONNX front end: a file in, a graph out. The one header for the rest of the system (and
+ * op.h, for whoever calls operator functions by name).
+ */
+#ifndef DLC_FRONTEND_ONNX_ONNX_H
+#define DLC_FRONTEND_ONNX_ONNX_H
+#include "ir/graph.h"
+
+/* --dim NAME=LO..HI: an open dimension fixed (lo == hi) or bounded. NAME is the model's own ("batch"), or INPUT.AXIS
+ * for one without a name ("x.0"). */
+typedef struct { const char *name; int64_t lo, hi; } onnx_dim_option;
+
+/* --bind NAME=V,V,…: a value of the main graph (an input, or what a node computes) fixed to these elements. */
+typedef struct { const char *name, *values; } onnx_bind_option;
+
+typedef struct {
+    int n_dims; const onnx_dim_option *dims;
+    int n_binds; const onnx_bind_option *binds;
+} onnx_options;
+
+/* Reads and checks the model at `path`, and builds its graph in `a`. Constants point into the mapped file, which stays
+ * mapped as long as `a`. Not DLC_OK: diagnostics in ctx say why, all of one kind that can be said at once; *out NULL.
+ *   DLC_ERR_INPUT         the file, the model or an option is wrong
+ *   DLC_ERR_UNSUPPORTED   valid, but something in it is not implemented
+ */
+dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out);
+
+/* A tensor file (TensorProto, as test_data_set_0/input_0.pb): elements row-major, dtype_bytes each, aligned. */
+typedef struct { dtype dtype; int rank; int64_t dims[MAX_RANK]; int64_t n; const void *bytes; const char *name; } onnx_tensor;
+dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out);
+
+#endif
