@@ -5,7 +5,7 @@
  * How    Its allocator hands out arena memory up to a budget and frees nothing. The budget follows from the skeleton:
  *        the densest message, an empty node of two bytes, takes a struct and a pointer; names are copied once.
  */
-#include "frontend/onnx/model.h"
+#include "frontend/onnx/onnx_model.h"
 
 enum { BUDGET_BASE = 1 << 20, BUDGET_PER_BYTE = 160 };
 static const size_t BUDGET_MAX = (size_t)8 << 30;

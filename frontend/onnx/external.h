@@ -1,7 +1,7 @@
 /* frontend/onnx/external.h: the one opener of files that a model names. */
 #ifndef DLC_FRONTEND_ONNX_EXTERNAL_H
 #define DLC_FRONTEND_ONNX_EXTERNAL_H
-#include "frontend/onnx/model.h"
+#include "frontend/onnx/onnx_model.h"
 
 typedef struct external external;
 

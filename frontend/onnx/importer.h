@@ -10,7 +10,7 @@
  */
 #ifndef DLC_FRONTEND_ONNX_IMPORTER_H
 #define DLC_FRONTEND_ONNX_IMPORTER_H
-#include "frontend/onnx/model.h"
+#include "frontend/onnx/onnx_model.h"
 #include "frontend/onnx/onnx.h"
 #include "frontend/onnx/op.h"
 #include "frontend/onnx/standard.h"

@@ -1,5 +1,5 @@
 /* test_wire_scan: what the scan lets through, what it leaves in the file, what it refuses. */
-#include "frontend/onnx/model.h"
+#include "frontend/onnx/onnx_model.h"
 #include "tests/frontend/onnx/proto.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
-/* frontend/onnx/model.h: a decoded file: messages of the schema under short names, and their payloads. */
-#ifndef DLC_FRONTEND_ONNX_MODEL_H
-#define DLC_FRONTEND_ONNX_MODEL_H
+/* frontend/onnx/onnx_model.h: a decoded file: messages of the schema under short names, and their payloads. */
+#ifndef DLC_FRONTEND_ONNX_ONNX_MODEL_H
+#define DLC_FRONTEND_ONNX_ONNX_MODEL_H
 #include "frontend/onnx/schema/dlc_onnx.pb-c.h"
 #include "frontend/onnx/wire_scan.h"
 

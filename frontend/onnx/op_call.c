@@ -1,0 +1,390 @@
+/* op_call: what an operator function sees of its node (op.h)
+ *
+ * What   Operands, results, attributes; structural inputs as known integers; bodies; errors.
+ * How    An attribute that refers to one of the enclosing function's (ref_attr_name) is looked up in the call of that
+ *        function, and there again, until a value is found; then the function's default; else it is absent.
+ *        After the first failure of a call everything gives its default or NO_VALUE, and nothing more is reported.
+ */
+#include "frontend/onnx/importer.h"
+#include <stdio.h>
+
+/* -- Errors ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_quiet(const op_call *c) { return c->failed || c->g->failed || c->imp->failed; }
+
+void op_fail(op_call *c, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (!is_quiet(c)) diag_onnx_op_fail(c->imp->ctx, c->g->at, arena_vprintf(c->imp->scratch, fmt, ap));
+    va_end(ap);
+    c->failed = true;
+}
+
+void op_unsupported(op_call *c, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (!is_quiet(c)) diag_onnx_op_unsupported(c->imp->ctx, c->g->at, arena_vprintf(c->imp->scratch, fmt, ap));
+    va_end(ap);
+    c->failed = true;
+}
+
+/* -- Operands and results ------------------------------------------------------------------------------------------------- */
+
+value op_in(op_call *c, int i)
+{
+    if (i < c->n_in && c->in[i].kind == EDGE_TENSOR) return c->in[i].v;
+    if (!op_has(c, i)) op_fail(c, "input %d is required, and is left out", i);
+    else op_fail(c, "input %d is %s where a tensor is expected", i, c->in[i].kind == EDGE_SEQUENCE ? "a sequence" : "an empty optional");
+    return NO_VALUE;
+}
+
+void op_out(op_call *c, int i, value v)
+{
+    if (i < c->n_out) c->out[i] = (edge){ .kind = EDGE_TENSOR, .v = v };
+}
+
+int op_axis(op_call *c, int64_t axis, int rank)
+{
+    if (axis >= -(int64_t)rank && axis < rank) return (int)(axis < 0 ? axis + rank : axis);
+    op_fail(c, "axis %lld is outside -%d..%d", (long long)axis, rank, rank - 1);
+    return 0;
+}
+
+uint64_t op_name_hash(const op_call *c) { return hash_bytes(c->name, strlen(c->name), 0); }
+
+/* -- Attributes ------------------------------------------------------------------------------------------------------------- */
+
+static const attribute_proto *default_of(const function_proto *f, const char *name)
+{
+    for (size_t i = 0; i < f->n_attribute_proto; i++)
+        if (f->attribute_proto[i]->name && strcmp(f->attribute_proto[i]->name, name) == 0) return f->attribute_proto[i];
+    return NULL;
+}
+
+/* The attribute with its value, references followed; NULL if absent. */
+static const attribute_proto *find(const op_call *c, const char *name)
+{
+    if (!c->node) return NULL;
+    const attribute_proto *a = attr_find(c->node, name);
+    const call_env *env = c->scope->env;
+    while (a && a->ref_attr_name && *a->ref_attr_name) {
+        if (!env) return NULL;
+        const char *ref = a->ref_attr_name;
+        a = attr_find(env->call, ref);
+        if (!a) return default_of(env->function, ref);
+        env = env->outer;
+    }
+    return a;
+}
+
+static const attribute_proto *find_kind(op_call *c, const char *name, int kind, const char *what)
+{
+    const attribute_proto *a = find(c, name);
+    if (!a || a->type == kind) return a;
+    op_fail(c, "attribute \"%s\" must be %s", name, what);
+    return NULL;
+}
+
+bool op_has_attr(const op_call *c, const char *name) { return find(c, name) != NULL; }
+
+int64_t op_attr_int(op_call *c, const char *name, int64_t other)
+{
+    const attribute_proto *a = find_kind(c, name, ATTR_INT, "an integer");
+    return a ? a->i : other;
+}
+
+double op_attr_float(op_call *c, const char *name, double other)
+{
+    const attribute_proto *a = find_kind(c, name, ATTR_FLOAT, "a float");
+    return a ? (double)a->f : other;
+}
+
+static const char *c_string(op_call *c, const char *name, ProtobufCBinaryData s)
+{
+    if (s.len && memchr(s.data, 0, s.len)) op_fail(c, "attribute \"%s\" holds a NUL character", name);
+    return arena_strndup(c->imp->a, (const char *)s.data, s.len);
+}
+
+const char *op_attr_str(op_call *c, const char *name, const char *other)
+{
+    const attribute_proto *a = find_kind(c, name, ATTR_STRING, "a string");
+    return a ? c_string(c, name, a->s) : other;
+}
+
+/* Numbers of elements fit an int: a file of structure has at most 2^31 bytes. */
+const int64_t *op_attr_ints(op_call *c, const char *name, int *n)
+{
+    static const int64_t none[1] = { 0 };
+    const attribute_proto *a = find_kind(c, name, ATTR_INTS, "integers");
+    *n = a ? (int)a->n_ints : 0;
+    return !a ? NULL : a->n_ints ? a->ints : none;
+}
+
+const float *op_attr_floats(op_call *c, const char *name, int *n)
+{
+    static const float none[1] = { 0 };
+    const attribute_proto *a = find_kind(c, name, ATTR_FLOATS, "floats");
+    *n = a ? (int)a->n_floats : 0;
+    return !a ? NULL : a->n_floats ? a->floats : none;
+}
+
+const char *const *op_attr_strs(op_call *c, const char *name, int *n)
+{
+    const attribute_proto *a = find_kind(c, name, ATTR_STRINGS, "strings");
+    *n = a ? (int)a->n_strings : 0;
+    if (!a) return NULL;
+    const char **s = NEW_ARRAY(c->imp->scratch, const char *, a->n_strings);
+    for (int i = 0; i < *n; i++) s[i] = c_string(c, name, a->strings[i]);
+    return s;
+}
+
+value op_attr_tensor(op_call *c, const char *name)
+{
+    const attribute_proto *a = find(c, name);
+    if (!a) return NO_VALUE;
+    if (a->type != ATTR_TENSOR && a->type != ATTR_SPARSE_TENSOR) {
+        op_fail(c, "attribute \"%s\" must be a tensor", name);
+        return NO_VALUE;
+    }
+    tensor_data t;
+    bool ok = a->t ? tensor_read(&c->imp->source, c->g->at, a->t, TENSOR_ELEMENTS, &t)
+                   : sparse_read(&c->imp->source, c->g->at, a->sparse_tensor, TENSOR_ELEMENTS, &t);
+    c->failed |= !ok;
+    return ok ? tensor_constant(c->g, &t, NULL) : NO_VALUE;
+}
+
+dtype op_attr_dtype(op_call *c, const char *name, dtype other)
+{
+    const attribute_proto *a = find_kind(c, name, ATTR_INT, "an integer");
+    if (!a) return other;
+    int code = a->i > 0 && a->i < ONNX_TYPE_COUNT ? (int)a->i : 0;
+    dtype t = onnx_dtype(code);
+    if (t != DTYPE_NONE) return t;
+    if (code) op_unsupported(c, "type %s (attribute \"%s\")", onnx_type_name(code), name);
+    else op_fail(c, "attribute \"%s\" is %lld, which is no element type", name, (long long)a->i);
+    return other;
+}
+
+/* -- Structural inputs -------------------------------------------------------------------------------------------------------- */
+
+static void not_known(op_call *c, int i, const char *what)
+{
+    const node_proto *n = c->node;
+    const char *name = n && (size_t)i < n->n_input ? n->input[i] : "";
+    if (!is_quiet(c)) diag_onnx_not_known(c->imp->ctx, c->g->at, what, name);
+    c->failed = true;
+}
+
+/* Element k of an integer constant's bytes. */
+static int64_t int_element(dtype t, const void *p, int64_t k)
+{
+    int size = dtype_bytes(t);
+    uint64_t v = 0;
+    memcpy(&v, (const char *)p + k * size, (size_t)size);
+    int shift = 64 - 8 * size;
+    return is_signed(t) ? (int64_t)(v << shift) >> shift : (int64_t)v;
+}
+
+const dim *op_known(op_call *c, int i, const char *what, int *n)
+{
+    *n = 0;
+    value v = op_in(c, i);
+    if (!is_value(v) || is_quiet(c)) return NULL;
+    const dim *d = known_ints(c->g, v, n);
+    if (d) return d;
+    type t = type_of(c->g, v);
+    const void *p;
+    int64_t n_bytes;
+    if (!(is_int(t.dtype) || t.dtype == DTYPE_bool) || !op_known_value(c, v, NULL, &p, &n_bytes)) {
+        not_known(c, i, what);
+        return NULL;
+    }
+    *n = (int)(n_bytes / dtype_bytes(t.dtype));
+    dim *known = NEW_ARRAY(op_arena(c), dim, *n + 1);
+    for (int k = 0; k < *n; k++) known[k] = dim_const(int_element(t.dtype, p, k));
+    return known;
+}
+
+bool op_known_ints(op_call *c, int i, const char *what, int *n, int64_t *v, int max)
+{
+    const dim *d = op_known(c, i, what, n);
+    if (!d) return false;
+    if (*n > max) {
+        op_fail(c, "%s has %d elements, at most %d are expected", what, *n, max);
+        return false;
+    }
+    for (int k = 0; k < *n; k++) {
+        /* A number beyond the range of dims (INT64_MAX as "to the end") is still a known constant. */
+        const void *p;
+        int64_t n_bytes;
+        if (dim_is_const(d[k], &v[k])) continue;
+        if (dim_is_bad(d[k]) && known_bytes(c->g, op_in(c, i), &p, &n_bytes)) {
+            v[k] = int_element(type_of(c->g, op_in(c, i)).dtype, p, k);
+            continue;
+        }
+        not_known(c, i, what);
+        return false;
+    }
+    return true;
+}
+
+bool op_known_floats(op_call *c, int i, const char *what, int *n, double *v, int max)
+{
+    *n = 0;
+    value x = op_in(c, i);
+    if (!is_value(x) || is_quiet(c)) return false;
+    dtype t = type_of(c->g, x).dtype;
+    if (t == DTYPE_f16 || t == DTYPE_bf16) x = cast(c->g, x, DTYPE_f32), t = DTYPE_f32;
+    const void *p;
+    int64_t n_bytes;
+    if ((t != DTYPE_f32 && t != DTYPE_f64) || !op_known_value(c, x, NULL, &p, &n_bytes)) {
+        not_known(c, i, what);
+        return false;
+    }
+    *n = (int)(n_bytes / dtype_bytes(t));
+    if (*n > max) {
+        op_fail(c, "%s has %d elements, at most %d are expected", what, *n, max);
+        return false;
+    }
+    for (int k = 0; k < *n; k++) {
+        float f;
+        if (t == DTYPE_f64) memcpy(&v[k], (const char *)p + 8 * k, 8);
+        else memcpy(&f, (const char *)p + 4 * k, 4), v[k] = (double)f;
+    }
+    return true;
+}
+
+/* Elements of a constant that is dense, or the same everywhere. */
+static bool splat_bytes(op_call *c, value v, const void **p, int64_t *n)
+{
+    enum { MAX_SPLAT = 1 << 20 };
+    const node *x = node_of(c->g, v);
+    int64_t count;
+    if (x->prim != PRIM_broadcast || !dim_is_const(type_elements(c->g, type_of(c->g, v)), &count) || count > MAX_SPLAT) return false;
+    const void *one;
+    int64_t n_one;
+    int size = dtype_bytes(type_of(c->g, v).dtype);
+    if (!known_bytes(c->g, x->in[0], &one, &n_one) || n_one != size) return false;
+    char *all = arena_alloc(op_arena(c), (size_t)(count * size));
+    for (int64_t k = 0; k < count; k++) memcpy(all + k * size, one, (size_t)size);
+    *p = all;
+    *n = count * size;
+    return true;
+}
+
+bool op_known_value(op_call *c, value v, const char *what, const void **p, int64_t *n)
+{
+    if (!is_value(v) || is_quiet(c)) return false;
+    if (known_bytes(c->g, v, p, n) || splat_bytes(c, v, p, n)) return true;
+    if (what) {
+        const char *name = c->g->names.at[v.id];
+        diag_onnx_not_known(c->imp->ctx, c->g->at, what, str_or(name, "an operand"));
+        c->failed = true;
+    }
+    return false;
+}
+
+/* -- Bodies -------------------------------------------------------------------------------------------------------------------- */
+
+static const graph_proto *body_of(const op_call *c, const char *name)
+{
+    const attribute_proto *a = find(c, name);
+    return a && a->type == ATTR_GRAPH ? a->g : NULL;
+}
+
+int op_body_inputs(op_call *c, const char *attr) { const graph_proto *g = body_of(c, attr); return g ? (int)g->n_input : -1; }
+int op_body_outputs(op_call *c, const char *attr) { const graph_proto *g = body_of(c, attr); return g ? (int)g->n_output : -1; }
+
+/* The declared element type of a body's input. */
+static bool input_fits(op_call *c, const value_info_proto *p, graph *g, edge e)
+{
+    const type_proto *t = p->type;
+    if (!t || !t->tensor_type || e.kind != EDGE_TENSOR || !is_value(e.v)) return true;
+    int code = t->tensor_type->elem_type, have = onnx_dtype_code(type_of(g, e.v).dtype);
+    if (code == 0 || code == have) return true;
+    op_fail(c, "the body's input \"%.100s\" is declared %s, and gets %s", p->name, str_or(onnx_type_name(code), "an unknown type"),
+            str_or(onnx_type_name(have), "?"));
+    return false;
+}
+
+static bool import_body(op_call *c, const char *attr, graph *g, int n_in, const edge *in, capture_list *captures, int *n_out, edge **out)
+{
+    importer *imp = c->imp;
+    const graph_proto *p = body_of(c, attr);
+    *n_out = 0;
+    *out = NULL;
+    if (is_quiet(c)) return false;
+    if (!p) {
+        op_fail(c, "attribute \"%s\" must be given, and be a graph", attr);
+        return false;
+    }
+    if ((int)p->n_input != n_in) {
+        op_fail(c, "the body \"%s\" takes %d inputs, found %zu", attr, n_in, p->n_input);
+        return false;
+    }
+    if (imp->n_bodies >= MAX_BODIES) {
+        op_unsupported(c, "more than %d bodies inside each other", MAX_BODIES);
+        return false;
+    }
+    scope s;
+    scope_open(imp, &s, c->scope, g, captures);
+    s.path = arena_printf(imp->scratch, "%s/", c->name);
+    place before = g->at;
+    for (size_t i = 0; i < p->n_initializer; i++) scope_define(imp, &s, p->initializer[i]->name, (slot){ .init = p->initializer[i] });
+    for (size_t i = 0; i < p->n_sparse_initializer; i++)
+        if (p->sparse_initializer[i]->values->name)
+            scope_define(imp, &s, p->sparse_initializer[i]->values->name, (slot){ .sparse = p->sparse_initializer[i] });
+    for (int i = 0; i < n_in; i++) {
+        if (!input_fits(c, p->input[i], g, in[i])) return false;
+        scope_define(imp, &s, p->input[i]->name, (slot){ .e = in[i] });
+    }
+    imp->n_bodies++;
+    bool ok = run_nodes(imp, &s, p->n_node, p->node);
+    imp->n_bodies--;
+    edge *results = NEW_ARRAY(imp->a, edge, p->n_output + 1);
+    for (size_t i = 0; i < p->n_output && ok; i++) ok = scope_find(imp, &s, p->output[i]->name, &results[i]);
+    g->at = before;
+    if (!ok) {
+        c->failed = imp->failed = true;
+        return false;
+    }
+    *n_out = (int)p->n_output;
+    *out = results;
+    return true;
+}
+
+bool op_body(op_call *c, const char *attr, graph *body, int n_in, const edge *edges, capture_list *captures, int *n_out, edge **results)
+{
+    return import_body(c, attr, body, n_in, edges, captures, n_out, results);
+}
+
+bool op_inline_body(op_call *c, const char *attr, int n_in, const edge *edges, int *n_out, edge **results)
+{
+    return import_body(c, attr, c->g, n_in, edges, NULL, n_out, results);
+}
+
+/* -- Composites ------------------------------------------------------------------------------------------------------------------ */
+
+bool op_call_other(op_call *c, const char *op, int n_in, const edge *edges, int n_out, edge *results)
+{
+    const op_row *row = onnx_op_find(c->domain, op);
+    if (!row) row = onnx_op_find("", op);
+    if (!row) {
+        op_unsupported(c, "operator %s, which this one is made of,", op);
+        return false;
+    }
+    op_call other = *c;
+    other.op = row->name;
+    other.n_in = n_in;
+    other.in = edges;
+    other.n_out = n_out;
+    other.out = results;
+    for (int i = 0; i < row->n_versions; i++)
+        if (i == 0 || row->versions[i] <= c->opset) other.version = row->versions[i];
+    for (int i = 0; i < n_out; i++) results[i] = (edge){ .kind = EDGE_ABSENT };
+    row->fn(&other, c->g);
+    c->failed |= other.failed;
+    return !c->failed && !c->g->failed;
+}
