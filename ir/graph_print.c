@@ -445,7 +445,7 @@ static void push_graph(printer *p, const graph *g, int indent, const node *owner
     f.label = NEW_ARRAY(p->scratch, const char *, g->owner.n ? g->owner.n : 1);
     map_init(&f.taken, p->scratch);
 
-    if (g->name) {
+    if (g->name && *g->name) {
         text_put(p->out, " ");
         put_name(p->out, '@', g->name);
     }
