@@ -71,14 +71,12 @@ val line_bitcast(line *b, dtype t, val x)
     return append(b, (scalar_step){ .kind = STEP_BITCAST, .type = t, .from = type_at(b, x), .in = { x.id } });
 }
 
-val poly(line *b, val x, int n, const double *c)
+val poly(line *b, val x, coeffs p)
 {
-    val y = k(b, c[n - 1]);
-    for (int i = n - 2; i >= 0; i--) y = fma3(b, y, x, k(b, c[i]));
+    val y = k(b, p.c[p.n - 1]);
+    for (int i = p.n - 2; i >= 0; i--) y = fma3(b, y, x, k(b, p.c[i]));
     return y;
 }
-
-val poly_onto(line *b, val x, int n, const double *c, val low) { return fma3(b, poly(b, x, n, c), x, low); }
 
 /* -- Building ------------------------------------------------------------------------------------------------------------ */
 

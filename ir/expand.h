@@ -36,6 +36,28 @@ typedef struct {
     vec(scalar_step) steps;
 } line;
 
+/* What the recipes that both types share need to know of the type in work. */
+typedef struct { int n; const double *c; } coeffs;
+typedef struct {
+    int fraction;                     /* stored bits of the significand */
+    int64_t bias;
+    double magic;                     /* 1.5 * 2^fraction: x + magic has round(x) in its low bits */
+    double least;                     /* the smallest normal number */
+    double tiny;                      /* f(x) rounds to x below it, for f(x) = x + O(x^2) */
+    double tiny3;                     /* the same for x + O(x^3) */
+    double ln2_hi, ln2_lo;            /* n * ln2_hi is exact for every exponent n */
+    double pi_hi, pi_lo;
+    double exp_min, exp_max;          /* exp is 0 below, infinite above */
+    double sinh_max;                  /* sinh is infinite above; 2^(round(x/ln2) - 2) is still finite */
+    double tanh_max;                  /* tanh is 1 from half of it */
+    double expm1_min;                 /* expm1 is -1 below */
+    double erf_max;                   /* erf is 1 above */
+    double erf_mid;                   /* the tail's polynomial is in x - erf_mid */
+    coeffs exp, asin, atan, erf, erf_tail;
+} float_facts;
+extern const float_facts facts_f32, facts_f64;
+static inline const float_facts *facts(const line *b) { return b->t == DTYPE_f64 ? &facts_f64 : &facts_f32; }
+
 typedef val (*recipe)(line *b, val x, val y);               /* y: the second operand, of mod fmod pow */
 extern const recipe recipes_f32[SCALAR_COUNT], recipes_f64[SCALAR_COUNT], recipes_int[SCALAR_COUNT];
 
@@ -44,9 +66,7 @@ dtype type_at(const line *b, val x);
 val line_step(line *b, scalar fn, dtype to, int n, val x, val y, val z);
 val line_const(line *b, dtype t, scalar_value imm);
 val line_bitcast(line *b, dtype t, val x);
-/* c[0] + c[1] x + … + c[n-1] x^(n-1) by Horner's rule; and the same followed by lower terms that are values: … + x^-1 low */
-val poly(line *b, val x, int n, const double *c);
-val poly_onto(line *b, val x, int n, const double *c, val low);        /* low + x * poly */
+val poly(line *b, val x, coeffs p);                   /* c[0] + c[1] x + … by Horner's rule */
 
 #define V1(name, row) static inline val name(line *b, val x) { return line_step(b, SCALAR_##row, type_at(b, x), 1, x, x, x); }
 #define V2(name, row) static inline val name(line *b, val x, val y) { return line_step(b, SCALAR_##row, type_at(b, x), 2, x, y, y); }
@@ -68,6 +88,28 @@ static inline val ku(line *b, uint64_t x) { return line_const(b, b->u, sv_from_i
 static inline val bits(line *b, val x) { return line_bitcast(b, b->i, x); }
 static inline val ubits(line *b, val x) { return line_bitcast(b, b->u, x); }
 static inline val flt(line *b, val x) { return line_bitcast(b, b->t, x); }
-static inline val is_nan(line *b, val x) { return not1(b, eq(b, x, x)); }
+
+/* -- Pieces shared by recipes (expand_float.c), on b->t ------------------------------------------------------------------ */
+
+typedef struct { val n, em; } reduced;                /* e^x = 2^n (1 + em): n an int, |em| < 0.42 */
+reduced exp_reduce(line *b, val x);                   /* exp_min - 1 < x < exp_max + 1 */
+val exp_poly(line *b, val r, coeffs q);               /* r + r^2 q(r) */
+val pow2(line *b, val n, int64_t plus);               /* 2^(n + plus), a normal number */
+val scale2(line *b, val x, val n);                    /* x 2^n in two steps, so that the result may be subnormal */
+val at_most(line *b, val x, double limit);            /* NaN stays, and is seen at the end */
+val at_least(line *b, val x, double limit);
+val sign_bit(line *b, val x);                         /* an int with only the sign of x */
+val with_sign(line *b, val x, val sign);              /* x >= 0 or NaN */
+typedef struct { val e, m; } split_float;             /* x = 2^e m, sqrt(1/2) <= m < sqrt 2, e as a float */
+split_float frexp_sqrt2(line *b, val x, val is_scaled, double scaled_by);    /* e less scaled_by where is_scaled (or is_scaled.id < 0) */
+val log_limits(line *b, val x, val y, double pole);   /* y, with -inf at the pole, NaN below, x where x is inf or NaN */
+val pow_limits(line *b, val x, val y, val magnitude); /* |x|^y -> x^y by the rules of IEEE 754 */
+val pow_exponent(line *b, val y);                     /* y within +-2^65, beyond which only the limits matter */
+val mod_of_fmod(line *b, val x, val y, val r);
+
+#define SHARED_RECIPES(X) X(sign) X(exp) X(expm1) X(sigmoid) X(tanh) X(sinh) X(cosh) X(asin) X(acos) X(atan) X(erf)
+#define X(name) val name##_any(line *b, val x, val y);
+SHARED_RECIPES(X)
+#undef X
 
 #endif
