@@ -233,3 +233,113 @@ FAST_LOOPS static void judge_f32(const float *got, const double *exact, const ui
         } else if (u > v->worst) { v->worst = u; v->at[0] = arg[j]; }
     }
 }
+
+/* -- Arguments ---------------------------------------------------------------------------------------------------------- */
+
+static uint64_t next_random(uint64_t *s)               /* splitmix64 */
+{
+    uint64_t z = *s += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static double f64_from_bits(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
+static float f32_from_bits(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
+
+/* One of: any pattern; a number of size 2^-60 … 2^12; uniform in +-1.5, +-30, +-760; near a small multiple of pi/4. */
+static double random_f64(uint64_t *s)
+{
+    uint64_t r = next_random(s), w = next_random(s);
+    double u = (double)(int64_t)r * 0x1p-63;
+    switch (w % 8) {
+    case 0: return f64_from_bits(r);
+    case 1: case 2: return f64_from_bits((r & ~(UINT64_C(0x7ff) << 52)) | (963 + (w >> 8) % 73) << 52);
+    case 3: case 4: return u * 1.5;
+    case 5: return u * 30;
+    case 6: return u * 760;
+    default: return (double)((int64_t)(w >> 8) % 100000) * 0.78539816339744831 * (1 + u * 0x1p-40);
+    }
+}
+
+/* As random_f64; also pairs of like size, and small whole numbers. */
+static void random_pair(uint64_t *s, double p[2])
+{
+    p[0] = random_f64(s);
+    p[1] = random_f64(s);
+    uint64_t w = next_random(s);
+    if (w % 8 == 0) p[1] = p[0] * (1 + (double)(w >> 40) * 0x1p-30);
+    if (w % 8 == 1) p[1] = (double)((int64_t)(w >> 8) % 41 - 20);
+    if (w % 8 == 2) p[0] = 1 + (double)((int64_t)(w >> 8) % 2001 - 1000) * 0x1p-30, p[1] *= 0x1p20;
+    if (w % 8 == 3) p[0] = (double)((int64_t)(w >> 8) % 41 - 20);
+}
+
+static const double special[] = { 0, 1, 2, 3, 0.5, 1.5, 4, 1023, 1024, 0x1p-1074, 0x1p-1022, 0x1p-149, 0x1p-126, 0x1.fffffep127,
+    0x1.fffffffffffffp1023, 0x1p52, 0x1p53, 0x1p24, 0x1p23, 0x1p77, 88.7228317, 88.8, 103.97, 104, 709.78271289338397, 710.4,
+    744.4, 745.13, 746, 89.4159, 0.3465735902799727, 0.6931471805599453, 1.5707963267948966, 3.1415926535897931,
+    6381956970095103.0 * 0x1p797 /* of all f64 the closest to a multiple of pi/2 */, 0x1.f0ffffp100, 1e22, 0x1p-25, 0x1p-54,
+    0x1p-13, 0x1p-27, 0x1p-10, 0x1p28, 0x1p65, INFINITY, NAN };
+enum { N_SPECIAL = 2 * sizeof special / sizeof *special };
+static double special_at(int i) { return i % 2 ? -special[i / 2] : special[i / 2]; }
+
+/* One argument pair through both modes by run_blocks is wasteful; these fill a block and judge it. */
+static void judge_block(const judged *f, dtype t, const scalar_code *c, block *at, verdict v[2])
+{
+    for (int mode = 0; mode < 2; mode++) {
+        run_blocks(c, at, (fma_mode)mode);
+        const block *r = &at[c->n_in + c->n_steps - 1];
+        for (int j = 0; j < N; j++) {
+            double u;
+            if (t == DTYPE_f32) {
+                double exact = f->f64 ? f->f64(at[0].f[j]) : f->f64_2(at[0].f[j], at[1].f[j]);
+                u = ulps_f32(r->f[j], exact);
+            } else {
+                long double exact = f->ld ? f->ld(at[0].d[j]) : f->ld_2(at[0].d[j], at[1].d[j]);
+                u = ulps_f64(r->d[j], exact);
+            }
+            uint64_t x = 0, y = 0, got = 0;
+            int n = dtype_bytes(t);
+            memcpy(&x, (char *)&at[0] + j * n, (size_t)n);
+            if (c->n_in > 1) memcpy(&y, (char *)&at[1] + j * n, (size_t)n);
+            memcpy(&got, (const char *)r + j * n, (size_t)n);
+            if (isinf(u)) {
+                if (v[mode].n_wrong++ == 0) { v[mode].wrong_at[0] = x; v[mode].wrong_at[1] = y; v[mode].wrong_got = got; }
+            } else if (u > v[mode].worst) { v[mode].worst = u; v[mode].at[0] = x; v[mode].at[1] = y; }
+        }
+    }
+}
+
+static void set_element(dtype t, block *b, int j, double x) { if (t == DTYPE_f32) b->f[j] = (float)x; else b->d[j] = x; }
+
+/* n_random arguments (rounded up to blocks) and all specials, or all pairs of specials. */
+static void judge_random(const judged *f, dtype t, const scalar_code *c, block *at, int64_t n_random, uint64_t seed, verdict v[2])
+{
+    int n_pairs = c->n_in == 1 ? N_SPECIAL : N_SPECIAL * N_SPECIAL;
+    for (int i = 0; i < n_pairs; i += N) {
+        for (int j = 0; j < N; j++) {
+            int p = i + j < n_pairs ? i + j : 0;
+            set_element(t, &at[0], j, special_at(p % N_SPECIAL));
+            if (c->n_in > 1) set_element(t, &at[1], j, special_at(p / N_SPECIAL));
+        }
+        judge_block(f, t, c, at, v);
+    }
+    for (int64_t i = 0; i < n_random; i += N) {
+        for (int j = 0; j < N; j++) {
+            double p[2] = { 0 };
+            if (c->n_in > 1) random_pair(&seed, p);
+            else p[0] = random_f64(&seed);
+            if (t == DTYPE_f32 && next_random(&seed) % 8 == 0) p[0] = f32_from_bits((uint32_t)next_random(&seed));
+            if (t == DTYPE_f32 && next_random(&seed) % 8 == 0) p[1] = f32_from_bits((uint32_t)next_random(&seed));
+            set_element(t, &at[0], j, p[0]);
+            if (c->n_in > 1) set_element(t, &at[1], j, p[1]);
+        }
+        judge_block(f, t, c, at, v);
+    }
+}
+
+static int n_arithmetic(const scalar_code *c)           /* steps but for constants and bitcasts */
+{
+    int n = 0;
+    for (int i = 0; i < c->n_steps; i++) n += c->steps[i].kind == STEP_SCALAR;
+    return n;
+}
