@@ -388,8 +388,21 @@ static void define_initializers(importer *imp, scope *s, const graph_proto *g)
             scope_define(imp, s, g->sparse_initializer[i]->values->name, (slot){ .sparse = g->sparse_initializer[i] });
 }
 
+/* The offered value of an input that was found to decide a structure. */
+static value offered_value(importer *imp, graph *g, const char *name, int offer, type t)
+{
+    const onnx_tensor *o = &imp->options->offers[offer];
+    tensor_data d = { .dtype = o->dtype, .rank = o->rank, .n = o->n, .bytes = o->bytes };
+    memcpy(d.dims, o->dims, sizeof d.dims);
+    if (o->dtype == t.dtype && o->rank == t.rank) return tensor_constant(g, &d, arena_strdup(imp->a, name));
+    option_error(imp, arena_printf(imp->scratch, "the value given for input \"%.100s\" is %s of rank %d, not %s of rank %d", name,
+                                   dtype_info[o->dtype].name, o->rank, dtype_info[t.dtype].name, t.rank));
+    return NO_VALUE;
+}
+
 static void define_inputs(importer *imp, scope *s, const graph_proto *g)
 {
+    int ordinal = 0;
     for (size_t i = 0; i < g->n_input && !failed(imp, s->g); i++) {
         const char *name = g->input[i]->name;
         place at = { .file = imp->path };
@@ -400,14 +413,20 @@ static void define_inputs(importer *imp, scope *s, const graph_proto *g)
         if (!read_type(imp, s->g, name, g->input[i]->type, at, &dt, &rank, d)) continue;
         s->g->at = at;
         uint64_t *bound = map_find(&imp->binds, name, strlen(name));
+        int offer = ordinal < imp->options->n_offers ? ordinal : -1;
+        type t = { dt, rank, d };
+        value v;
+        ordinal++;
         if (bound) {
             imp->is_bound[*bound] = true;
-            value v = bound_value(imp, s->g, &imp->options->binds[*bound], (type){ dt, rank, d });
-            scope_define(imp, s, name, (slot){ .e = { .kind = EDGE_TENSOR, .v = v } });
+            v = bound_value(imp, s->g, &imp->options->binds[*bound], t);
+        } else if (offer >= 0 && imp->options->is_offer_taken[offer]) {
+            v = offered_value(imp, s->g, name, offer, t);
         } else {
-            value v = input(s->g, arena_strdup(imp->a, name), dt, rank, d);
-            scope_define(imp, s, name, (slot){ .e = { .kind = EDGE_TENSOR, .v = v } });
+            v = input(s->g, arena_strdup(imp->a, name), dt, rank, d);
+            vec_push(imp->scratch, &imp->offer_of_input, offer);
         }
+        scope_define(imp, s, name, (slot){ .e = { .kind = EDGE_TENSOR, .v = v } });
     }
 }
 
@@ -470,23 +489,44 @@ static bool map_model(importer *imp, bytes *file)
     return false;
 }
 
-static bool build(importer *imp)
+static bool build_once(importer *imp)
 {
     const graph_proto *g = imp->model->graph;
+    imp->failed = imp->wants_restart = false;
+    imp->offer_of_input.n = 0;
+    imp->n_bodies = 0;
+    map_init(&imp->symbols, imp->scratch);
     imp->g = graph_new(imp->ctx, imp->a, dims_new(imp->ctx, imp->a), arena_strdup(imp->a, g->name && *g->name ? g->name : "main"));
     read_options(imp);
-    for (size_t i = 0; i < g->n_value_info; i++)
-        if (g->value_info[i]->name)
-            map_put(&imp->declared, g->value_info[i]->name, strlen(g->value_info[i]->name), (uint64_t)(uintptr_t)g->value_info[i]->type, NULL);
     scope s;
     scope_open(imp, &s, NULL, imp->g, NULL);
     s.opsets = &imp->opsets;
     define_initializers(imp, &s, g);
-    define_inputs(imp, &s, g);
+    if (!imp->failed) define_inputs(imp, &s, g);
     if (!failed(imp, imp->g)) run_nodes(imp, &s, g->n_node, g->node);
     if (!failed(imp, imp->g)) define_outputs(imp, &s, g);
     if (!failed(imp, imp->g)) check_options_used(imp);
     return !failed(imp, imp->g);
+}
+
+/* Each try after the first has taken one more of the offered values. */
+static bool build(importer *imp)
+{
+    const graph_proto *g = imp->model->graph;
+    for (size_t i = 0; i < g->n_value_info; i++)
+        if (g->value_info[i]->name)
+            map_put(&imp->declared, g->value_info[i]->name, strlen(g->value_info[i]->name), (uint64_t)(uintptr_t)g->value_info[i]->type, NULL);
+    dlc_context *ctx = imp->ctx;
+    int64_t n_diags = ctx->diags.n;
+    int n_errors = ctx->n_errors;
+    dlc_status status = ctx->status;
+    while (!build_once(imp)) {
+        if (!imp->wants_restart) return false;
+        ctx->diags.n = n_diags;
+        ctx->n_errors = n_errors;
+        ctx->status = status;
+    }
+    return true;
 }
 
 dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out)
@@ -503,7 +543,6 @@ dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_
     imp->path = arena_strdup(a, path);
     map_init(&imp->declared, scratch);
     map_init(&imp->binds, scratch);
-    map_init(&imp->symbols, scratch);
     bytes file;
     if (map_model(imp, &file) && decode_message(ctx, scratch, imp->path, file, &onnx__model_proto__descriptor, &imp->file)) {
         imp->model = (const model_proto *)imp->file.root;

@@ -90,6 +90,8 @@ struct importer {
     bool *is_bound;                /* by option: was used */
     bool *is_dim_used;
     map_str symbols;               /* dim_param -> dim */
+    vec(int) offer_of_input;       /* graph input -> index into options->offers, or -1 */
+    bool wants_restart;            /* an offer was taken: build again with it as a constant */
     int n_bodies;                  /* open now */
     int64_t n_built;
     text key;

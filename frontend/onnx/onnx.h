@@ -12,9 +12,15 @@ typedef struct { const char *name; int64_t lo, hi; } onnx_dim_option;
 /* --bind NAME=V,V,…: a value of the main graph (an input, or what a node computes) fixed to these elements. */
 typedef struct { const char *name, *values; } onnx_bind_option;
 
+/* A tensor out of a file: elements row-major, dtype_bytes each, aligned. */
+typedef struct { dtype dtype; int rank; int64_t dims[MAX_RANK]; int64_t n; const void *bytes; const char *name; } onnx_tensor;
+
 typedef struct {
     int n_dims; const onnx_dim_option *dims;
     int n_binds; const onnx_bind_option *binds;
+    /* Values for the graph inputs in their order, as `dlc test` has them. An input whose value decides a structure
+     * (a shape, axes, k) becomes a constant of its offer, is_offer_taken[i] is set, and the graph has no such input. */
+    int n_offers; const onnx_tensor *offers; bool *is_offer_taken;
 } onnx_options;
 
 /* Reads and checks the model at `path`, and builds its graph in `a`. Constants point into the mapped file, which stays
@@ -24,8 +30,7 @@ typedef struct {
  */
 dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out);
 
-/* A tensor file (TensorProto, as test_data_set_0/input_0.pb): elements row-major, dtype_bytes each, aligned. */
-typedef struct { dtype dtype; int rank; int64_t dims[MAX_RANK]; int64_t n; const void *bytes; const char *name; } onnx_tensor;
+/* Reads a tensor file (a TensorProto, as test_data_set_0/input_0.pb). */
 dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out);
 
 #endif

@@ -67,7 +67,8 @@ int onnx_dtype_code(dtype t);
 const dim *op_known(op_call *c, int i, const char *what, int *n);
 bool op_known_ints(op_call *c, int i, const char *what, int *n, int64_t *v, int max);        /* constants only */
 bool op_known_floats(op_call *c, int i, const char *what, int *n, double *v, int max);
-bool op_known_value(op_call *c, value v, const char *what, const void **bytes, int64_t *n);  /* any constant subgraph of modest size, evaluated */
+/* Any constant subgraph of modest size, evaluated: n elements, row-major. what: as above; NULL: nothing is reported. */
+bool op_known_value(op_call *c, value v, const char *what, const void **bytes, int64_t *n);
 
 /* -- Bodies (If, Loop, Scan, and functions with bodies): imports a GraphProto attribute into graph `g` with these inputs;
  * names of the outer scopes resolve through captures: an outer value used inside becomes one more input of `body`, and is

@@ -169,12 +169,65 @@ dtype op_attr_dtype(op_call *c, const char *name, dtype other)
 
 /* -- Structural inputs -------------------------------------------------------------------------------------------------------- */
 
-static void not_known(op_call *c, int i, const char *what)
+/* The graph inputs that v is computed from: their indices, in no order of meaning. */
+typedef vec(int) index_list;
+static void inputs_behind(op_call *c, value v, index_list *found)
+{
+    enum { MOST = 100000 };
+    graph *g = c->g;
+    arena *a = c->imp->scratch;
+    vec(uint32_t) open = { 0 };
+    bool *seen = NEW_ARRAY(a, bool, n_nodes(g));
+    vec_push(a, &open, g->owner.at[v.id]);
+    for (int64_t k = 0; k < open.n && k < MOST; k++) {
+        const node *n = &g->nodes.at[open.at[k]];
+        if (n->prim == PRIM_input) vec_push(a, found, n->input->index);
+        for (int i = 0; i < n->n_in; i++) {
+            uint32_t from = g->owner.at[n->in[i].id];
+            if (seen[from]) continue;
+            seen[from] = true;
+            vec_push(a, &open, from);
+        }
+    }
+}
+
+/* Values that the caller has offered for inputs are taken in a second try. True: there will be one. */
+static bool take_offers(op_call *c, const index_list *from)
+{
+    importer *imp = c->imp;
+    bool is_new = false;
+    for (int i = 0; i < imp->options->n_offers; i++) {
+        bool wanted = c->g != imp->g && imp->options->offers[i].n <= 64 && !is_float(imp->options->offers[i].dtype);
+        for (int64_t k = 0; k < from->n && c->g == imp->g; k++) wanted |= imp->offer_of_input.at[from->at[k]] == i;
+        if (!wanted || imp->options->is_offer_taken[i]) continue;
+        imp->options->is_offer_taken[i] = is_new = true;
+    }
+    imp->wants_restart |= is_new;
+    return is_new;
+}
+
+static void not_known(op_call *c, value v, const char *name, const char *what)
+{
+    if (is_quiet(c)) return;
+    index_list from = { 0 };
+    if (is_value(v)) inputs_behind(c, v, &from);
+    c->failed = true;
+    if (take_offers(c, &from)) return;
+    text t = { .a = c->imp->scratch };
+    for (int64_t i = 0; i < from.n && i < 4 && c->g == c->imp->g; i++) {
+        const char *shown = str_or(c->g->names.at[c->g->inputs.at[from.at[i]].id], "");
+        if (strcmp(shown, name) == 0) continue;
+        text_put(&t, t.n ? ", " : " (computed from ");
+        text_put_escaped(&t, shown, strlen(shown), 60);
+    }
+    if (t.n) text_put(&t, ")");
+    diag_onnx_not_known(c->imp->ctx, c->g->at, what, name, text_str(&t));
+}
+
+static const char *input_name(const op_call *c, int i)
 {
     const node_proto *n = c->node;
-    const char *name = n && (size_t)i < n->n_input ? n->input[i] : "";
-    if (!is_quiet(c)) diag_onnx_not_known(c->imp->ctx, c->g->at, what, name);
-    c->failed = true;
+    return n && (size_t)i < n->n_input ? n->input[i] : "";
 }
 
 /* Element k of an integer constant's bytes. */
@@ -196,12 +249,12 @@ const dim *op_known(op_call *c, int i, const char *what, int *n)
     if (d) return d;
     type t = type_of(c->g, v);
     const void *p;
-    int64_t n_bytes;
-    if (!(is_int(t.dtype) || t.dtype == DTYPE_bool) || !op_known_value(c, v, NULL, &p, &n_bytes)) {
-        not_known(c, i, what);
+    int64_t n_known;
+    if (!(is_int(t.dtype) || t.dtype == DTYPE_bool) || !op_known_value(c, v, NULL, &p, &n_known)) {
+        not_known(c, op_in(c, i), input_name(c, i), what);
         return NULL;
     }
-    *n = (int)(n_bytes / dtype_bytes(t.dtype));
+    *n = (int)n_known;
     dim *known = NEW_ARRAY(op_arena(c), dim, *n + 1);
     for (int k = 0; k < *n; k++) known[k] = dim_const(int_element(t.dtype, p, k));
     return known;
@@ -218,13 +271,13 @@ bool op_known_ints(op_call *c, int i, const char *what, int *n, int64_t *v, int 
     for (int k = 0; k < *n; k++) {
         /* A number beyond the range of dims (INT64_MAX as "to the end") is still a known constant. */
         const void *p;
-        int64_t n_bytes;
+        int64_t n_known;
         if (dim_is_const(d[k], &v[k])) continue;
-        if (dim_is_bad(d[k]) && known_bytes(c->g, op_in(c, i), &p, &n_bytes)) {
+        if (dim_is_bad(d[k]) && known_bytes(c->g, op_in(c, i), &p, &n_known)) {
             v[k] = int_element(type_of(c->g, op_in(c, i)).dtype, p, k);
             continue;
         }
-        not_known(c, i, what);
+        not_known(c, op_in(c, i), input_name(c, i), what);
         return false;
     }
     return true;
@@ -238,12 +291,12 @@ bool op_known_floats(op_call *c, int i, const char *what, int *n, double *v, int
     dtype t = type_of(c->g, x).dtype;
     if (t == DTYPE_f16 || t == DTYPE_bf16) x = cast(c->g, x, DTYPE_f32), t = DTYPE_f32;
     const void *p;
-    int64_t n_bytes;
-    if ((t != DTYPE_f32 && t != DTYPE_f64) || !op_known_value(c, x, NULL, &p, &n_bytes)) {
-        not_known(c, i, what);
+    int64_t n_known;
+    if ((t != DTYPE_f32 && t != DTYPE_f64) || !op_known_value(c, x, NULL, &p, &n_known)) {
+        not_known(c, op_in(c, i), input_name(c, i), what);
         return false;
     }
-    *n = (int)(n_bytes / dtype_bytes(t));
+    *n = (int)n_known;
     if (*n > max) {
         op_fail(c, "%s has %d elements, at most %d are expected", what, *n, max);
         return false;
@@ -256,21 +309,19 @@ bool op_known_floats(op_call *c, int i, const char *what, int *n, double *v, int
     return true;
 }
 
-/* Elements of a constant that is dense, or the same everywhere. */
+/* The elements of a constant that is the same everywhere. */
 static bool splat_bytes(op_call *c, value v, const void **p, int64_t *n)
 {
     enum { MAX_SPLAT = 1 << 20 };
-    const node *x = node_of(c->g, v);
+    type t = type_of(c->g, v);
     int64_t count;
-    if (x->prim != PRIM_broadcast || !dim_is_const(type_elements(c->g, type_of(c->g, v)), &count) || count > MAX_SPLAT) return false;
-    const void *one;
-    int64_t n_one;
-    int size = dtype_bytes(type_of(c->g, v).dtype);
-    if (!known_bytes(c->g, x->in[0], &one, &n_one) || n_one != size) return false;
+    scalar_value x;
+    if (!dim_is_const(type_elements(c->g, t), &count) || count > MAX_SPLAT || !known_splat(c->g, v, &x)) return false;
+    int size = dtype_bytes(t.dtype);
     char *all = arena_alloc(op_arena(c), (size_t)(count * size));
-    for (int64_t k = 0; k < count; k++) memcpy(all + k * size, one, (size_t)size);
+    for (int64_t k = 0; k < count; k++) sv_store(t.dtype, all + k * size, x);
     *p = all;
-    *n = count * size;
+    *n = count;
     return true;
 }
 
@@ -278,11 +329,7 @@ bool op_known_value(op_call *c, value v, const char *what, const void **p, int64
 {
     if (!is_value(v) || is_quiet(c)) return false;
     if (known_bytes(c->g, v, p, n) || splat_bytes(c, v, p, n)) return true;
-    if (what) {
-        const char *name = c->g->names.at[v.id];
-        diag_onnx_not_known(c->imp->ctx, c->g->at, what, str_or(name, "an operand"));
-        c->failed = true;
-    }
+    if (what) not_known(c, v, str_or(c->g->names.at[v.id], "an operand"), what);
     return false;
 }
 

@@ -1,6 +1,8 @@
 /* onnx_import: imports an ONNX file and prints its graph
  *
- *     onnx_import [--dim NAME=LO..HI]... [--bind NAME=V,V]... [--quiet] MODEL.onnx
+ *     onnx_import [--dim NAME=LO..HI]... [--bind NAME=V,V]... [--offer TENSOR.pb]... [--quiet] MODEL.onnx
+ *
+ * --offer: values of the graph inputs, in order; used where a structure depends on one
  *
  * Exit: 0 imported, 1 wrong, 2 not implemented, 70 a bug. For tests of the front end alone; `dlc opt` does more.
  */
@@ -10,7 +12,8 @@
 
 enum { MAX_OPTIONS = 32 };
 
-typedef struct { onnx_dim_option dims[MAX_OPTIONS]; onnx_bind_option binds[MAX_OPTIONS]; onnx_options o; bool quiet; const char *path; } arguments;
+typedef struct { onnx_dim_option dims[MAX_OPTIONS]; onnx_bind_option binds[MAX_OPTIONS]; onnx_options o; bool quiet; const char *path;
+    int n_offers; const char *offers[MAX_OPTIONS]; } arguments;
 
 static char *cut_at(char *s, const char *sep)
 {
@@ -33,6 +36,9 @@ static bool read_arguments(int argc, char **argv, arguments *a)
         } else if (strcmp(argv[i], "--bind") == 0 && name && (val = cut_at(name, "=")) && a->o.n_binds < MAX_OPTIONS) {
             a->binds[a->o.n_binds++] = (onnx_bind_option){ name, val };
             i++;
+        } else if (strcmp(argv[i], "--offer") == 0 && name && a->n_offers < MAX_OPTIONS) {
+            a->offers[a->n_offers++] = name;
+            i++;
         } else {
             a->path = argv[i];
         }
@@ -51,11 +57,18 @@ static void print_diags(dlc_context *ctx, arena *a)
     }
 }
 
-static dlc_status import_and_print(dlc_context *ctx, const arguments *a)
+static dlc_status import_and_print(dlc_context *ctx, arguments *a)
 {
     arena *at = arena_new(&ctx->mem);
     graph *g = NULL;
-    dlc_status status = onnx_import(ctx, at, a->path, &a->o, &g);
+    onnx_tensor offers[MAX_OPTIONS];
+    bool taken[MAX_OPTIONS] = { false };
+    dlc_status status = DLC_OK;
+    for (int i = 0; i < a->n_offers && status == DLC_OK; i++) status = onnx_read_tensor(ctx, at, a->offers[i], &offers[i]);
+    a->o.n_offers = a->n_offers;
+    a->o.offers = offers;
+    a->o.is_offer_taken = taken;
+    if (status == DLC_OK) status = onnx_import(ctx, at, a->path, &a->o, &g);
     if (g && !a->quiet) {
         text t = { .a = at };
         text_printf(&t, "%lld nodes\n", (long long)n_nodes(g)); fputs(text_str(&t), stdout);
