@@ -35,6 +35,7 @@ struct dlc_context {
     int n_errors;
     int max_diags;            /* more are counted, not kept (default 100) */
     dlc_status status;        /* the first error's kind, DLC_OK if none */
+    const struct graph_evaluator *evaluator;     /* of constants (ir/graph.h); installed by the api, NULL: none */
 };
 
 dlc_context *context_new(void);                 /* NULL: out of memory */

@@ -42,6 +42,7 @@ const char *show_type(graph *g, type t);        /* for messages */
 const char *show_shape(graph *g, int rank, const dim *d);
 const char *show_dim(graph *g, dim d);
 bool check_shape(graph *g, const char *what, int rank, const dim *d);
+bool slice_is_inside(graph *g, dim extent, dim start, dim size, int64_t step);      /* provably */
 bool all_const(const dim *d, int n);
 bool check_relation(graph *g, const char *what, relation *r);      /* normalizes to idil >= 1 */
 

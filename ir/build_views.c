@@ -80,7 +80,7 @@ static dim extent_if_any(graph *g, dim size)
 }
 
 /* 0 <= start + step*o < extent for every o in [0, size)? */
-static bool slice_inside(graph *g, dim extent, dim start, dim size, int64_t step)
+bool slice_is_inside(graph *g, dim extent, dim start, dim size, int64_t step)
 {
     dims *t = g->dims;
     if (dim_known_le(t, size, dim_const(0))) return true;
@@ -99,7 +99,7 @@ value slice(graph *g, value x, const dim *start, const dim *size, const int64_t 
     bool same = true;
     for (int i = 0; i < from.rank; i++) {
         if (step[i] == 0) return build_fail(g, "slice: step 0 along axis %d", i);
-        if (dim_is_bad(start[i]) || !slice_inside(g, from.dims[i], start[i], size[i], step[i]))
+        if (dim_is_bad(start[i]) || !slice_is_inside(g, from.dims[i], start[i], size[i], step[i]))
             return build_fail(g, "slice: %s positions from %s by %lld are not all inside axis %d of %s", show_dim(g, size[i]),
                               show_dim(g, start[i]), (long long)step[i], i, show_type(g, from));
         a.start[i] = dim_is(size[i], 0) ? dim_const(0) : start[i];

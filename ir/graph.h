@@ -147,6 +147,14 @@ static inline type type_of(const graph *g, value v) { const node *n = node_of(g,
 static inline value result_of(const node *n, int k) { return (value){ n->first + (uint32_t)k }; }
 static inline int64_t n_nodes(const graph *g) { return g->nodes.n; }           /* indices 1 … n-1 */
 
+/* Computes small constants for the builder, in the order of rounding that the program would have. ir may not include the
+ * backends, so whoever knows one sets ctx->evaluator. evaluate: v's elements (all its operands are constants, or views of
+ * constants, of at most 64 elements; no bodies) row-major into out; false: cannot. */
+typedef struct graph_evaluator {
+    bool (*evaluate)(void *arg, const graph *g, value v, void *out);
+    void *arg;
+} graph_evaluator;
+
 dim type_elements(const graph *g, type t);
 bool type_same(type a, type b);
 void type_print(const graph *g, type t, text *out);                             /* "f32[N, 784]" */
