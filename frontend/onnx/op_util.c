@@ -67,6 +67,20 @@ dim op_extent(graph *g, value x, int from, int to)
     return n;
 }
 
+value op_dim_value(graph *g, dtype t, dim d)
+{
+    int64_t v;
+    if (dim_is_const(d, &v)) return scalar_i64(g, t, v);
+    return cast(g, constant_dim(g, DTYPE_i64, d), t);
+}
+
+value op_capture(graph *body, const graph *outer, value v)
+{
+    if (!is_value(v)) return NO_VALUE;
+    type t = type_of(outer, v);
+    return input(body, arena_printf(body->arena, "p%d", (int)body->inputs.n), t.dtype, t.rank, t.dims);
+}
+
 value op_ints(graph *g, const int64_t *v, int64_t rows, int64_t cols)
 {
     dim d[2] = { dim_const(rows), dim_const(cols) };

@@ -20,7 +20,13 @@ bool op_const_dim(op_call *c, dim d, const char *what, int64_t *v);
 /* Extent of all axes of x in [from, to). */
 dim op_extent(graph *g, value x, int from, int to);
 
-/* i64 literal of rank 1 or 2. */
+/* A dim as a number of type t, rank 0. */
+value op_dim_value(graph *g, dtype t, dim d);
+
+/* An input of a body for an outer value: the next capture. */
+value op_capture(graph *body, const graph *outer, value v);
+
+/* i64 literal of rank 1 (cols < 0) or 2. */
 value op_ints(graph *g, const int64_t *v, int64_t rows, int64_t cols);
 value op_reals(graph *g, dtype t, const double *v, int rank, const dim *d);     /* doubles as a literal of type t */
 void op_out_edge(op_call *c, int i, edge e);                                     /* a sequence or optional result */
