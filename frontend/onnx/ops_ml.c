@@ -226,7 +226,7 @@ static bool forest_depth(op_call *c, forest *f)
     return false;
 }
 
-static value at_node(graph *g, value table, value node) { return gather(g, table, 1, &node, (int[]){ 0 }, 0, NULL, NULL); }
+static value at_node(graph *g, value table, value i) { return gather(g, table, 1, &i, (int[]){ 0 }, 0, NULL, NULL); }
 
 /* One step of all rows and trees: current[N, T] -> next. Operands: x[N, F], then the tables. */
 static value forest_step(graph *g, const forest *f, value now, const value *op)
@@ -415,15 +415,15 @@ static const double *reals_of(op_call *c, graph *g, const char *floats, const ch
     return r;
 }
 
-static uint64_t *node_slot(map_str *m, int64_t tree, int64_t node, uint64_t v, bool *fresh)
+static uint64_t *node_slot(map_str *m, int64_t tree, int64_t id, uint64_t v, bool *fresh)
 {
-    int64_t key[2] = { tree, node };
+    int64_t key[2] = { tree, id };
     return map_put(m, (const char *)key, sizeof key, v, fresh);
 }
 
-static bool find_node(const map_str *m, int64_t tree, int64_t node, int64_t *i)
+static bool find_node(const map_str *m, int64_t tree, int64_t id, int64_t *i)
 {
-    int64_t key[2] = { tree, node };
+    int64_t key[2] = { tree, id };
     const uint64_t *p = map_find(m, (const char *)key, sizeof key);
     if (p) *i = (int64_t)*p;
     return p != NULL;
@@ -464,7 +464,7 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
     f.root = NEW_ARRAY(a, int64_t, n);
     f.split = NEW_ARRAY(a, double, n);
     f.nan_goes_yes = NEW_ARRAY(a, unsigned char, n);
-    int64_t *leaf_of = NEW_ARRAY(a, int64_t, n), *order = NEW_ARRAY(a, int64_t, n), n_inner = 0;
+    int64_t *order = NEW_ARRAY(a, int64_t, n), n_inner = 0;
     for (int i = 0; i < n; i++) {                            /* inner nodes first, then leaves, as `forest` wants them */
         int64_t m;
         if (!mode_by_name(modes[i], &m)) {
@@ -519,7 +519,6 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
     double none = how == AGGREGATE_min ? (double)INFINITY : how == AGGREGATE_max ? (double)-INFINITY : 0;
     double *table = NEW_ARRAY(a, double, size + 1);
     for (int64_t i = 0; i < size; i++) table[i] = none;
-    (void)leaf_of;
     for (int i = 0; i < nw; i++) {
         int64_t k;
         if (!find_node(&at, w_tree[i], w_node[i], &k) || order[k] < n_inner || w_id[i] < 0 || w_id[i] >= targets) {
