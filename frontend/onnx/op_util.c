@@ -29,6 +29,8 @@ uint32_t op_axes(op_call *c, int i, int since, int rank, bool *given)
     return axes;
 }
 
+static dim saturated(int64_t x) { return dim_const(x >= DIM_LIMIT ? DIM_LIMIT - 1 : x <= -DIM_LIMIT ? 1 - DIM_LIMIT : x); }
+
 const dim *op_known_dims(op_call *c, int i, const char *what, int *n)
 {
     value v = op_in(c, i);
@@ -39,8 +41,16 @@ const dim *op_known_dims(op_call *c, int i, const char *what, int *n)
         for (int64_t k = 0; k < count; k++) {
             int64_t x;
             memcpy(&x, (const char *)p + 8 * k, 8);
-            d[k] = dim_const(x >= DIM_LIMIT ? DIM_LIMIT - 1 : x <= -DIM_LIMIT ? -DIM_LIMIT + 1 : x);
+            d[k] = saturated(x);
         }
+        *n = (int)count;
+        return d;
+    }
+    scalar_value one;
+    if (is_value(v) && dtype_of(c->g, v) == DTYPE_i64 && known_splat(c->g, v, &one) && rank_of(c->g, v) == 1 &&
+        dim_is_const(dim_of(c->g, v, 0), &count) && count <= 2 * MAX_RANK) {
+        dim *d = NEW_ARRAY(op_arena(c), dim, count + 1);
+        for (int64_t k = 0; k < count; k++) d[k] = saturated((int64_t)one.bits);
         *n = (int)count;
         return d;
     }

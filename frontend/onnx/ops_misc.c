@@ -374,35 +374,6 @@ ONNX_OP(SplitToSequence)
     op_out_edge(c, 0, sequence_of(c, n, items, dtype_of(g, x)));
 }
 
-/* SequenceMap (17): the body once for each element; other inputs are sequences of the same length, or tensors */
-ONNX_OP(SequenceMap)
-{
-    (void)g;
-    edge s;
-    if (!sequence_in(c, 0, &s)) return;
-    int n_out = op_body_outputs(c, "body");
-    edge **items = NEW_ARRAY(op_arena(c), edge *, c->n_out + 1);
-    for (int k = 0; k < c->n_out; k++) items[k] = NEW_ARRAY(op_arena(c), edge, s.n + 1);
-    edge *args = NEW_ARRAY(op_arena(c), edge, c->n_in + 1);
-    for (int i = 0; i < s.n; i++) {
-        for (int k = 0; k < c->n_in; k++) {
-            bool is_list = c->in[k].kind == EDGE_SEQUENCE;
-            if (is_list && c->in[k].n != s.n) {
-                op_fail(c, "sequences of equal length expected, found %d and %d", s.n, c->in[k].n);
-                return;
-            }
-            args[k] = is_list ? c->in[k].items[i] : c->in[k];
-        }
-        edge *result;
-        if (!op_inline_body(c, "body", c->n_in, args, &n_out, &result)) return;
-        for (int k = 0; k < c->n_out && k < n_out; k++) items[k][i] = result[k];
-    }
-    for (int k = 0; k < c->n_out; k++) {
-        dtype t = s.n ? dtype_of(g, items[k][0].v) : s.dtype;
-        op_out_edge(c, k, sequence_of(c, s.n, items[k], t));
-    }
-}
-
 ONNX_OP(Optional)
 {
     (void)g;
