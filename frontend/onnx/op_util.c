@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+static dim saturated(int64_t x) { return dim_const(x >= DIM_LIMIT ? DIM_LIMIT - 1 : x <= -DIM_LIMIT ? 1 - DIM_LIMIT : x); }
+
 uint32_t op_axes(op_call *c, int i, int since, int rank, bool *given)
 {
     int n = 0;
@@ -17,7 +19,7 @@ uint32_t op_axes(op_call *c, int i, int since, int rank, bool *given)
     }
     if (!op_has(c, i)) return 0;
     *given = true;
-    const dim *d = op_known(c, i, "axes", &n);
+    const dim *d = op_known_dims(c, i, "axes", &n);
     for (int k = 0; d && k < n; k++) {
         int64_t a;
         if (!dim_is_const(d[k], &a)) {
@@ -28,8 +30,6 @@ uint32_t op_axes(op_call *c, int i, int since, int rank, bool *given)
     }
     return axes;
 }
-
-static dim saturated(int64_t x) { return dim_const(x >= DIM_LIMIT ? DIM_LIMIT - 1 : x <= -DIM_LIMIT ? 1 - DIM_LIMIT : x); }
 
 const dim *op_known_dims(op_call *c, int i, const char *what, int *n)
 {
@@ -47,6 +47,10 @@ const dim *op_known_dims(op_call *c, int i, const char *what, int *n)
         return d;
     }
     scalar_value one;
+    if (is_value(v) && dim_is(type_elements(c->g, type_of(c->g, v)), 0)) {        /* nothing to know */
+        *n = 0;
+        return NEW_ARRAY(op_arena(c), dim, 1);
+    }
     if (is_value(v) && dtype_of(c->g, v) == DTYPE_i64 && known_splat(c->g, v, &one) && rank_of(c->g, v) == 1 &&
         dim_is_const(dim_of(c->g, v, 0), &count) && count <= 2 * MAX_RANK) {
         dim *d = NEW_ARRAY(op_arena(c), dim, count + 1);

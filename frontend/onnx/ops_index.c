@@ -181,8 +181,14 @@ ONNX_OP(ReverseSequence)
 ONNX_OP(OneHot)
 {
     value i = in(0), values = in(2);
-    int n;
-    const dim *depth = op_known(c, 1, "depth", &n);
+    int n = 1;
+    double real;
+    dim whole;
+    const dim *depth = &whole;
+    if (is_float(dtype_of(g, in(1)))) {
+        if (!op_known_floats(c, 1, "depth", &n, &real, 1)) return;
+        whole = dim_const(real > 0 && real < 1e15 ? (int64_t)real : 0);
+    } else depth = op_known(c, 1, "depth", &n);
     if (!depth || !is_value(i)) return;
     if (n != 1) {
         op_fail(c, "one number as depth expected");

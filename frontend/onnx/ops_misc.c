@@ -14,7 +14,7 @@
 
 static value random_key(op_call *c, graph *g)
 {
-    float seed = (float)attr_float("seed", 0);
+    float seed = (float)(strcmp(c->op, "Dropout") ? attr_float("seed", 0) : (double)attr_int("seed", 0));
     uint64_t path = op_name_hash(c);
     uint32_t key[5] = { 0, 0x9e3779b9u, 0, (uint32_t)path, (uint32_t)(path >> 32) };       /* seed, step 0, path */
     memcpy(&key[0], &seed, sizeof seed);
