@@ -294,7 +294,8 @@ static bool slice_position(op_call *c, graph *g, dim p, dim d, dim lo, dim hi, d
 {
     int64_t v, n;
     if (dim_is_const(p, &v) && !dim_is_const(d, &n)) {
-        if (v >= 0) p = v >= DIM_LIMIT - 1 ? hi : dim_min(D, p, hi);
+        if (v == 0 && dim_same(hi, d)) p = dim_const(0);                     /* an extent is never negative */
+        else if (v >= 0) p = v >= DIM_LIMIT - 1 ? hi : dim_min(D, p, hi);
         else p = v <= -DIM_LIMIT + 1 ? lo : dim_max(D, lo, dim_add(D, p, d));
     } else {
         if (dim_known_lt(D, p, dim_const(0))) p = dim_add(D, p, d);
@@ -318,7 +319,7 @@ static value slice_one(op_call *c, graph *g, value x, int axis, dim start, dim e
     if (!slice_position(c, g, start, d, lo, hi, &s) || !slice_position(c, g, end, d, lo, hi, &e)) return NO_VALUE;
     dim span = step > 0 ? dim_sub(D, e, s) : dim_sub(D, s, e);
     dim n = dim_ceildiv(D, span, dim_const(step > 0 ? step : -step));
-    if (!dim_known_le(D, zero, n)) n = dim_max(D, zero, n);
+    if (!dim_same(n, d) && !dim_known_le(D, zero, n)) n = dim_max(D, zero, n);
     if (dim_is(n, 0)) s = zero;
     return slice_axis(g, x, axis, s, n, step);
 }
