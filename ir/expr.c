@@ -213,10 +213,29 @@ static const expr *term_expr(kernel_code *k, const expr *atom, dim coef)
     return dim_is(coef, 1) ? atom : plain_op2(k, EXPR_op, SCALAR_mul, x_dim(k, coef), atom);
 }
 
+/* c*k * (a floordiv k) + c * (a mod k) = c * a */
+static void join_divmod(kernel_code *k, linear *l)
+{
+    for (int64_t i = 0; i < l->n; i++) {
+        const expr *m = l->at[i].atom;
+        dim by, c = l->at[i].coef;
+        if (m->kind != EXPR_mod || dim_is(c, 0) || !as_dim(m->args[1], &by)) continue;
+        for (int64_t j = 0; j < l->n; j++) {
+            const expr *d = l->at[j].atom;
+            if (d->kind != EXPR_floordiv || !dim_same(l->at[j].coef, dim_mul(k->dims, c, by))) continue;
+            if (!x_same(d->args[1], m->args[1]) || !x_same(d->args[0], m->args[0])) continue;
+            l->at[i].coef = l->at[j].coef = dim_const(0);
+            linear_add(k, l, m->args[0], c);
+            break;
+        }
+    }
+}
+
 /* The expression of l: positive terms, then negative ones subtracted, the constant last (first if all are negative). */
 const expr *linear_expr(kernel_code *k, linear *l)
 {
     int n = 0;
+    join_divmod(k, l);
     for (int64_t i = 0; i < l->n; i++)
         if (!dim_is(l->at[i].coef, 0)) l->at[n++] = l->at[i];
     l->n = n;

@@ -241,7 +241,9 @@ void kernel_print(const kernel_code *k, text *out);
 void program_print(const program *p, text *out);
 kernel_code *kernel_parse(dlc_context *ctx, arena *a, dims *d, const char *file, const char *src, size_t n);
 program *program_parse(dlc_context *ctx, arena *a, const char *file, const char *src, size_t n);
-bool kernel_verify(const kernel_code *k, const char *when);
+bool kernel_verify(const kernel_code *k, const char *when);   /* rules: ir/loop_verify.c; reports every violation */
+bool buffer_in_registers(const kernel_code *k, int buf);     /* a reg buffer whose every index is known once unrolled and
+                                                                vectorized; if not, backends keep it in memory */
 bool program_verify(const program *p, const char *when);
 const char *kernel_show(const kernel_code *k);               /* for the debugger */
 void x_print(const kernel_code *k, const expr *e, text *out);

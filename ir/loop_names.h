@@ -11,7 +11,6 @@ const char *name_clean(arena *a, const char *s);             /* the nearest iden
 /* Words of the text form. */
 enum { LOOP_ROLES = LOOP_lane + 1, PBUF_KINDS = PBUF_state + 1 };
 extern const char *const buf_role_name[ROLE_none + 1];
-extern const char *const anchor_word[ANCHOR_COUNT];
 extern const char *const loop_role_name[LOOP_ROLES];
 extern const char *const pbuf_kind_name[PBUF_KINDS];
 #define SYMBOL_HI (((int64_t)1 << 31) - 1)                   /* upper bound of a symbol that was given none */

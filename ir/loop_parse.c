@@ -641,7 +641,7 @@ kernel_code *loop_read_kernel(lex *l, dlc_context *ctx, arena *a, dims *d)
     p.k = kernel_new(ctx, a, d, arena_strndup(a, l->tok.name, l->tok.name_n), ANCHOR_map);
     lex_next(l);
     if (!read_params(&p)) return NULL;
-    int anchor = read_word(l, ANCHOR_COUNT, anchor_word);
+    int anchor = read_word(l, ANCHOR_COUNT, anchor_name);
     if (anchor < ANCHOR_COUNT) p.k->anchor = (anchor_kind)anchor;
     p.k->writes_early = lex_take(l, "writes_early");
     if (!lex_need(l, "{")) return NULL;

@@ -393,9 +393,6 @@ static void put_symbols(const symbol_set *u, text *out)
 
 const char *const buf_role_name[] = { [ROLE_in] = "in", [ROLE_out] = "out", [ROLE_inout] = "inout", [ROLE_const] = "const",
                                       [ROLE_none] = "none" };
-const char *const anchor_word[ANCHOR_COUNT] = { [ANCHOR_map] = "map", [ANCHOR_row] = "row", [ANCHOR_contract] = "contract",
-    [ANCHOR_window] = "window", [ANCHOR_move] = "move", [ANCHOR_scatter] = "scatter", [ANCHOR_sort] = "sort",
-    [ANCHOR_compact] = "compact" };
 const char *const loop_role_name[LOOP_ROLES] = { [LOOP_plain] = "plain", [LOOP_free_a] = "free_a", [LOOP_free_b] = "free_b",
     [LOOP_batch] = "batch", [LOOP_window_out] = "window_out", [LOOP_sum] = "sum", [LOOP_sum_window] = "sum_window",
     [LOOP_lane] = "lane" };
@@ -422,7 +419,7 @@ static void put_kernel(const kernel_code *k, text *out)
         text_printf(out, " %s", buf_role_name[b->role]);
     }
     text_put(out, ")");
-    if (k->anchor != ANCHOR_map) text_printf(out, " %s", anchor_word[k->anchor]);
+    if (k->anchor != ANCHOR_map) text_printf(out, " %s", anchor_name[k->anchor]);
     if (k->writes_early) text_put(out, " writes_early");
     text_put(out, " {\n");
     put_loops(k, out);

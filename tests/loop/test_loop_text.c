@@ -95,6 +95,8 @@ static void division(void **state)
     gives("(i floordiv 4) floordiv 4", "i floordiv 16");
     gives("(i mod 16) mod 4", "i mod 4");
     gives("i floordiv 1 + i mod 1", "i");
+    gives("14*((i + j) floordiv 7) + 2*((i + j) mod 7)", "2*i + 2*j");
+    gives("14*(i floordiv 7) + i mod 7", "14*(i floordiv 7) + i mod 7");
     gives("(N*i + j) floordiv N", "i + j floordiv N");
     gives("(N*M*i + N*j) mod N", "0");
     gives("(16*N + 3) floordiv 16", "N");
