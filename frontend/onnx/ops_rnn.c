@@ -1,0 +1,365 @@
+/* frontend/onnx/ops_rnn.c: recurrent layers. One driver for RNN, GRU and LSTM:
+ *
+ *     xg = X . W^T + bias                one contract for all steps, before the loop
+ *     scan over t: states = cell(xg[t], states, R)
+ *
+ * A step past sequence_lens keeps the states and yields 0; so a reverse direction is a scan that runs backwards, and no
+ * data is reversed. Directions are separate scans, joined at the end. What does not depend on the step (slices of R,
+ * peepholes, biases) is a capture of the body.
+ */
+#include "frontend/onnx/op_tensor.h"
+
+/* -- Activations --------------------------------------------------------------------------------------------------------- */
+
+typedef enum {
+    ACT_Relu, ACT_Tanh, ACT_Sigmoid, ACT_Affine, ACT_LeakyRelu, ACT_ThresholdedRelu, ACT_ScaledTanh, ACT_HardSigmoid,
+    ACT_Elu, ACT_Softsign, ACT_Softplus, ACT_COUNT
+} act_kind;
+/* uses_alpha, uses_beta: consume one entry of activation_alpha, activation_beta, in order of the activations. */
+static const struct { const char *name; bool uses_alpha, uses_beta; double alpha, beta; } acts[ACT_COUNT] = {
+    [ACT_Relu]            = { "Relu",            false, false, 0,    0 },
+    [ACT_Tanh]            = { "Tanh",            false, false, 0,    0 },
+    [ACT_Sigmoid]         = { "Sigmoid",         false, false, 0,    0 },
+    [ACT_Affine]          = { "Affine",          true,  true,  1,    0 },
+    [ACT_LeakyRelu]       = { "LeakyRelu",       true,  false, 0.01, 0 },
+    [ACT_ThresholdedRelu] = { "ThresholdedRelu", true,  false, 1,    0 },
+    [ACT_ScaledTanh]      = { "ScaledTanh",      true,  true,  1,    1 },
+    [ACT_HardSigmoid]     = { "HardSigmoid",     true,  true,  0.2,  0.5 },
+    [ACT_Elu]             = { "Elu",             true,  false, 1,    0 },
+    [ACT_Softsign]        = { "Softsign",        false, false, 0,    0 },
+    [ACT_Softplus]        = { "Softplus",        false, false, 0,    0 },
+};
+typedef struct { act_kind kind; double alpha, beta; } activation;
+
+static value zero_where(graph *g, value keep, value x)
+{
+    return select3(g, keep, x, splat_like(g, x, 0));
+}
+
+static value activate(graph *g, activation f, value x)
+{
+    switch (f.kind) {
+    case ACT_Relu:            return un(g, SCALAR_relu, x);
+    case ACT_Tanh:            return un(g, SCALAR_tanh, x);
+    case ACT_Sigmoid:         return un(g, SCALAR_sigmoid, x);
+    case ACT_Affine:          return bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, x, f.alpha), f.beta);
+    case ACT_LeakyRelu:       return select3(g, bin_k(g, SCALAR_lt, x, 0), bin_k(g, SCALAR_mul, x, f.alpha), x);
+    case ACT_ThresholdedRelu: return zero_where(g, k_bin(g, SCALAR_lt, f.alpha, x), x);
+    case ACT_ScaledTanh:      return bin_k(g, SCALAR_mul, un(g, SCALAR_tanh, bin_k(g, SCALAR_mul, x, f.beta)), f.alpha);
+    case ACT_HardSigmoid:     return clamp(g, bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, x, f.alpha), f.beta), 0, 1);
+    case ACT_Elu: {
+        value low = bin_k(g, SCALAR_mul, un(g, SCALAR_expm1, bin_k(g, SCALAR_min, x, 0)), f.alpha);
+        return select3(g, bin_k(g, SCALAR_lt, x, 0), low, x);
+    }
+    case ACT_Softsign:        return divide(g, x, bin_k(g, SCALAR_add, un(g, SCALAR_abs, x), 1));
+    case ACT_Softplus:        return softplus(g, x);
+    case ACT_COUNT:           break;
+    }
+    return NO_VALUE;
+}
+
+static bool same_letters(const char *a, const char *b)          /* ASCII, any case */
+{
+    for (; *a && *b; a++, b++) {
+        char p = *a >= 'A' && *a <= 'Z' ? (char)(*a + 32) : *a, q = *b >= 'A' && *b <= 'Z' ? (char)(*b + 32) : *b;
+        if (p != q) return false;
+    }
+    return *a == *b;
+}
+
+static bool act_find(op_call *c, const char *name, activation *f)
+{
+    for (int k = 0; k < ACT_COUNT; k++)
+        if (same_letters(name, acts[k].name)) {
+            *f = (activation){ (act_kind)k, acts[k].alpha, acts[k].beta };
+            return true;
+        }
+    op_fail(c, "activation \"%s\" is not one of the standard's", name);
+    return false;
+}
+
+/* The activations of all directions, `per` for each, in f. */
+static bool read_activations(op_call *c, const char *const *usual, int per, int dirs, activation *f)
+{
+    int n = 0, n_alpha = 0, n_beta = 0, a = 0, b = 0;
+    const char *const *names = op_attr_strs(c, "activations", &n);
+    const float *alpha = op_attr_floats(c, "activation_alpha", &n_alpha);
+    const float *beta = op_attr_floats(c, "activation_beta", &n_beta);
+    if (names && n < per * dirs) {
+        op_fail(c, "attribute activations has %d entries, expected %d", n, per * dirs);
+        return false;
+    }
+    for (int i = 0; i < per * dirs; i++) {
+        if (!act_find(c, names ? names[i] : usual[i % per], &f[i])) return false;
+        if (acts[f[i].kind].uses_alpha && a < n_alpha) f[i].alpha = (double)alpha[a++];
+        if (acts[f[i].kind].uses_beta && b < n_beta) f[i].beta = (double)beta[b++];
+    }
+    return true;
+}
+
+/* -- The driver ------------------------------------------------------------------------------------------------------------ */
+
+enum { MAX_STATES = 2, MAX_ACTS = 6, MAX_HELD = 4 };
+
+typedef struct layer layer;
+struct layer {
+    op_call *c;
+    int n_states, per;                       /* states; activations of one direction */
+    activation acts[MAX_ACTS];
+    double clip;                             /* 0: none */
+    bool flag;                               /* linear_before_reset; input_forget */
+    dim H;
+    value (*bias)(const layer *l, graph *g, value b);            /* B of one direction -> what joins the projection */
+    /* What the cell holds besides R (outside the body); returns how many. */
+    int (*hold)(const layer *l, graph *g, value r, value b, value p, value *held);
+    /* One step; held as captures of the body. */
+    void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states, const value *held, value *next);
+};
+
+static value clipped(const layer *l, graph *g, value x)
+{
+    return l->clip != 0 ? clamp(g, x, -l->clip, l->clip) : x;
+}
+
+/* h[B, K] . R[G, K]^T */
+static value project(graph *g, value h, value r)
+{
+    contract_spec s = { .la = "bk", .lb = "gk", .lo = "bg", .acc = DTYPE_NONE, .out = DTYPE_NONE };
+    return contract(g, h, r, NO_VALUE, &s);
+}
+
+/* One direction: out = final states, then Y[T, B, H]. */
+static bool run_direction(const layer *l, int d, bool reverse, value x, value w, value r, value b, value lens, value p,
+                          const value *init, value *result)
+{
+    graph *g = l->c->g;
+    dim T = dim_of(g, x, 0), B = dim_of(g, x, 1);
+    value wd = pick(g, w, 0, d), rd = pick(g, r, 0, d), bd = is_value(b) ? pick(g, b, 0, d) : NO_VALUE;
+    contract_spec s = { .la = "tbi", .lb = "gi", .lo = "tbg", .acc = DTYPE_NONE, .out = DTYPE_NONE };
+    value xg = contract(g, x, wd, NO_VALUE, &s);
+    if (is_value(bd)) xg = add(g, xg, l->bias(l, g, bd));
+
+    body_maker m = body_begin(g, reverse ? "recurrent_reverse" : "recurrent");
+    value state[MAX_STATES], next[MAX_STATES], held[MAX_HELD] = { NO_VALUE }, inner[MAX_HELD] = { NO_VALUE }, at = NO_VALUE, inner_lens = NO_VALUE;
+    static const char *const state_name[] = { "h", "c" }, *const held_name[] = { "r", "k1", "k2", "k3" };
+    for (int i = 0; i < l->n_states; i++) {
+        value first = is_value(init[i]) ? pick(g, init[i], 0, d) : full(g, dtype_of(g, x), 0, 2, (dim[]){ B, l->H });
+        state[i] = body_carry(&m, first, state_name[i]);
+    }
+    value xt = body_slice(&m, xg, "x");
+    if (is_value(lens)) at = body_slice(&m, range_of(g, dtype_of(g, lens), T, 1, 0), "t");
+    int n_held = l->hold(l, g, rd, bd, is_value(p) ? pick(g, p, 0, d) : NO_VALUE, held);
+    for (int i = 0; i < n_held; i++) inner[i] = body_capture(&m, held[i], held_name[i]);
+    if (is_value(lens)) inner_lens = body_capture(&m, lens, "lens");
+    if (g->failed || m.g->failed) return false;
+
+    l->cell(l, m.g, l->acts + d * l->per, xt, state, inner, next);
+    value y = next[0];
+    if (is_value(lens)) {
+        value on = column(m.g, bin(m.g, SCALAR_lt, at, inner_lens), 1);
+        for (int i = 0; i < l->n_states; i++) next[i] = select3(m.g, on, next[i], state[i]);
+        y = zero_where(m.g, on, y);
+    }
+    for (int i = 0; i < l->n_states; i++) body_result(&m, next[i]);
+    body_result(&m, y);
+    return body_scan(&m, T, reverse, result);
+}
+
+static bool recurrent_operands(op_call *c, const layer *l, value x, value w, value r, int dirs, int gates)
+{
+    graph *g = c->g;
+    if (!op_rank(c, x, 3, 3, "X") || !op_rank(c, w, 3, 3, "W") || !op_rank(c, r, 3, 3, "R")) return false;
+    int64_t d, have, want;
+    if (dim_is_const(dim_of(g, w, 0), &d) && d != dirs) {
+        op_fail(c, "W has %lld directions, attribute direction says %d", (long long)d, dirs);
+        return false;
+    }
+    if (dim_is_const(dim_of(g, w, 1), &have) && dim_is_const(dim_mulk(g->dims, l->H, gates), &want) && have != want) {
+        op_fail(c, "W has %lld rows of gates, expected %lld", (long long)have, (long long)want);
+        return false;
+    }
+    return true;
+}
+
+static void recurrent(layer *l, int gates, const char *const *usual, value b, value lens, const value *initial, value p)
+{
+    op_call *c = l->c;
+    graph *g = c->g;
+    value x = in(0), w = in(1), r = in(2), init[MAX_STATES];
+    bool layout = attr_int("layout", 0) != 0;
+    const char *direction = attr_str("direction", "forward");
+    bool both = !strcmp(direction, "bidirectional"), reverse = !strcmp(direction, "reverse");
+    int dirs = both ? 2 : 1;
+    if (!both && !reverse && strcmp(direction, "forward") && strcmp(direction, "foward")) {      /* GRU-1 spells it so */
+        op_fail(c, "attribute direction is \"%s\", expected forward, reverse or bidirectional", direction);
+        return;
+    }
+    if (!op_rank(c, r, 3, 3, "R")) return;
+    l->H = dim_of(g, r, 2);
+    l->clip = attr_float("clip", 0);
+    if (!recurrent_operands(c, l, x, w, r, dirs, gates) || !read_activations(c, usual, l->per, dirs, l->acts)) return;
+    if (is_value(b) && !op_rank(c, b, 2, 2, "B")) return;
+    if (is_value(lens) && !op_rank(c, lens, 1, 1, "sequence_lens")) return;
+    if (is_value(p) && !op_rank(c, p, 2, 2, "P")) return;
+    if (layout) x = swap_axes(g, x, 0, 1);
+    for (int i = 0; i < l->n_states; i++) {
+        init[i] = initial[i];
+        if (!is_value(init[i])) continue;
+        if (!op_rank(c, init[i], 3, 3, i ? "initial_c" : "initial_h")) return;
+        if (layout) init[i] = swap_axes(g, init[i], 0, 1);
+    }
+
+    value got[2][MAX_STATES + 1], parts[2];
+    for (int d = 0; d < dirs; d++)
+        if (!run_direction(l, d, reverse || d == 1, x, w, r, b, lens, p, init, got[d])) return;
+    for (int d = 0; d < dirs; d++) parts[d] = unsqueeze(g, got[d][l->n_states], axis_bit(1));
+    value y = concat(g, dirs, parts, 1);                                                /* [T, D, B, H] */
+    out(0, layout ? transpose(g, y, (int[]){ 2, 0, 1, 3 }) : y);
+    for (int i = 0; i < l->n_states; i++) {
+        for (int d = 0; d < dirs; d++) parts[d] = unsqueeze(g, got[d][i], axis_bit(0));
+        value last = concat(g, dirs, parts, 0);
+        out(1 + i, layout ? swap_axes(g, last, 0, 1) : last);
+    }
+}
+
+/* Wb + Rb */
+static value sum_of_biases(const layer *l, graph *g, value b)
+{
+    (void)l;
+    value half[2];
+    cut(g, b, 0, 2, half);
+    return add(g, half[0], half[1]);
+}
+
+/* -- RNN -------------------------------------------------------------------------------------------------------------------- */
+
+static int hold_r(const layer *l, graph *g, value r, value b, value p, value *held)
+{
+    (void)l, (void)g, (void)b, (void)p;
+    held[0] = r;
+    return 1;
+}
+
+static void rnn_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+{
+    next[0] = activate(g, f[0], clipped(l, g, add(g, x, project(g, s[0], held[0]))));
+}
+
+/* RNN (1, 7, 14, 22): h' = f(x.W + h.R + b) */
+ONNX_OP(RNN)
+{
+    (void)g;
+    static const char *const usual[] = { "Tanh" };
+    layer l = { .c = c, .n_states = 1, .per = 1, .bias = sum_of_biases, .hold = hold_r, .cell = rnn_cell };
+    value h0 = op_in_or(c, 5, NO_VALUE);
+    recurrent(&l, 1, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), &h0, NO_VALUE);
+}
+
+/* -- GRU -------------------------------------------------------------------------------------------------------------------- */
+
+/* The recurrent bias joins the input's, except that of the hidden gate where it stands inside r * (.). */
+static value gru_bias(const layer *l, graph *g, value b)
+{
+    if (!l->flag) return sum_of_biases(l, g, b);
+    value half[2], gates[3];
+    cut(g, b, 0, 2, half);
+    cut(g, half[1], 0, 3, gates);
+    gates[2] = splat_like(g, gates[2], 0);
+    return add(g, half[0], concat(g, 3, gates, 0));
+}
+
+/* linear_before_reset: R whole and the hidden gate's recurrent bias; else R of gates z, r and R of the hidden gate. */
+static int gru_hold(const layer *l, graph *g, value r, value b, value p, value *held)
+{
+    (void)p;
+    dims *t = g->dims;
+    if (l->flag) {
+        held[0] = r;
+        if (!is_value(b)) return 1;
+        held[1] = part(g, b, 0, dim_mulk(t, l->H, 5), l->H);
+        return 2;
+    }
+    held[0] = part(g, r, 0, dim_const(0), dim_mulk(t, l->H, 2));
+    held[1] = part(g, r, 0, dim_mulk(t, l->H, 2), l->H);
+    return 2;
+}
+
+static value blend(graph *g, value z, value a, value b)          /* (1 - z) * a + z * b */
+{
+    return add(g, mul(g, k_bin(g, SCALAR_sub, 1, z), a), mul(g, z, b));
+}
+
+static void gru_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+{
+    value xs[3], hs[2], h = s[0];
+    cut(g, x, 1, 3, xs);
+    cut(g, project(g, h, held[0]), 1, 2, hs);
+    value z = activate(g, f[0], clipped(l, g, add(g, xs[0], hs[0])));
+    value q = activate(g, f[0], clipped(l, g, add(g, xs[1], hs[1])));
+    value n = activate(g, f[1], clipped(l, g, add(g, xs[2], project(g, mul(g, q, h), held[1]))));
+    next[0] = blend(g, z, n, h);
+}
+
+static void gru_cell_linear(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+{
+    value xs[3], hs[3], h = s[0];
+    cut(g, x, 1, 3, xs);
+    cut(g, project(g, h, held[0]), 1, 3, hs);
+    value z = activate(g, f[0], clipped(l, g, add(g, xs[0], hs[0])));
+    value q = activate(g, f[0], clipped(l, g, add(g, xs[1], hs[1])));
+    value inside = is_value(held[1]) ? add(g, hs[2], held[1]) : hs[2];
+    value n = activate(g, f[1], clipped(l, g, add(g, xs[2], mul(g, q, inside))));
+    next[0] = blend(g, z, n, h);
+}
+
+/* GRU (1, 3, 7, 14, 22) */
+ONNX_OP(GRU)
+{
+    (void)g;
+    static const char *const usual[] = { "Sigmoid", "Tanh" };
+    bool linear = attr_int("linear_before_reset", 0) != 0;
+    layer l = { .c = c, .n_states = 1, .per = 2, .flag = linear, .bias = gru_bias, .hold = gru_hold,
+                .cell = linear ? gru_cell_linear : gru_cell };
+    value h0 = op_in_or(c, 5, NO_VALUE);
+    recurrent(&l, 3, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), &h0, NO_VALUE);
+}
+
+/* -- LSTM ------------------------------------------------------------------------------------------------------------------- */
+
+/* R, and the peepholes of gates i, o, f */
+static int lstm_hold(const layer *l, graph *g, value r, value b, value p, value *held)
+{
+    (void)l, (void)b;
+    held[0] = r;
+    if (!is_value(p)) return 1;
+    cut(g, p, 0, 3, held + 1);
+    return 4;
+}
+
+static value peep(graph *g, value gate, value weight, value state)
+{
+    return is_value(weight) ? add(g, gate, mul(g, weight, state)) : gate;
+}
+
+static void lstm_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+{
+    value gate[4], h = s[0], c = s[1];                          /* gates in the order i, o, f, c */
+    cut(g, add(g, x, project(g, h, held[0])), 1, 4, gate);
+    value i = activate(g, f[0], clipped(l, g, peep(g, gate[0], held[1], c)));
+    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i) : activate(g, f[0], clipped(l, g, peep(g, gate[2], held[3], c)));
+    value cell = add(g, mul(g, forget, c), mul(g, i, activate(g, f[1], clipped(l, g, gate[3]))));
+    value o = activate(g, f[0], clipped(l, g, peep(g, gate[1], held[2], cell)));
+    next[0] = mul(g, o, activate(g, f[2], cell));
+    next[1] = cell;
+}
+
+/* LSTM (1, 7, 14, 22) */
+ONNX_OP(LSTM)
+{
+    (void)g;
+    static const char *const usual[] = { "Sigmoid", "Tanh", "Tanh" };
+    layer l = { .c = c, .n_states = 2, .per = 3, .flag = attr_int("input_forget", 0) != 0, .bias = sum_of_biases,
+                .hold = lstm_hold, .cell = lstm_cell };
+    value init[2] = { op_in_or(c, 5, NO_VALUE), op_in_or(c, 6, NO_VALUE) };
+    recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init, op_in_or(c, 7, NO_VALUE));
+}
