@@ -99,7 +99,7 @@ static bool read_activations(op_call *c, const char *const *usual, int per, int 
 
 /* -- The driver ------------------------------------------------------------------------------------------------------------ */
 
-enum { MAX_STATES = 2, MAX_ACTS = 6, MAX_HELD = 4 };
+enum { MAX_STATES = 2, MAX_ACTS = 6, MAX_HELD = 8 };
 
 typedef struct layer layer;
 struct layer {
@@ -109,9 +109,11 @@ struct layer {
     double clip;                             /* 0: none */
     bool flag;                               /* linear_before_reset; input_forget */
     dim H;
+    bool quantized;                          /* DynamicQuantizeLSTM: W[D, I, G], R[D, H, G] of 8 bits, with the four below */
+    value w_scale, w_zero, r_scale, r_zero;  /* [D] or [D, G] */
     value (*bias)(const layer *l, graph *g, value b);            /* B of one direction -> what joins the projection */
     /* What the cell holds besides R (outside the body); returns how many. */
-    int (*hold)(const layer *l, graph *g, value r, value b, value p, value *held);
+    int (*hold)(const layer *l, graph *g, int d, value r, value b, value p, value *held);
     /* One step; held as captures of the body. */
     void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states, const value *held, value *next);
 };
@@ -128,6 +130,48 @@ static value project(graph *g, value h, value r)
     return contract(g, h, r, NO_VALUE, &s);
 }
 
+/* -- Quantized while running ------------------------------------------------------------------------------------------------ */
+
+/* An 8-bit matrix w[K, G] as an operand of projections: its scale and zero point ([] or [G]), the sums of its columns. */
+typedef struct { value w, scale, zero, sums; } narrow_matrix;
+
+static narrow_matrix narrow(graph *g, value w, value scale, value zero, int d)
+{
+    narrow_matrix m = { .w = w, .scale = pick(g, scale, 0, d), .zero = cast(g, pick(g, zero, 0, d), DTYPE_i32) };
+    m.sums = reduce(g, REDUCE_sum, cast(g, w, DTYPE_i32), 1, false);
+    return m;
+}
+
+/* a[R, K] . w with a quantized to u8 over all its elements, as DynamicQuantizeLinear does; the result in f32. */
+static value project_narrow(graph *g, value a, narrow_matrix m)
+{
+    if (!is_value(a)) return a;
+    value lo = bin_k(g, SCALAR_min, reduce(g, REDUCE_min, a, 3, false), 0);
+    value hi = bin_k(g, SCALAR_max, reduce(g, REDUCE_max, a, 3, false), 0);
+    value scale = bin_k(g, SCALAR_div, sub(g, hi, lo), 255);
+    scale = select3(g, bin_k(g, SCALAR_eq, scale, 0), splat_like(g, scale, 1), scale);
+    value zero = un(g, SCALAR_rint, clamp(g, un(g, SCALAR_neg, divide(g, lo, scale)), 0, 255));
+    value q = cast(g, clamp(g, add(g, un(g, SCALAR_rint, divide(g, a, scale)), zero), 0, 255), DTYPE_u8);
+    contract_spec s = { .la = "bk", .lb = "kg", .lo = "bg", .acc = DTYPE_i32, .out = DTYPE_i32 };
+    value y = contract(g, q, m.w, NO_VALUE, &s), p = cast(g, zero, DTYPE_i32);
+    y = sub(g, y, mul(g, p, m.sums));
+    y = sub(g, y, mul(g, reduce_keep(g, REDUCE_sum, cast(g, q, DTYPE_i32), 2), m.zero));
+    y = add(g, y, mul(g, mul(g, p, m.zero), constant_dim(g, DTYPE_i32, dim_of(g, a, 1))));
+    return mul(g, cast(g, y, DTYPE_f32), mul(g, scale, m.scale));
+}
+
+/* x[T, B, I] . W -> [T, B, G], for all steps at once */
+static value project_all(const layer *l, graph *g, value x, value w, int d)
+{
+    if (!l->quantized) {
+        contract_spec s = { .la = "tbi", .lb = "gi", .lo = "tbg", .acc = DTYPE_NONE, .out = DTYPE_NONE };
+        return contract(g, x, w, NO_VALUE, &s);
+    }
+    dim T = dim_of(g, x, 0), B = dim_of(g, x, 1);
+    value flat = as_shape(g, x, 2, dim_mul(g->dims, T, B), dim_of(g, x, 2));
+    return as_shape(g, project_narrow(g, flat, narrow(g, w, l->w_scale, l->w_zero, d)), 3, T, B, dim_of(g, w, 1));
+}
+
 /* One direction: out = final states, then Y[T, B, H]. */
 static bool run_direction(const layer *l, int d, bool reverse, value x, value w, value r, value b, value lens, value p,
                           const value *init, value *result)
@@ -135,20 +179,19 @@ static bool run_direction(const layer *l, int d, bool reverse, value x, value w,
     graph *g = l->c->g;
     dim T = dim_of(g, x, 0), B = dim_of(g, x, 1);
     value wd = pick(g, w, 0, d), rd = pick(g, r, 0, d), bd = is_value(b) ? pick(g, b, 0, d) : NO_VALUE;
-    contract_spec s = { .la = "tbi", .lb = "gi", .lo = "tbg", .acc = DTYPE_NONE, .out = DTYPE_NONE };
-    value xg = contract(g, x, wd, NO_VALUE, &s);
+    value xg = project_all(l, g, x, wd, d);
     if (is_value(bd)) xg = add(g, xg, l->bias(l, g, bd));
 
     body_maker m = body_begin(g, reverse ? "recurrent_reverse" : "recurrent");
     value state[MAX_STATES], next[MAX_STATES], held[MAX_HELD] = { NO_VALUE }, inner[MAX_HELD] = { NO_VALUE }, at = NO_VALUE, inner_lens = NO_VALUE;
-    static const char *const state_name[] = { "h", "c" }, *const held_name[] = { "r", "k1", "k2", "k3" };
+    static const char *const state_name[] = { "h", "c" }, *const held_name[MAX_HELD] = { "r", "k1", "k2", "k3", "k4", "k5", "k6", "k7" };
     for (int i = 0; i < l->n_states; i++) {
         value first = is_value(init[i]) ? pick(g, init[i], 0, d) : full(g, dtype_of(g, x), 0, 2, (dim[]){ B, l->H });
         state[i] = body_carry(&m, first, state_name[i]);
     }
     value xt = body_slice(&m, xg, "x");
     if (is_value(lens)) at = body_slice(&m, range_of(g, dtype_of(g, lens), T, 1, 0), "t");
-    int n_held = l->hold(l, g, rd, bd, is_value(p) ? pick(g, p, 0, d) : NO_VALUE, held);
+    int n_held = l->hold(l, g, d, rd, bd, is_value(p) ? pick(g, p, 0, d) : NO_VALUE, held);
     for (int i = 0; i < n_held; i++) inner[i] = body_capture(&m, held[i], held_name[i]);
     if (is_value(lens)) inner_lens = body_capture(&m, lens, "lens");
     if (g->failed || m.g->failed) return false;
@@ -174,8 +217,8 @@ static bool recurrent_operands(op_call *c, const layer *l, value x, value w, val
         op_fail(c, "W has %lld directions, attribute direction says %d", (long long)d, dirs);
         return false;
     }
-    if (dim_is_const(dim_of(g, w, 1), &have) && dim_is_const(dim_mulk(g->dims, l->H, gates), &want) && have != want) {
-        op_fail(c, "W has %lld rows of gates, expected %lld", (long long)have, (long long)want);
+    if (dim_is_const(dim_of(g, w, l->quantized ? 2 : 1), &have) && dim_is_const(dim_mulk(g->dims, l->H, gates), &want) && have != want) {
+        op_fail(c, "the gates of W have %lld rows, expected %lld", (long long)have, (long long)want);
         return false;
     }
     return true;
@@ -195,7 +238,7 @@ static void recurrent(layer *l, int gates, const char *const *usual, value b, va
         return;
     }
     if (!op_rank(c, r, 3, 3, "R")) return;
-    l->H = dim_of(g, r, 2);
+    l->H = dim_of(g, r, l->quantized ? 1 : 2);
     l->clip = attr_float("clip", 0);
     if (!recurrent_operands(c, l, x, w, r, dirs, gates) || !read_activations(c, usual, l->per, dirs, l->acts)) return;
     if (is_value(b) && !op_rank(c, b, 2, 2, "B")) return;
@@ -233,9 +276,9 @@ static value sum_of_biases(const layer *l, graph *g, value b)
 
 /* -- RNN -------------------------------------------------------------------------------------------------------------------- */
 
-static int hold_r(const layer *l, graph *g, value r, value b, value p, value *held)
+static int hold_r(const layer *l, graph *g, int d, value r, value b, value p, value *held)
 {
-    (void)l, (void)g, (void)b, (void)p;
+    (void)l, (void)g, (void)d, (void)b, (void)p;
     held[0] = r;
     return 1;
 }
@@ -269,9 +312,9 @@ static value gru_bias(const layer *l, graph *g, value b)
 }
 
 /* linear_before_reset: R whole and the hidden gate's recurrent bias; else R of gates z, r and R of the hidden gate. */
-static int gru_hold(const layer *l, graph *g, value r, value b, value p, value *held)
+static int gru_hold(const layer *l, graph *g, int d, value r, value b, value p, value *held)
 {
-    (void)p;
+    (void)d, (void)p;
     dims *t = g->dims;
     if (l->flag) {
         held[0] = r;
@@ -326,14 +369,19 @@ ONNX_OP(GRU)
 
 /* -- LSTM ------------------------------------------------------------------------------------------------------------------- */
 
-/* R, and the peepholes of gates i, o, f */
-static int lstm_hold(const layer *l, graph *g, value r, value b, value p, value *held)
+/* R (of 8 bits: with its scale, zero point and sums), then the peepholes of gates i, o, f, if there are any */
+static int lstm_hold(const layer *l, graph *g, int d, value r, value b, value p, value *held)
 {
-    (void)l, (void)b;
-    held[0] = r;
-    if (!is_value(p)) return 1;
-    cut(g, p, 0, 3, held + 1);
-    return 4;
+    (void)b;
+    int n = 0;
+    held[n++] = r;
+    if (l->quantized) {
+        narrow_matrix m = narrow(g, r, l->r_scale, l->r_zero, d);
+        held[n++] = m.scale, held[n++] = m.zero, held[n++] = m.sums;
+    }
+    if (!is_value(p)) return n;
+    cut(g, p, 0, 3, held + n);
+    return n + 3;
 }
 
 static value peep(graph *g, value gate, value weight, value state)
@@ -344,11 +392,14 @@ static value peep(graph *g, value gate, value weight, value state)
 static void lstm_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
 {
     value gate[4], h = s[0], c = s[1];                          /* gates in the order i, o, f, c */
-    cut(g, add(g, x, project(g, h, held[0])), 1, 4, gate);
-    value i = activate(g, f[0], clipped(l, g, peep(g, gate[0], held[1], c)));
-    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i) : activate(g, f[0], clipped(l, g, peep(g, gate[2], held[3], c)));
+    const value *peepholes = held + (l->quantized ? 4 : 1);
+    value recurrent_part = l->quantized ? project_narrow(g, h, (narrow_matrix){ held[0], held[1], held[2], held[3] })
+                                        : project(g, h, held[0]);
+    cut(g, add(g, x, recurrent_part), 1, 4, gate);
+    value i = activate(g, f[0], clipped(l, g, peep(g, gate[0], peepholes[0], c)));
+    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i) : activate(g, f[0], clipped(l, g, peep(g, gate[2], peepholes[2], c)));
     value cell = add(g, mul(g, forget, c), mul(g, i, activate(g, f[1], clipped(l, g, gate[3]))));
-    value o = activate(g, f[0], clipped(l, g, peep(g, gate[1], held[2], cell)));
+    value o = activate(g, f[0], clipped(l, g, peep(g, gate[1], peepholes[1], cell)));
     next[0] = mul(g, o, activate(g, f[2], cell));
     next[1] = cell;
 }
@@ -360,6 +411,21 @@ ONNX_OP(LSTM)
     static const char *const usual[] = { "Sigmoid", "Tanh", "Tanh" };
     layer l = { .c = c, .n_states = 2, .per = 3, .flag = attr_int("input_forget", 0) != 0, .bias = sum_of_biases,
                 .hold = lstm_hold, .cell = lstm_cell };
+    value init[2] = { op_in_or(c, 5, NO_VALUE), op_in_or(c, 6, NO_VALUE) };
+    recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init, op_in_or(c, 7, NO_VALUE));
+}
+
+/* DynamicQuantizeLSTM (com.microsoft 1): W and R of 8 bits, X and h quantized while running */
+ONNX_OP(DynamicQuantizeLSTM)
+{
+    static const char *const usual[] = { "Sigmoid", "Tanh", "Tanh" };
+    layer l = { .c = c, .n_states = 2, .per = 3, .flag = attr_int("input_forget", 0) != 0, .bias = sum_of_biases,
+                .hold = lstm_hold, .cell = lstm_cell, .quantized = true,
+                .w_scale = in(8), .w_zero = in(9), .r_scale = in(10), .r_zero = in(11) };
+    if (!op_rank(c, l.w_scale, 1, 2, "W_scale") || !op_rank(c, l.w_zero, 1, 2, "W_zero_point") ||
+        !op_rank(c, l.r_scale, 1, 2, "R_scale") || !op_rank(c, l.r_zero, 1, 2, "R_zero_point"))
+        return;
+    if (dtype_of(g, in(0)) != DTYPE_f32) { op_unsupported(c, "X of type %s", dtype_info[dtype_of(g, in(0))].name); return; }
     value init[2] = { op_in_or(c, 5, NO_VALUE), op_in_or(c, 6, NO_VALUE) };
     recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init, op_in_or(c, 7, NO_VALUE));
 }
