@@ -144,8 +144,8 @@ ONNX_OP(MatMulNBits)
     if (has_in(3)) {
         zero = in(3);
         if (dtype_of(g, zero) == DTYPE_u8) {
-            int64_t bytes = (blocks * bits + 7) / 8;
-            zero = unpack(g, as_shape(g, zero, 2, dim_const(N), dim_const(bytes)), (int)bits);
+            int64_t row = (blocks * bits + 7) / 8;
+            zero = unpack(g, as_shape(g, zero, 2, dim_const(N), dim_const(row)), (int)bits);
             zero = part(g, zero, 1, dim_const(0), dim_const(blocks));
         }
         zero = cast(g, as_shape(g, zero, 3, dim_const(N), dim_const(blocks), dim_const(1)), t);
