@@ -83,6 +83,11 @@ bool op_inline_body(op_call *c, const char *attr, int n_in, const edge *in, int 
  * model's opset; it sees the attributes of this node. */
 bool op_call_other(op_call *c, const char *op, int n_in, const edge *in, int n_out, edge *out);
 
+/* An attempt that may fail: `undo` takes back what was reported since `begin`, and the marks of failure. */
+typedef struct { int64_t n_diags; int n_errors; dlc_status status; int n_bodies; } op_attempt;
+op_attempt op_attempt_begin(const op_call *c);
+void op_attempt_undo(op_call *c, op_attempt a);
+
 void op_fail(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);
 void op_unsupported(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);
 static inline arena *op_arena(op_call *c) { return c->g->arena; }

@@ -47,25 +47,6 @@ static value condition(op_call *c, graph *g, value v, const char *what)
     return as_scalar(g, v);
 }
 
-/* What has been reported since, to be taken back. */
-typedef struct { int64_t n_diags; int n_errors; dlc_status status; bool graph_failed, call_failed; } attempt;
-
-static attempt attempt_begin(const op_call *c)
-{
-    const dlc_context *ctx = c->g->ctx;
-    return (attempt){ ctx->diags.n, ctx->n_errors, ctx->status, c->g->failed, c->failed };
-}
-
-static void attempt_undo(op_call *c, attempt a)
-{
-    dlc_context *ctx = c->g->ctx;
-    ctx->diags.n = a.n_diags;
-    ctx->n_errors = a.n_errors;
-    ctx->status = a.status;
-    c->g->failed = a.graph_failed;
-    c->failed = a.call_failed;
-}
-
 /* -- If -------------------------------------------------------------------------------------------------------------------- */
 
 /* `body`, whose inputs are own->outer, with the inputs `all` instead (a superset). */
@@ -394,7 +375,7 @@ ONNX_OP(Loop)
     int64_t trips;
     bool none = (l.trips_known && dim_is(l.trips, 0)) || (is_value(l.cond) && known_bool(g, l.cond, &off) && !off);
     bool counted = l.trips_known && dim_is_const(l.trips, &trips);
-    attempt before = attempt_begin(c);
+    op_attempt before = op_attempt_begin(c);
     if (all_tensors(l.n_carried, l.carried)) {
         built = build_loop_body(&l, g);
         bool stacks = l.trips_known && (!counted || trips <= STACK_ROWS);
@@ -413,7 +394,7 @@ ONNX_OP(Loop)
                            "(fix M with --bind)");
         return;
     }
-    attempt_undo(c, before);
+    op_attempt_undo(c, before);
     loop_unrolled(&l, g, built);
 }
 

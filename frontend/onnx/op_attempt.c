@@ -1,0 +1,20 @@
+/* frontend/onnx/op_attempt.c: taking back a failed attempt (op.h): what it reported, and the marks of failure it left. What
+ * it built stays in the graph, unused.
+ */
+#include "frontend/onnx/importer.h"
+
+op_attempt op_attempt_begin(const op_call *c)
+{
+    const dlc_context *ctx = c->imp->ctx;
+    return (op_attempt){ .n_diags = ctx->diags.n, .n_errors = ctx->n_errors, .status = ctx->status, .n_bodies = c->imp->n_bodies };
+}
+
+void op_attempt_undo(op_call *c, op_attempt a)
+{
+    dlc_context *ctx = c->imp->ctx;
+    ctx->diags.n = a.n_diags;
+    ctx->n_errors = a.n_errors;
+    ctx->status = a.status;
+    c->imp->n_bodies = a.n_bodies;
+    c->imp->failed = c->g->failed = c->failed = false;
+}
