@@ -17,7 +17,7 @@ expander *expander_new(arena *a)
     return e;
 }
 
-/* -- Vocabulary ------------------------------------------------------------------------------------------------------ */
+/* -- Vocabulary ------------------------------------------------------------------------------------------ */
 
 void line_type(line *b, dtype t)
 {
@@ -78,7 +78,7 @@ val poly(line *b, val x, coeffs p)
     return y;
 }
 
-/* -- Building ------------------------------------------------------------------------------------------------------------ */
+/* -- Building -------------------------------------------------------------------------------------------- */
 
 /* The steps that `last` needs, in order, renumbered. */
 static const scalar_code *finish(line *b, val last)
@@ -116,7 +116,7 @@ const scalar_code *scalar_expand(expander *e, scalar fn, dtype t)
     return e->code[fn][t] = finish(&b, make(&b, (val){ 0 }, (val){ (int16_t)(b.n_in - 1) }));
 }
 
-/* -- Text ------------------------------------------------------------------------------------------------------------------ */
+/* -- Text ------------------------------------------------------------------------------------------------ */
 
 static void print_operand(const scalar_code *c, int id, text *out)
 {

@@ -25,7 +25,7 @@ struct expander {
 /* A basic row. Narrow floats are widened and the result rounded. */
 scalar_value sv_basic(scalar fn, dtype t, dtype to, const scalar_value *in, fma_mode mode);
 
-/* -- The line under construction ------------------------------------------------------------------------------------- */
+/* -- The line under construction ------------------------------------------------------------------------- */
 
 typedef struct { int16_t id; } val;                     /* an operand or a step, numbered as in scalar_step.in */
 typedef struct {
@@ -89,7 +89,7 @@ static inline val bits(line *b, val x) { return line_bitcast(b, b->i, x); }
 static inline val ubits(line *b, val x) { return line_bitcast(b, b->u, x); }
 static inline val flt(line *b, val x) { return line_bitcast(b, b->t, x); }
 
-/* -- Pieces shared by recipes (expand_float.c), on b->t ------------------------------------------------------------------ */
+/* -- Pieces shared by recipes (expand_float.c), on b->t -------------------------------------------------- */
 
 typedef struct { val n, em; } reduced;                /* e^x = 2^n (1 + em): n an int, |em| < 0.42 */
 reduced exp_reduce(line *b, val x);                   /* exp_min - 1 < x < exp_max + 1 */

@@ -45,7 +45,7 @@ const float_facts facts_f32 = {
     .erf_tail = COEFFS(f32_erf_tail),
 };
 
-/* -- Logarithms in f32 ------------------------------------------------------------------------------------------------- */
+/* -- Logarithms in f32 ----------------------------------------------------------------------------------- */
 
 static val log_sum(line *b, val f, val e)             /* log(1 + f) + e ln 2 */
 {
@@ -76,7 +76,7 @@ static val log1p_f32(line *b, val x, val y)
     return sel(b, lt(b, abs1(b, x), k(b, facts_f32.tiny)), x, r);
 }
 
-/* -- In f64 -------------------------------------------------------------------------------------------------------------- */
+/* -- In f64 ---------------------------------------------------------------------------------------------- */
 
 static val widen(line *b, val x) { line_type(b, DTYPE_f64); return to(b, DTYPE_f64, x); }
 static val narrow(line *b, val x) { line_type(b, DTYPE_f32); return to(b, DTYPE_f32, x); }
@@ -135,7 +135,7 @@ static val atanh_f32(line *b, val x, val y)
     return with_sign(b, narrow(b, sel(b, lt(b, a, one), r, limits)), sign);
 }
 
-/* -- sin, cos, tan --------------------------------------------------------------------------------------------------------- */
+/* -- sin, cos, tan --------------------------------------------------------------------------------------- */
 
 typedef struct { val quadrant, sin, cos; } circular;
 
@@ -204,7 +204,7 @@ static val tan_f32(line *b, val x, val y)
     return flt(b, xor2(b, bits(b, r), sign));
 }
 
-/* -- fmod ------------------------------------------------------------------------------------------------------------------ */
+/* -- fmod ------------------------------------------------------------------------------------------------ */
 
 static val fmod_f32(line *b, val x, val y)
 {

@@ -61,7 +61,7 @@ typedef struct { val hi, lo; } pair;
 /* x without its low 27 bits of significand: 26 are left. */
 static val high_part(line *b, val x) { return flt(b, and2(b, bits(b, x), ki(b, -(INT64_C(1) << 27)))); }
 
-/* -- Logarithms ---------------------------------------------------------------------------------------------------------- */
+/* -- Logarithms ------------------------------------------------------------------------------------------ */
 
 static val log_sum(line *b, val f, val e)             /* log(1 + f) + e ln 2 */
 {
@@ -133,7 +133,7 @@ static val atanh_f64(line *b, val x, val y)
     return with_sign(b, sel(b, lt(b, a, one), r, limits), sign_bit(b, x));
 }
 
-/* -- sin, cos, tan ------------------------------------------------------------------------------------------------------- */
+/* -- sin, cos, tan --------------------------------------------------------------------------------------- */
 
 static const uint64_t two_over_pi[20] = {             /* after 64 zero bits */
     0, 0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561, 0xb7246e3a424dd2e0,
@@ -187,7 +187,7 @@ static pair angle(line *b, val hi, val lo, val *quadrant)
     val p = mul(b, to(b, b->t, and2(b, top, ki(b, ~INT64_C(2047)))), k(b, 0x1p-62));         /* 51 bits, then 53, then 22 */
     val mid = or2(b, shl(b, and2(b, hi, ku(b, 2047)), ku(b, 42)), shr(b, lo, ku(b, 22)));
     val q = mul(b, to(b, b->t, line_bitcast(b, b->i, mid)), k(b, 0x1p-104));
-    val last = line_bitcast(b, b->i, and2(b, lo, ku(b, (1 << 22) - 1)));
+    val last = line_bitcast(b, b->i, and2(b, lo, ku(b, (UINT64_C(1) << 22) - 1)));
     val r = mul(b, to(b, b->t, last), k(b, 0x1p-126));
     val x = add(b, p, q), x_lo = add(b, sub(b, q, sub(b, x, p)), r);
     /* times pi/2: x * c exactly in pieces, c = c1 + c2 */
@@ -219,7 +219,7 @@ static circular circle(line *b, val a)                /* a >= 0 */
 
 static val flip_by_bit(line *b, val x, val n, int at)
 {
-    val sign = and2(b, shl(b, n, ku(b, 63 - at)), ku(b, UINT64_C(1) << 63));
+    val sign = and2(b, shl(b, n, ku(b, (uint64_t)(63 - at))), ku(b, UINT64_C(1) << 63));
     return flt(b, xor2(b, ubits(b, x), sign));
 }
 static val is_odd(line *b, val n) { return eq(b, and2(b, n, ku(b, 1)), ku(b, 1)); }
@@ -247,7 +247,7 @@ static val tan_f64(line *b, val x, val y)
     return flt(b, xor2(b, bits(b, flip_by_bit(b, r, c.quadrant, 0)), sign_bit(b, x)));
 }
 
-/* -- pow ------------------------------------------------------------------------------------------------------------------- */
+/* -- pow ------------------------------------------------------------------------------------------------- */
 
 /* c = 2^(i/8) to 6 bits, i = -4 … 3; log c in two words, the first a multiple of 2^-42; c serves from `from` on. */
 static const struct { double c, log_hi, log_lo, from; } pow_c[8] = {
@@ -312,7 +312,7 @@ static val pow_f64(line *b, val x, val y)
     return pow_limits(b, x, y, scale2(b, add(b, em, k(b, 1)), power));
 }
 
-/* -- fmod -------------------------------------------------------------------------------------------------------------------- */
+/* -- fmod ------------------------------------------------------------------------------------------------ */
 
 typedef struct { val m, inverse; } modulus;           /* 0 < m < 2^53, an i64; 1 / m */
 

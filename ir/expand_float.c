@@ -16,7 +16,7 @@
  */
 #include "ir/expand.h"
 
-/* -- Pieces ------------------------------------------------------------------------------------------------------------ */
+/* -- Pieces ---------------------------------------------------------------------------------------------- */
 
 val at_most(line *b, val x, double limit) { val c = k(b, limit); return sel(b, lt(b, c, x), c, x); }
 val at_least(line *b, val x, double limit) { val c = k(b, limit); return sel(b, lt(b, x, c), c, x); }
@@ -68,7 +68,7 @@ val log_limits(line *b, val x, val y, double pole)
     return sel(b, lt(b, x, inf), sel(b, lt(b, p, x), y, beyond), x);
 }
 
-/* -- The exponential family ------------------------------------------------------------------------------------------------ */
+/* -- The exponential family ------------------------------------------------------------------------------ */
 
 val exp_any(line *b, val x, val y)
 {
@@ -136,7 +136,7 @@ val erf_any(line *b, val x, val y)
     return with_sign(b, sel(b, lt(b, a, one), low, high), sign_bit(b, x));
 }
 
-/* -- Inverse circular functions -------------------------------------------------------------------------------------------- */
+/* -- Inverse circular functions -------------------------------------------------------------------------- */
 
 typedef struct { val is_far, s, cubic; } arc_sine;    /* asin s = s + cubic; is_far: s is of the half angle */
 static arc_sine asin_core(line *b, val a)
@@ -186,7 +186,7 @@ val atan_any(line *b, val x, val y)
     return with_sign(b, add(b, base, add(b, t, low)), sign_bit(b, x));
 }
 
-/* -- sign, mod, pow -------------------------------------------------------------------------------------------------------- */
+/* -- sign, mod, pow -------------------------------------------------------------------------------------- */
 
 val sign_any(line *b, val x, val y)                    /* NaN stays: it is neither above, below, nor 0 */
 {

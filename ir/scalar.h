@@ -47,7 +47,7 @@ typedef struct expander expander;
 expander *expander_new(arena *a);                    /* caches expansions; one per thread */
 scalar_value sv_apply(expander *e, scalar fn, dtype t, dtype to, const scalar_value *in, fma_mode mode);
 
-/* -- Expansion ---------------------------------------------------------------------------------------------------------- */
+/* -- Expansion ------------------------------------------------------------------------------------------- */
 
 typedef enum { STEP_SCALAR, STEP_CONST, STEP_BITCAST } step_kind;
 typedef struct {

@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <math.h>
 
-/* -- Bits ------------------------------------------------------------------------------------------------------------ */
+/* -- Bits ------------------------------------------------------------------------------------------------ */
 
 static double f64_of(scalar_value v) { double x; memcpy(&x, &v.bits, 8); return x; }
 static scalar_value sv_f64(double x) { scalar_value v; memcpy(&v.bits, &x, 8); return v; }
@@ -33,7 +33,7 @@ static int64_t sint_of(dtype t, scalar_value v)       /* sign-extended */
     return (int64_t)(v.bits << unused) >> unused;
 }
 
-/* -- f16 and bf16 ---------------------------------------------------------------------------------------------------- */
+/* -- f16 and bf16 ---------------------------------------------------------------------------------------- */
 
 static double f64_of_f16(uint32_t h)
 {
@@ -85,7 +85,7 @@ static scalar_value sv_float(dtype t, double x)
     }
 }
 
-/* -- Casts ----------------------------------------------------------------------------------------------------------- */
+/* -- Casts ----------------------------------------------------------------------------------------------- */
 
 static scalar_value float_to_int(dtype t, double x)
 {
@@ -117,7 +117,7 @@ static scalar_value cast_to(dtype from, dtype to, scalar_value v)
     return sv_int(to, is_signed(from) ? (uint64_t)sint_of(from, v) : v.bits);
 }
 
-/* -- One element ----------------------------------------------------------------------------------------------------- */
+/* -- One element ----------------------------------------------------------------------------------------- */
 
 scalar_value sv_load(dtype t, const void *p)
 {
@@ -160,7 +160,7 @@ scalar_value sv_highest(dtype t)
     return sv_int(t, is_signed(t) ? ((uint64_t)1 << (8 * dtype_bytes(t) - 1)) - 1 : UINT64_MAX);
 }
 
-/* -- Basic rows of floats ----------------------------------------------------------------------------------------------- */
+/* -- Basic rows of floats -------------------------------------------------------------------------------- */
 
 /* basic_T(fn, x, mode): x[0 … arity-1] -> the result, a truth value of the comparisons as 0 or 1. */
 #define FLOAT_ROWS(T, SUFFIX)                                                                                          \
@@ -215,7 +215,7 @@ static scalar_value float_basic(scalar fn, dtype t, const scalar_value *in, fma_
     return is_cmp ? (scalar_value){ y != 0 } : sv_float(t, y);
 }
 
-/* -- Basic rows of ints and bools ------------------------------------------------------------------------------------------ */
+/* -- Basic rows of ints and bools ------------------------------------------------------------------------ */
 
 static uint64_t int_div(dtype t, uint64_t a, uint64_t b)
 {
@@ -256,7 +256,7 @@ static uint64_t int_basic(scalar fn, dtype t, const uint64_t *x)
     return 0;
 }
 
-/* -- All rows ------------------------------------------------------------------------------------------------------------- */
+/* -- All rows -------------------------------------------------------------------------------------------- */
 
 scalar_value sv_basic(scalar fn, dtype t, dtype to, const scalar_value *in, fma_mode mode)
 {

@@ -133,7 +133,7 @@ static void run_blocks(const scalar_code *c, block *at, fma_mode mode)
     }
 }
 
-/* -- What is right ------------------------------------------------------------------------------------------------------- */
+/* -- What is right --------------------------------------------------------------------------------------- */
 
 /* bound: what docs/accuracy.md states, fused and rounded; also_64: the same for f64. */
 typedef struct {
@@ -234,7 +234,7 @@ FAST_LOOPS static inline void judge_f32(const float *got, const double *exact, c
     }
 }
 
-/* -- Arguments ---------------------------------------------------------------------------------------------------------- */
+/* -- Arguments ------------------------------------------------------------------------------------------- */
 
 static uint64_t next_random(uint64_t *s)               /* splitmix64 */
 {
