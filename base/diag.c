@@ -131,7 +131,7 @@ static void put_node(text *out, const place *at)
 static void put_source(text *out, const diag *d)
 {
     text_put(out, "\n  ");
-    put_name(out, d->source_line);
+    text_put(out, clean_message(out->a, d->source_line));
     if (d->at.col <= 0) return;
     text_put(out, "\n  ");
     for (int i = 1; i < d->at.col && i < 200; i++) text_put(out, " ");

@@ -102,10 +102,12 @@ static bool read_values(parser *p, pending *n, bool *more)
     *more = false;
     while (lex_at(&p->l, TOK_VALUE)) {
         value v;
+        int line = p->l.tok.line;
         TRY(read_value(p, &v));
         if (in.n == MAX_OPERANDS) return lex_expected(&p->l, "fewer operands");
         vec_push(p->arena, &in, v);
         *more = lex_take(&p->l, ",");
+        if (!*more && lex_at(&p->l, TOK_VALUE) && p->l.tok.line == line) return lex_need(&p->l, ",");
         if (!*more) break;
     }
     n->in = in.at;
@@ -154,7 +156,7 @@ static bool read_types(parser *p, pending *n, bool needed)
     n->types = t.at;
     n->n_types = (int)t.n;
     if (n->n_types != n->n_out) {
-        diag_result_count(p->ctx, n->at, n->n_out, n->n_types);
+        diag_type_count(p->ctx, n->at, n->n_out, n->n_types);
         lex_fail(&p->l);
         return false;
     }
@@ -259,6 +261,13 @@ static bool read_letter(parser *p, char *c)
     return true;
 }
 
+static bool bad_subscript(parser *p, place at)
+{
+    diag_subscript(p->ctx, at);
+    lex_fail(&p->l);
+    return false;
+}
+
 static bool read_terms(parser *p, terms *t)
 {
     *t = (terms){ 0 };
@@ -273,7 +282,7 @@ static bool read_terms(parser *p, terms *t)
             if (!add_ok(t->c, k, &t->c)) return lex_expected(&p->l, "a smaller number before");
             continue;
         }
-        if (t->n == 2) return lex_expected(&p->l, "no third label");
+        if (t->n == 2) return bad_subscript(p, lex_place(&p->l));
         TRY(read_letter(p, &t->x[t->n]));
         t->k[t->n++] = k;
     }
@@ -291,13 +300,12 @@ static bool read_relation(parser *p, terms *t, int64_t *idil)
 }
 
 /* Which of the two letters is the result's (o) and which the tap's (k)? */
-static bool relate(parser *p, const terms *t, int64_t idil, const char *o, const char *k, relation *r, char *xo, char *xk)
+static bool relate(parser *p, place at, const terms *t, int64_t idil, const char *o, const char *k, relation *r, char *xo,
+                   char *xk)
 {
     bool first_o = t->n == 2 && strchr(o, t->x[0]) && strchr(k, t->x[1]);
     bool first_k = t->n == 2 && strchr(k, t->x[0]) && strchr(o, t->x[1]);
-    if (!first_o && !first_k)
-        return lex_expected(&p->l, "a label of the result and a summed one in this subscript, before");
-    if (t->c == INT64_MIN) return lex_expected(&p->l, "a smaller number before");
+    if ((!first_o && !first_k) || t->c == INT64_MIN) return bad_subscript(p, at);
     *xo = t->x[!first_o];
     *xk = t->x[first_o];
     *r = (relation){ .idil = idil, .stride = t->k[!first_o], .dil = t->k[first_o], .pad = -t->c };
@@ -384,13 +392,14 @@ static bool read_subscripts(parser *p, contract_text *c)
         if (n == MAX_RANK) return lex_expected(&p->l, "at most 16 subscripts");
         terms t;
         int64_t idil;
+        place at = lex_place(&p->l);
         TRY(read_relation(p, &t, &idil));
         if (t.n == 1 && t.k[0] == 1 && t.c == 0 && idil == 1) {
             c->la[n++] = t.x[0];
             continue;
         }
         window_spec *w = &c->windows[c->s.n_windows];
-        TRY(relate(p, &t, idil, c->lo, c->order, &w->r, &w->o, &w->b));
+        TRY(relate(p, at, &t, idil, c->lo, c->order, &w->r, &w->o, &w->b));
         w->a = (char)('0' + c->s.n_windows++);
         c->la[n++] = w->a;
     }
@@ -459,8 +468,9 @@ static bool read_window(parser *p, pending *n)
         TRY(lex_need(&p->l, "axis"));
         TRY(read_axis(p, &w->axis));
         TRY(lex_need(&p->l, "at"));
+        place start = lex_place(&p->l);
         TRY(read_relation(p, &t, &idil));
-        TRY(relate(p, &t, idil, "o", "k", &w->r, &o, &k));
+        TRY(relate(p, start, &t, idil, "o", "k", &w->r, &o, &k));
         TRY(lex_need(&p->l, "for"));
         TRY(lex_need(&p->l, "k"));
         TRY(lex_need(&p->l, "<"));

@@ -178,6 +178,19 @@ bool lex_need(lex *l, const char *s)
 
 /* -- Errors ------------------------------------------------------------------------------------------------------------- */
 
+/* The text of a line, for the caret. */
+static const char *source_line(const lex *l, int line)
+{
+    const char *s = l->src, *e;
+    for (; line > 1; line--) {
+        s = memchr(s, '\n', (size_t)(l->end - s));
+        if (!s) return NULL;
+        s++;
+    }
+    for (e = s; e < l->end && *e != '\n' && e - s < 300; e++) { }
+    return e > s ? arena_strndup(l->ctx->arena, s, (size_t)(e - s)) : NULL;
+}
+
 void lex_fail(lex *l)
 {
     if (l->failed) return;
@@ -185,13 +198,7 @@ void lex_fail(lex *l)
     dlc_context *ctx = l->ctx;
     if (ctx->diags.n > 0) {
         diag *d = &ctx->diags.at[ctx->diags.n - 1];
-        if (!d->source_line && d->at.line == l->line && l->line_start <= l->end) {
-            const char *e = l->line_start;
-            while (e < l->end && *e != '\n' && e - l->line_start < 300) e++;
-            text line = { .a = ctx->arena };
-            text_put_escaped(&line, l->line_start, (size_t)(e - l->line_start), 300);
-            d->source_line = text_str(&line);
-        }
+        if (!d->source_line && d->at.line > 0) d->source_line = source_line(l, d->at.line);
     }
     l->tok.kind = TOK_END;
 }
@@ -202,6 +209,8 @@ bool lex_expected(lex *l, const char *what)
     text found = { .a = l->arena };
     if (l->tok.kind == TOK_END) {
         text_put(&found, "the end");
+    } else if (l->tok.kind == TOK_BAD && l->end - l->tok.at > 1 && (l->tok.at[0] == '"' || l->tok.at[1] == '"')) {
+        text_put(&found, "a string that does not end on its line, or has an unknown escape");
     } else {
         text_put(&found, "\"");
         text_put_escaped(&found, l->tok.at, l->tok.n, 40);
@@ -273,7 +282,7 @@ bool lex_dim_list(lex *l, dims *t, int max, int *n, dim *d)
     if (!lex_need(l, "[")) return false;
     while (!lex_is(l, "]")) {
         if (*n > 0 && !lex_need(l, ",")) return false;
-        if (*n == max) return lex_expected(l, "no more entries");
+        if (*n == max) return lex_expected(l, "fewer entries");
         if (!lex_dim(l, t, &d[(*n)++])) return false;
     }
     return lex_need(l, "]");
@@ -285,7 +294,7 @@ bool lex_int_list(lex *l, int max, int *n, int64_t *v)
     if (!lex_need(l, "[")) return false;
     while (!lex_is(l, "]")) {
         if (*n > 0 && !lex_need(l, ",")) return false;
-        if (*n == max) return lex_expected(l, "no more entries");
+        if (*n == max) return lex_expected(l, "fewer entries");
         if (!lex_int(l, &v[(*n)++])) return false;
     }
     return lex_need(l, "]");
