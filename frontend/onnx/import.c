@@ -481,14 +481,6 @@ static void check_options_used(importer *imp)
 
 /* -- Entry --------------------------------------------------------------------------------------------------------------------- */
 
-static bool map_model(importer *imp, bytes *file)
-{
-    int err;
-    if (file_map(imp->a, imp->path, file, &err)) return true;
-    diag_onnx_open(imp->ctx, (place){ .file = imp->path }, err == EINVAL ? "not a regular file" : strerror(err));
-    return false;
-}
-
 static bool build_once(importer *imp)
 {
     const graph_proto *g = imp->model->graph;
@@ -529,7 +521,8 @@ static bool build(importer *imp)
     return true;
 }
 
-dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out)
+dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, const onnx_options *options,
+                             graph **out)
 {
     static const onnx_options none = { 0 };
     int errors_before = ctx->n_errors;
@@ -543,8 +536,7 @@ dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_
     imp->path = arena_strdup(a, path);
     map_init(&imp->declared, scratch);
     map_init(&imp->binds, scratch);
-    bytes file;
-    if (map_model(imp, &file) && decode_message(ctx, scratch, imp->path, file, &onnx__model_proto__descriptor, &imp->file)) {
+    if (decode_message(ctx, scratch, imp->path, file, &onnx__model_proto__descriptor, &imp->file)) {
         imp->model = (const model_proto *)imp->file.root;
         imp->source = (tensor_source){ ctx, a, &imp->file, external_new(ctx, a, imp->path) };
         if (check_model(imp) && build(imp)) *out = imp->g;
@@ -554,17 +546,31 @@ dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_
     return ctx->n_errors > errors_before && ctx->status ? ctx->status : DLC_ERR_INTERNAL;
 }
 
+static bool map_input(dlc_context *ctx, arena *a, const char *path, bytes *file)
+{
+    int err;
+    if (file_map(a, path, file, &err)) return true;
+    diag_onnx_open(ctx, (place){ .file = path }, err == EINVAL ? "not a regular file" : strerror(err));
+    return false;
+}
+
+dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out)
+{
+    bytes file;
+    *out = NULL;
+    return map_input(ctx, a, path, &file) ? onnx_import_bytes(ctx, a, path, file, options, out) : DLC_ERR_INPUT;
+}
+
 dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out)
 {
-    arena *scratch = arena_new(&ctx->mem);
-    importer imp = { .ctx = ctx, .a = a, .path = path };
     bytes file;
     decoded d;
-    bool ok = map_model(&imp, &file) && decode_message(ctx, scratch, path, file, &onnx__tensor_proto__descriptor, &d);
+    tensor_data e;
+    arena *scratch = arena_new(&ctx->mem);
+    bool ok = map_input(ctx, a, path, &file) && decode_message(ctx, scratch, path, file, &onnx__tensor_proto__descriptor, &d);
     if (ok) {
         const tensor_proto *t = (const tensor_proto *)d.root;
         tensor_source s = { ctx, a, &d, NULL };
-        tensor_data e;
         ok = tensor_read(&s, (place){ .file = path }, t, TENSOR_ELEMENTS, &e);
         if (ok) {
             *out = (onnx_tensor){ .dtype = e.dtype, .rank = e.rank, .n = e.n, .name = arena_strdup(a, str_or(t->name, "")) };

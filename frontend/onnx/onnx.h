@@ -29,6 +29,9 @@ typedef struct {
  *   DLC_ERR_UNSUPPORTED   valid, but something in it is not implemented
  */
 dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out);
+/* The same from memory, which must outlive `a`. `path` names it in messages, and its folder holds external data. */
+dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, const onnx_options *options,
+                             graph **out);
 
 /* Reads a tensor file (a TensorProto, as test_data_set_0/input_0.pb). */
 dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out);

@@ -69,9 +69,11 @@ static dlc_status import_and_print(dlc_context *ctx, arguments *a)
     a->o.offers = offers;
     a->o.is_offer_taken = taken;
     if (status == DLC_OK) status = onnx_import(ctx, at, a->path, &a->o, &g);
+    if (g && !graph_verify(g, "after import")) status = DLC_ERR_INTERNAL;
     if (g && !a->quiet) {
         text t = { .a = at };
-        text_printf(&t, "%lld nodes\n", (long long)n_nodes(g)); fputs(text_str(&t), stdout);
+        graph_print(graph_compact(g), &t);
+        fputs(text_str(&t), stdout);
 
     }
     print_diags(ctx, at);
