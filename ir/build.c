@@ -109,6 +109,22 @@ bool dims_equal(graph *g, dim a, dim b)
     return dim_known_le(g->dims, a, b) && dim_known_le(g->dims, b, a);
 }
 
+/* m is min(x, c) or max(x, c), and would be x if its symbol kept within c: it must, so its bounds are narrowed. */
+static bool narrow(graph *g, dim m, dim x)
+{
+    dim_view v = dim_look(g->dims, m), s = dim_look(g->dims, x);
+    int64_t c;
+    if ((v.kind != DIM_MIN && v.kind != DIM_MAX) || s.kind != DIM_SYMBOL) return false;
+    dim other = dim_same(v.args[0], x) ? v.args[1] : dim_same(v.args[1], x) ? v.args[0] : DIM_BAD;
+    if (!dim_is_const(other, &c)) return false;
+    return v.kind == DIM_MIN ? dim_symbol_bounds(g->dims, x, 0, c) : dim_symbol_bounds(g->dims, x, c, INT64_MAX);
+}
+
+bool dims_agree(graph *g, dim a, dim b)
+{
+    return dims_equal(g, a, b) || ((narrow(g, a, b) || narrow(g, b, a)) && dims_equal(g, a, b));
+}
+
 bool types_equal(graph *g, type a, type b)
 {
     if (type_same(a, b)) return true;

@@ -68,7 +68,7 @@ static bool set_extent(checker *k, uint8_t label, dim d)
         k->has_extent[label] = true;
         return true;
     }
-    if (dims_equal(k->g, k->c.extent[label], d)) return true;
+    if (dims_agree(k->g, k->c.extent[label], d)) return true;
     build_fail(k->g, "contract: label %s is %s and %s in %s and %s", k->c.label_name[label], show_dim(k->g, k->c.extent[label]),
                show_dim(k->g, d), show_type(k->g, k->a), show_type(k->g, k->b));
     return false;
@@ -131,7 +131,7 @@ static bool check_init(checker *k, value init, const dim *d)
     if (!is_value(init)) return true;
     type t = type_of(k->g, init);
     bool fits = t.dtype == k->c.acc && t.rank == k->rank_o;
-    for (int i = 0; fits && i < t.rank; i++) fits = dim_is(t.dims[i], 1) || dims_equal(k->g, t.dims[i], d[i]);
+    for (int i = 0; fits && i < t.rank; i++) fits = dim_is(t.dims[i], 1) || dims_agree(k->g, t.dims[i], d[i]);
     if (!fits)
         build_fail(k->g, "contract: init is %s, expected %s of shape %s or extents 1", show_type(k->g, t), dtype_info[k->c.acc].name,
                    show_shape(k->g, k->rank_o, d));

@@ -36,7 +36,7 @@ static bool check_index(graph *g, const char *what, value x, const index_spec *s
     }
     for (int j = 0; j < s->n_batch; j++) {
         int sd = s->batch_s[j];
-        if (sd < 0 || sd >= it.rank || used_s >> sd & 1 || !dims_equal(g, t.dims[s->batch_x[j]], it.dims[sd])) {
+        if (sd < 0 || sd >= it.rank || used_s >> sd & 1 || !dims_agree(g, t.dims[s->batch_x[j]], it.dims[sd])) {
             build_fail(g, "%s: batch axis %d of %s does not run with axis %d of the index %s", what, s->batch_x[j], show_type(g, t), sd, show_type(g, it));
             return false;
         }

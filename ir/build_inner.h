@@ -37,6 +37,9 @@ value make_const(graph *g, type t, const const_attr *c);
 value constant_of_dims(graph *g, type t, const dim *d, int n);
 
 bool dims_equal(graph *g, dim a, dim b);        /* provably */
+/* Extents that must be equal. Where they are for all but some sizes of a symbol (N and min(N, 512)), its bounds are
+ * narrowed: other sizes have no meaning. */
+bool dims_agree(graph *g, dim a, dim b);
 bool types_equal(graph *g, type a, type b);
 const char *show_type(graph *g, type t);        /* for messages */
 const char *show_shape(graph *g, int rank, const dim *d);

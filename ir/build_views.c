@@ -23,7 +23,7 @@ value reshape(graph *g, value x, int rank, const dim *d)
     type from = type_of(g, x), to = { from.dtype, rank, d };
     if (type_same(from, to)) return x;
     dim n = type_elements(g, from), m = type_elements(g, to);
-    if (!dims_equal(g, n, m) && !(dim_is_bad(n) && dim_is_bad(m)))
+    if (!dims_agree(g, n, m) && !(dim_is_bad(n) && dim_is_bad(m)))
         return build_fail(g, "reshape: %s has %s elements, %s has %s", show_type(g, from), show_dim(g, n),
                           show_shape(g, rank, d), show_dim(g, m));
     SIMPLER(simplify_reshape(g, x, to));
@@ -61,7 +61,7 @@ value broadcast(graph *g, value x, int rank, const dim *d)
     if (from.rank != rank)
         return build_fail(g, "broadcast: %s has rank %d, %s has rank %d", show_type(g, from), from.rank, show_shape(g, rank, d), rank);
     for (int i = 0; i < rank; i++)
-        if (!dim_is(from.dims[i], 1) && !dims_equal(g, from.dims[i], d[i]))
+        if (!dim_is(from.dims[i], 1) && !dims_agree(g, from.dims[i], d[i]))
             return build_fail(g, "broadcast: extent %s of axis %d of %s does not stretch to %s", show_dim(g, from.dims[i]), i,
                               show_type(g, from), show_dim(g, d[i]));
     SIMPLER(simplify_broadcast(g, x, to));
@@ -175,7 +175,7 @@ value concat(graph *g, int n, const value *x, int axis)
     for (int k = 1; k < n; k++) {
         type t = type_of(g, x[k]);
         bool fits = t.dtype == first.dtype && t.rank == first.rank;
-        for (int i = 0; fits && i < t.rank; i++) fits = i == axis || dims_equal(g, t.dims[i], first.dims[i]);
+        for (int i = 0; fits && i < t.rank; i++) fits = i == axis || dims_agree(g, t.dims[i], first.dims[i]);
         if (!fits)
             return build_fail(g, "concat: operand %d is %s, operand 0 is %s; all but axis %d must agree", k, show_type(g, t),
                               show_type(g, first), axis);

@@ -57,6 +57,16 @@ static dim sym(const char *s) { return dim_symbol(g->dims, s); }
 #define K dim_const
 #define DIMS(...) (const dim[]){ __VA_ARGS__ }
 
+/* Extents that agree for all but some sizes: the symbol keeps within them. */
+static void narrowed_symbol(void **state)
+{
+    (void)state;
+    int64_t lo, hi;
+    assert_true(is_value(map(g, SCALAR_add, 2, (value[]){ in("f32[S, 4]"), in("f32[min(S, 512), 4]") })));
+    dim_range(g->dims, sym("S"), &lo, &hi);
+    assert_int_equal(hi, 512);
+}
+
 static void types(void **state)
 {
     (void)state;
@@ -215,7 +225,7 @@ static void a_million_nodes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(types), test(messages), test(equal_nodes_are_one), test(scans), test(every_allocation_can_fail), test(a_million_nodes),
+        test(types), test(narrowed_symbol), test(messages), test(equal_nodes_are_one), test(scans), test(every_allocation_can_fail), test(a_million_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
