@@ -87,6 +87,7 @@ bool op_call_other(op_call *c, const char *op, int n_in, const edge *in, int n_o
 typedef struct { int64_t n_diags; int n_errors; dlc_status status; int n_bodies; } op_attempt;
 op_attempt op_attempt_begin(const op_call *c);
 void op_attempt_undo(op_call *c, op_attempt a);
+bool op_attempt_failed(const op_call *c, op_attempt a);
 
 void op_fail(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);
 void op_unsupported(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);

@@ -18,3 +18,8 @@ void op_attempt_undo(op_call *c, op_attempt a)
     c->imp->n_bodies = a.n_bodies;
     c->imp->failed = c->g->failed = c->failed = false;
 }
+
+bool op_attempt_failed(const op_call *c, op_attempt a)
+{
+    return c->failed || c->g->failed || c->imp->failed || c->imp->ctx->n_errors > a.n_errors;
+}

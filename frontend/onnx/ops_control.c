@@ -47,6 +47,13 @@ static value condition(op_call *c, graph *g, value v, const char *what)
     return as_scalar(g, v);
 }
 
+/* Reports that input i must be known. */
+static void must_know(op_call *c, int i, const char *what)
+{
+    int n;
+    op_known(c, i, what, &n);
+}
+
 /* -- If -------------------------------------------------------------------------------------------------------------------- */
 
 /* `body`, whose inputs are own->outer, with the inputs `all` instead (a superset). */
@@ -79,7 +86,7 @@ static graph *branch(op_call *c, const char *attr, capture_list *captures, int *
     if (!op_body(c, attr, body, 0, NULL, captures, n, r)) return NULL;
     body->results.n = 0;
     if (!all_tensors(*n, *r)) {
-        op_unsupported(c, "an If whose branches give sequences, with a condition known at run time only (fix it with --bind)");
+        must_know(c, 0, "the condition of branches that give sequences");
         return NULL;
     }
     for (int i = 0; i < *n; i++) add_result(body, (*r)[i].v, NULL);
@@ -109,8 +116,8 @@ ONNX_OP(If)
         text tp = { .a = op_arena(c) }, tq = { .a = op_arena(c) };
         type_print(then_body, p, &tp);
         type_print(else_body, q, &tq);
-        op_unsupported(c, "branches of different types (%s and %s) with a condition known at run time only; "
-                       "fix the condition with --bind", text_str(&tp), text_str(&tq));
+        must_know(c, 0, arena_printf(op_arena(c), "the condition of branches that differ in type (%s and %s)",
+                                     text_str(&tp), text_str(&tq)));
         return;
     }
     for (int64_t i = 0; i < a.outer.n; i++) vec_push(op_arena(c), &all.outer, a.outer.at[i]);
@@ -311,7 +318,7 @@ static void loop_unrolled(loop *l, graph *g, bool types_known)
     vec(const edge *) rows = { 0 };
     bool go = true;
     if (is_value(l->cond) && !known_bool(g, l->cond, &go)) {
-        op_unsupported(c, "a loop that must be unrolled (its tensors change shape) under a condition known at run time only");
+        must_know(c, 1, "the condition of a loop that changes the shapes of its tensors");
         return;
     }
     for (; go && (trips < 0 || i < trips); i++) {
@@ -330,8 +337,10 @@ static void loop_unrolled(loop *l, graph *g, bool types_known)
         }
         for (int k = 0; k < l->n_carried; k++) args[2 + k] = r[1 + k];
         vec_push(a, &rows, r);
+        const void *p;
+        int64_t n_known;
         if ((trips < 0 || i + 1 < trips) && !known_bool(g, r[0].v, &go)) {
-            op_unsupported(c, "a loop that must be unrolled (its tensors change shape) under a condition known at run time only");
+            op_known_value(c, r[0].v, "the condition of a loop that changes the shapes of its tensors", &p, &n_known);
             return;
         }
     }
@@ -387,11 +396,10 @@ ONNX_OP(Loop)
             }
         }
     }
-    /* Unrolled: only if the trips are known can that work; otherwise what was reported stands. */
-    if (!none && !counted && !is_value(l.cond)) {
-        if (!c->failed && !g->failed && c->g->ctx->n_errors == before.n_errors)
-            op_unsupported(c, "a loop with stacked results or changing shapes whose trip count is known at run time only "
-                           "(fix M with --bind)");
+    /* Unrolled: that takes a trip count, or a condition; without either, what was reported stands. */
+    if (!none && !counted && has_in(0)) {
+        if (op_attempt_failed(c, before)) return;
+        must_know(c, 0, "the trip count of a loop that stacks results or changes the shapes of its tensors");
         return;
     }
     op_attempt_undo(c, before);
