@@ -339,7 +339,7 @@ int program_var(program *p, const char *name) { return kernel_var(p->exprs, name
 
 int program_kernel(program *p, kernel_code *k)
 {
-    const char *base = name_clean(p->arena, k->name), *name = base;
+    const char *base = k->name, *name = base;
     for (int i = 2;; i++) {
         char *key = arena_printf(p->arena, "@%s", name);
         bool fresh;

@@ -121,6 +121,7 @@ typedef struct {
     dim bytes;                             /* upper bound of the size where data decide it */
     const void *data;                      /* const: elements; NULL until the driver evaluated `expr_graph` */
     graph *expr_graph;                     /* const: a graph without inputs and with one result, or NULL */
+    const char *external;                  /* const, read from text: what stood there for data too large to print */
     int64_t offset;                        /* temp: bytes from the workspace's start; -1 unplanned or open */
     int slot_of;                           /* output/temp living in another buffer (concat parts, in place): its number, else -1 */
     dim slot_offset;                       /* in elements */

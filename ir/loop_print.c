@@ -9,6 +9,7 @@
 #include "ir/loop.h"
 #include "ir/lex.h"
 #include "ir/loop_names.h"
+#include "ir/loop_parse.h"
 
 /* Precedence of the operators, loosest first; the parser has one function a level. */
 enum { P_TERNARY, P_OR, P_AND, P_NOT, P_COMPARE, P_ADD, P_MUL, P_UNARY, P_PRIMARY };
@@ -319,10 +320,7 @@ void s_print_line(const kernel_code *k, const stmt *s, text *out)
 
 /* -- Symbols ------------------------------------------------------------------------------------------------------------------ */
 
-/* The symbols used; in_order: a reader of the text meets them in the order of the table. */
-typedef struct { dims *d; bool *used; int n, last; bool in_order; } symbol_set;
-
-static void use_dim(symbol_set *u, dim d)
+void symbols_use(symbol_set *u, dim d)
 {
     if (dim_is_const(d, NULL) || dim_is_bad(d)) return;
     dim_view v = dim_look(u->d, d);
@@ -331,45 +329,45 @@ static void use_dim(symbol_set *u, dim d)
         u->last = v.symbol;
         u->used[v.symbol] = true;
     }
-    for (int i = 0; i < v.n_args; i++) use_dim(u, v.args[i]);
+    for (int i = 0; i < v.n_args; i++) symbols_use(u, v.args[i]);
 }
 
-static void use_expr(symbol_set *u, const expr *e)
+void symbols_use_expr(symbol_set *u, const expr *e)
 {
     if (!e) return;
-    if (e->kind == EXPR_dim) use_dim(u, e->dim);
-    for (int i = 0; i < e->n_args; i++) use_expr(u, e->args[i]);
+    if (e->kind == EXPR_dim) symbols_use(u, e->dim);
+    for (int i = 0; i < e->n_args; i++) symbols_use_expr(u, e->args[i]);
 }
 
 static void use_block(symbol_set *u, const kernel_code *k, const block *b)
 {
     for (int i = 0; i < b->n; i++) {
         const stmt *s = b->at[i];
-        use_expr(u, s->lo);
-        use_expr(u, s->hi);
-        use_expr(u, s->cond);
-        for (int j = 0; s->index && j < k->bufs.at[s->id].rank; j++) use_expr(u, s->index[j]);
-        use_expr(u, s->value);
+        symbols_use_expr(u, s->lo);
+        symbols_use_expr(u, s->hi);
+        symbols_use_expr(u, s->cond);
+        for (int j = 0; s->index && j < k->bufs.at[s->id].rank; j++) symbols_use_expr(u, s->index[j]);
+        symbols_use_expr(u, s->value);
         use_block(u, k, &s->body);
         use_block(u, k, &s->other);
     }
 }
 
-static void use_kernel(symbol_set *u, const kernel_code *k)
+void symbols_use_kernel(symbol_set *u, const kernel_code *k)
 {
     for (int64_t i = 0; i < k->bufs.n; i++)
-        for (int j = 0; j < k->bufs.at[i].rank; j++) use_dim(u, k->bufs.at[i].dims[j]);
+        for (int j = 0; j < k->bufs.at[i].rank; j++) symbols_use(u, k->bufs.at[i].dims[j]);
     use_block(u, k, &k->body);
 }
 
-static symbol_set symbols_new(dims *d, arena *scratch)
+symbol_set symbols_new(dims *d, arena *scratch)
 {
     int n = dims_n_symbols(d);
     return (symbol_set){ d, NEW_ARRAY(scratch, bool, n), n, -1, true };
 }
 
 /* Symbols with the default bounds, in order, need no lines: their first use makes them. */
-static void put_symbols(const symbol_set *u, text *out)
+void symbols_print(const symbol_set *u, text *out)
 {
     bool plain = u->in_order;
     int64_t lo, hi;
@@ -407,7 +405,8 @@ static void put_loops(const kernel_code *k, text *out)
     if (n) text_put(out, "\n");
 }
 
-static void put_kernel(const kernel_code *k, text *out)
+/* Without the symbols. */
+void kernel_print_alone(const kernel_code *k, text *out)
 {
     text_put(out, "kernel ");
     put_name(out, '@', k->name);
@@ -437,9 +436,9 @@ void kernel_print(const kernel_code *k, text *out)
 {
     arena *scratch = arena_new(arena_mem(k->arena));
     symbol_set u = symbols_new(k->dims, scratch);
-    use_kernel(&u, k);
-    put_symbols(&u, out);
-    put_kernel(k, out);
+    symbols_use_kernel(&u, k);
+    symbols_print(&u, out);
+    kernel_print_alone(k, out);
     arena_free(scratch);
 }
 
