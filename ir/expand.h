@@ -91,11 +91,11 @@ static inline val flt(line *b, val x) { return line_bitcast(b, b->t, x); }
 
 /* -- Pieces shared by recipes (expand_float.c), on b->t -------------------------------------------------- */
 
-typedef struct { val n, em; } reduced;                /* e^x = 2^n (1 + em): n an int, |em| < 0.42 */
+typedef struct { val t, em; } reduced;                /* e^x = 2^n (1 + em), |em| < 0.42; t: bits of magic + n, a uint */
 reduced exp_reduce(line *b, val x);                   /* exp_min - 1 < x < exp_max + 1 */
 val exp_poly(line *b, val r, coeffs q);               /* r + r^2 q(r) */
-val pow2(line *b, val n, int64_t plus);               /* 2^(n + plus), a normal number */
-val scale2(line *b, val x, val n);                    /* x 2^n in two steps, so that the result may be subnormal */
+val pow2(line *b, val t, int64_t plus);               /* 2^(n + plus), a normal number */
+val scale2(line *b, val x, val t);                    /* x 2^n in two steps, so that the result may be subnormal */
 val at_most(line *b, val x, double limit);            /* NaN stays, and is seen at the end */
 val at_least(line *b, val x, double limit);
 val sign_bit(line *b, val x);                         /* an int with only the sign of x */

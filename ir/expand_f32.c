@@ -98,8 +98,7 @@ static val pow_f32(line *b, val x, val y)
     p = at_least(b, at_most(b, p, 200), -200);
     val magic = k(b, facts_f64.magic), t = fma3(b, p, k(b, 1.4426950408889634), magic);
     val r = fma3(b, sub(b, t, magic), k(b, -0.69314718055994531), p);
-    val n = sub(b, bits(b, t), line_const(b, DTYPE_i64, sv_from_f64(DTYPE_f64, facts_f64.magic)));
-    val m = mul(b, add(b, exp_poly(b, r, (coeffs)COEFFS(f32_exp_wide)), k(b, 1)), pow2(b, n, 0));
+    val m = mul(b, add(b, exp_poly(b, r, (coeffs)COEFFS(f32_exp_wide)), k(b, 1)), pow2(b, ubits(b, t), 0));
     return pow_limits(b, x, y, narrow(b, m));
 }
 

@@ -263,12 +263,12 @@ static const struct { double c, log_hi, log_lo, from; } pow_c[8] = {
 
 static pair log_pair(line *b, val a)                  /* of a > 0, finite; hi has 26 bits */
 {
-    val small = lt(b, a, k(b, facts_f64.least)), x = bits(b, sel(b, small, mul(b, a, k(b, 0x1p54)), a));
-    val start = ki(b, INT64_C(0x3fe5ab07dd485429));   /* 2^(-9/16) */
-    val above = sub(b, x, start);
-    val e = flt(b, add(b, shr(b, above, ki(b, 52)), ki(b, INT64_C(0x4338000000000000))));
-    val m = flt(b, add(b, and2(b, above, ki(b, (INT64_C(1) << 52) - 1)), start));
-    e = sub(b, e, sel(b, small, k(b, 0x1.8p52 + 54), k(b, 0x1.8p52)));
+    val small = lt(b, a, k(b, facts_f64.least)), x = ubits(b, sel(b, small, mul(b, a, k(b, 0x1p54)), a));
+    const uint64_t start = 0x3fe5ab07dd485429;        /* 2^(-9/16) */
+    val above = sub(b, x, ku(b, start - (UINT64_C(1023) << 52)));
+    val e = flt(b, add(b, shr(b, above, ku(b, 52)), ku(b, 0x4338000000000000)));
+    val m = flt(b, add(b, and2(b, above, ku(b, (UINT64_C(1) << 52) - 1)), ku(b, start)));
+    e = sub(b, e, sel(b, small, k(b, 0x1.8p52 + 1023 + 54), k(b, 0x1.8p52 + 1023)));
 
     val c = k(b, pow_c[0].c), log_hi = k(b, pow_c[0].log_hi), log_lo = k(b, pow_c[0].log_lo);
     for (int i = 1; i < 8; i++) {
@@ -308,8 +308,7 @@ static val pow_f64(line *b, val x, val y)
     val r = fma3(b, n, k(b, -facts_f64.ln2_hi), p), low = fma3(b, n, k(b, -facts_f64.ln2_lo), p_lo);
     val whole = add(b, r, low), tail = sub(b, low, sub(b, whole, r));
     val em = add(b, whole, fma3(b, mul(b, whole, whole), poly(b, whole, facts_f64.exp), tail));
-    val power = sub(b, bits(b, t), line_const(b, b->i, sv_from_f64(DTYPE_f64, facts_f64.magic)));
-    return pow_limits(b, x, y, scale2(b, add(b, em, k(b, 1)), power));
+    return pow_limits(b, x, y, scale2(b, add(b, em, k(b, 1)), ubits(b, t)));
 }
 
 /* -- fmod ------------------------------------------------------------------------------------------------ */
@@ -353,8 +352,8 @@ static val fmod_f64(line *b, val x, val y)
     r = mul_mod(b, d, r, p.significand);
     r = sel(b, lt(b, r, zero), add(b, r, d.m), r);
     r = sel(b, lt(b, r, d.m), r, sub(b, r, d.m));
-    val power = sub(b, q.exponent, ki(b, 1075));
-    val rest = scale2(b, to(b, b->t, r), power);
+    val power = add(b, q.exponent, ki(b, INT64_C(0x4338000000000000) - 1075));           /* as scale2 has it: magic + n */
+    val rest = scale2(b, to(b, b->t, r), line_bitcast(b, b->u, power));
     val inf = k(b, __builtin_inf());
     val is_good = and2(b, lt(b, a, inf), lt(b, k(b, 0), c));
     return with_sign(b, sel(b, is_good, sel(b, lt(b, a, c), a, rest), k(b, __builtin_nan(""))), sign_bit(b, x));

@@ -24,17 +24,22 @@ val at_least(line *b, val x, double limit) { val c = k(b, limit); return sel(b, 
 val sign_bit(line *b, val x) { return and2(b, bits(b, x), line_const(b, b->i, sv_lowest(b->i))); }
 val with_sign(line *b, val x, val sign) { return flt(b, or2(b, bits(b, x), sign)); }
 
-static val int_of_float_bits(line *b, double x) { return line_const(b, b->i, sv_from_f64(b->t, x)); }
+static uint64_t bits_of(const line *b, double x) { return sv_from_f64(b->t, x).bits; }
 
-val pow2(line *b, val n, int64_t plus)
+/* Shifts are of unsigned numbers: vectors of i64 have no arithmetic shift before AVX-512. */
+val pow2(line *b, val t, int64_t plus)
 {
-    return flt(b, shl(b, add(b, n, ki(b, facts(b)->bias + plus)), ki(b, facts(b)->fraction)));
+    const float_facts *f = facts(b);
+    uint64_t zero = bits_of(b, f->magic) - (uint64_t)(f->bias + plus);
+    return flt(b, shl(b, sub(b, t, ku(b, zero)), ku(b, (uint64_t)f->fraction)));
 }
 
-val scale2(line *b, val x, val n)
+val scale2(line *b, val x, val t)
 {
-    val half = shr(b, n, ki(b, 1));
-    return mul(b, mul(b, x, pow2(b, half, 0)), pow2(b, sub(b, n, half), 0));
+    const float_facts *f = facts(b);
+    val both = sub(b, t, ku(b, bits_of(b, f->magic) - (uint64_t)(2 * f->bias))), width = ku(b, (uint64_t)f->fraction);
+    val half = shr(b, both, ku(b, 1));
+    return mul(b, mul(b, x, flt(b, shl(b, half, width))), flt(b, shl(b, sub(b, both, half), width)));
 }
 
 val exp_poly(line *b, val r, coeffs q) { return fma3(b, mul(b, r, r), poly(b, r, q), r); }
@@ -46,18 +51,18 @@ reduced exp_reduce(line *b, val x)
     val t = fma3(b, x, k(b, 1.4426950408889634), magic);
     val n = sub(b, t, magic);
     val r = fma3(b, n, k(b, -f->ln2_lo), fma3(b, n, k(b, -f->ln2_hi), x));
-    return (reduced){ sub(b, bits(b, t), int_of_float_bits(b, f->magic)), exp_poly(b, r, f->exp) };
+    return (reduced){ ubits(b, t), exp_poly(b, r, f->exp) };
 }
 
 split_float frexp_sqrt2(line *b, val x, val is_scaled, double scaled_by)
 {
     const float_facts *f = facts(b);
-    val root = int_of_float_bits(b, 0.70710678118654752);
-    val above = sub(b, bits(b, x), root);
-    val e = add(b, shr(b, above, ki(b, f->fraction)), int_of_float_bits(b, f->magic));
-    val m = add(b, and2(b, above, ki(b, ((int64_t)1 << f->fraction) - 1)), root);
-    val zero_at = k(b, f->magic);
-    if (is_scaled.id >= 0) zero_at = sel(b, is_scaled, k(b, f->magic + scaled_by), zero_at);
+    uint64_t root = bits_of(b, 0.70710678118654752), bias = (uint64_t)f->bias;
+    val above = sub(b, ubits(b, x), ku(b, root - (bias << f->fraction)));        /* biased, so that it is not negative */
+    val e = add(b, shr(b, above, ku(b, (uint64_t)f->fraction)), ku(b, bits_of(b, f->magic)));
+    val m = add(b, and2(b, above, ku(b, (UINT64_C(1) << f->fraction) - 1)), ku(b, root));
+    val zero_at = k(b, f->magic + (double)bias);
+    if (is_scaled.id >= 0) zero_at = sel(b, is_scaled, k(b, f->magic + (double)bias + scaled_by), zero_at);
     return (split_float){ sub(b, flt(b, e), zero_at), flt(b, m) };
 }
 
@@ -74,14 +79,14 @@ val exp_any(line *b, val x, val y)
 {
     (void)y;
     reduced e = exp_reduce(b, at_least(b, at_most(b, x, facts(b)->exp_max), facts(b)->exp_min));
-    return scale2(b, add(b, e.em, k(b, 1)), e.n);
+    return scale2(b, add(b, e.em, k(b, 1)), e.t);
 }
 
 val expm1_any(line *b, val x, val y)
 {
     (void)y;
     reduced e = exp_reduce(b, at_least(b, at_most(b, x, facts(b)->exp_max), facts(b)->expm1_min));
-    val p = pow2(b, e.n, -1);
+    val p = pow2(b, e.t, -1);
     val half = fma3(b, p, e.em, sub(b, p, k(b, 0.5)));
     return sel(b, lt(b, abs1(b, x), k(b, facts(b)->tiny)), x, add(b, half, half));
 }
@@ -90,7 +95,7 @@ val sigmoid_any(line *b, val x, val y)
 {
     (void)y;
     reduced r = exp_reduce(b, at_least(b, neg(b, abs1(b, x)), facts(b)->exp_min));
-    val one = k(b, 1), e = scale2(b, add(b, r.em, one), r.n);
+    val one = k(b, 1), e = scale2(b, add(b, r.em, one), r.t);
     return divide(b, sel(b, lt(b, x, k(b, 0)), e, one), add(b, one, e));
 }
 
@@ -99,7 +104,7 @@ val tanh_any(line *b, val x, val y)
     (void)y;
     val a = abs1(b, x);
     reduced r = exp_reduce(b, at_most(b, add(b, a, a), facts(b)->tanh_max));
-    val p = pow2(b, r.n, 0);
+    val p = pow2(b, r.t, 0);
     val e = fma3(b, p, r.em, sub(b, p, k(b, 1)));
     return with_sign(b, divide(b, e, add(b, e, k(b, 2))), sign_bit(b, x));
 }
@@ -109,7 +114,7 @@ val sinh_any(line *b, val x, val y)
     (void)y;
     val a = abs1(b, x);
     reduced r = exp_reduce(b, at_most(b, a, facts(b)->sinh_max));
-    val p = pow2(b, r.n, -2);
+    val p = pow2(b, r.t, -2);
     val h = fma3(b, p, r.em, sub(b, p, k(b, 0.25)));
     val s = add(b, h, divide(b, h, fma3(b, h, k(b, 4), k(b, 1))));
     return sel(b, lt(b, a, k(b, facts(b)->tiny3)), x, with_sign(b, add(b, s, s), sign_bit(b, x)));
@@ -119,7 +124,7 @@ val cosh_any(line *b, val x, val y)
 {
     (void)y;
     reduced r = exp_reduce(b, at_most(b, abs1(b, x), facts(b)->sinh_max));
-    val h = mul(b, add(b, r.em, k(b, 1)), pow2(b, r.n, -2));
+    val h = mul(b, add(b, r.em, k(b, 1)), pow2(b, r.t, -2));
     val s = add(b, h, divide(b, k(b, 0.0625), h));
     return add(b, s, s);
 }
@@ -132,7 +137,7 @@ val erf_any(line *b, val x, val y)
     val low = fma3(b, a, poly(b, mul(b, a, a), f->erf), a);
     val u = f->erf_mid != 0 ? sub(b, a, k(b, f->erf_mid)) : a;
     reduced r = exp_reduce(b, neg(b, poly(b, u, f->erf_tail)));
-    val high = sub(b, one, mul(b, add(b, r.em, one), pow2(b, r.n, 0)));
+    val high = sub(b, one, mul(b, add(b, r.em, one), pow2(b, r.t, 0)));
     return with_sign(b, sel(b, lt(b, a, one), low, high), sign_bit(b, x));
 }
 

@@ -19,7 +19,7 @@ scalar scalar_by_name(const char *s, size_t n)
 
 bool scalar_accepts(scalar fn, dtype t)
 {
-    if (t >= DTYPE_COUNT || is_storage(t)) return false;
+    if (t == DTYPE_NONE || t >= DTYPE_COUNT || is_storage(t)) return false;
     switch (scalar_info[fn].takes) {
     case TAKES_FLOAT: return is_float(t);
     case TAKES_INT: return is_int(t);

@@ -164,7 +164,7 @@ static const judged functions[] = {
     ONE(exp, exp, expl),              { 1.05, 1.05 }, { 1.0, 1.0 } },
     ONE(expm1, expm1, expm1l),        { 2, 2 }, { 2, 2 } },
     ONE(sigmoid, sigmoid_d, sigmoid_l), { 2.5, 2.5 }, { 2.5, 2.5 } },
-    ONE(tanh, tanh, tanhl),           { 2.5, 2.5 }, { 2.5, 2.5 } },
+    ONE(tanh, tanh, tanhl),           { 2.5, 2.5 }, { 3, 3 } },
     ONE(sinh, sinh, sinhl),           { 2.5, 2.5 }, { 2.5, 2.5 } },
     ONE(cosh, cosh, coshl),           { 2, 2 }, { 2, 2 } },
     ONE(erf, erf, erfl),              { 1.5, 1.5 }, { 1.5, 1.5 } },

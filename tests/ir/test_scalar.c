@@ -39,11 +39,11 @@ static void table(void **state)
         const scalar_row *r = &scalar_info[fn];
         assert_int_equal(scalar_by_name(r->name, strlen(r->name)), fn);
         assert_true(r->arity >= 1 && r->arity <= 3);
-        for (int t = 0; t < DTYPE_COUNT; t++) {
+        for (int t = DTYPE_NONE + 1; t < DTYPE_COUNT; t++) {
             bool computed = t == DTYPE_f64 || t == DTYPE_f32 || is_int((dtype)t);
             bool expands = !r->is_basic && computed && scalar_accepts((scalar)fn, (dtype)t);
             const scalar_code *c = scalar_expand(e, (scalar)fn, (dtype)t);
-            if (c) assert_true(expands);
+            if (expands != (c != NULL)) fail_msg("%s of %s", r->name, dtype_info[t].name);
             if (c) assert_int_equal(c->steps[c->n_steps - 1].type, t);
         }
     }
