@@ -463,7 +463,8 @@ static bool apply(graph *g, scalar fn, dtype t, dtype to, const element *x, elem
         return true;
     }
     if (any_dim) return apply_dims(g, fn, t, to, x, out);
-    *out = (element){ .v = sv_apply(expander_of(g), fn, t, to, in, FMA_FUSED) };
+    fma_mode mode = g->ctx->evaluator ? g->ctx->evaluator->fma : FMA_FUSED;
+    *out = (element){ .v = sv_apply(expander_of(g), fn, t, to, in, mode) };
     return true;
 }
 

@@ -153,6 +153,7 @@ static inline int64_t n_nodes(const graph *g) { return g->nodes.n; }           /
 typedef struct graph_evaluator {
     bool (*evaluate)(void *arg, const graph *g, value v, void *out);
     void *arg;
+    fma_mode fma;             /* for what the builder computes itself, too (FMA_FUSED without an evaluator) */
 } graph_evaluator;
 
 dim type_elements(const graph *g, type t);

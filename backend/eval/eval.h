@@ -24,4 +24,7 @@ dlc_status eval_graph(dlc_context *ctx, arena *a, const graph *g, const int64_t 
 /* The symbols' values from the inputs' sizes: symbols[dims_n_symbols(g->dims)]. A symbol that no input determines keeps
  * the upper bound if data decide it, else is reported; so is an input whose type or size does not fit. */
 dlc_status eval_bind(dlc_context *ctx, const graph *g, const tensor *in, int64_t *symbols);
+
+/* The builder's evaluator of small constants (ir/graph.h), by eval_graph: set ctx->evaluator to it before building. */
+graph_evaluator eval_evaluator(fma_mode fma);
 #endif

@@ -189,7 +189,7 @@ static void the_evaluator_folds_float_sums(void **state)
 {
     (void)state;
     int calls = 0;
-    graph_evaluator eval = { forty_two, &calls };
+    graph_evaluator eval = { forty_two, &calls, FMA_FUSED };
     ctx->evaluator = &eval;
     float f[3] = { 1, 4, 9 };
     value y = reduce(g, REDUCE_sum, constant(g, DTYPE_f32, 1, DIMS(K(3)), f, NULL), 1, false);
