@@ -654,7 +654,9 @@ dim dim_max(dims *t, dim a, dim b)
 
 /* -- Proofs ------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct { int depth, work; } proof;      /* what may still be spent */
+/* What may still be spent, and how often the whole has been taken: scale * (b - a) >= what is looked at. Since b - a is
+ * an integer, more than -scale will do. */
+typedef struct { int depth, work; int64_t scale; } proof;
 static bool prove_nonnegative(dims *t, dim d, proof *p);
 
 /* d = rest + c * atom. Replaces the atom by a bound that makes d no larger (times k > 0, if it is a floordiv). */
@@ -666,7 +668,11 @@ static bool prove_by_atom(dims *t, dim rest, dim c, bool c_positive, dim atom, p
     case ENTRY_FLOORDIV: {
         if (!dim_is_const(e.b, &k) || k <= 0) return false;
         dim bound = c_positive ? dim_addk(t, e.a, 1 - k) : e.a;
-        return prove_nonnegative(t, dim_add(t, dim_mulk(t, rest, k), dim_mul(t, c, bound)), p);
+        proof scaled = *p;
+        if (!mul_ok(p->scale, k, &scaled.scale) || !in_limit(scaled.scale)) return false;
+        bool done = prove_nonnegative(t, dim_add(t, dim_mulk(t, rest, k), dim_mul(t, c, bound)), &scaled);
+        p->work = scaled.work;
+        return done;
     }
     case ENTRY_MOD:
         return !c_positive && range_of(t, e.a).lo >= 0 && prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.a)), p);
@@ -717,7 +723,10 @@ static bool prove_by_parts(dims *t, dim d, proof *p)
     poly_view v;
     look(t, d, &v);
     dim factor = common_factor(t, &v), q;
-    if (!dim_is(factor, 0) && v.n > 1 && divide_exactly(t, d, factor, &q)) return prove_nonnegative(t, q, p);
+    if (!dim_is(factor, 0) && v.n > 1 && divide_exactly(t, d, factor, &q)) {
+        proof plain = { p->depth, p->work, 1 };
+        return prove_nonnegative(t, q, &plain);
+    }
     for (int i = 0; i < v.n; i++) {
         for (int j = 0; j < v.terms[i].n; j++) {
             dim atom = entry_dim(v.terms[i].atoms[j]);
@@ -734,7 +743,7 @@ static bool prove_by_parts(dims *t, dim d, proof *p)
 static bool prove_nonnegative(dims *t, dim d, proof *p)
 {
     if (dim_is_bad(d)) return false;
-    if (range_of(t, d).lo >= 0) return true;
+    if (range_of(t, d).lo > -p->scale) return true;
     if (!is_expr(d) || p->depth == 0 || p->work-- <= 0) return false;
     p->depth--;
     bool done = prove_by_parts(t, d, p);
@@ -746,7 +755,7 @@ bool dim_known_le(dims *t, dim a, dim b)
 {
     if (any_bad(a, b)) return false;
     if (!is_expr(a) && !is_expr(b)) return a.code <= b.code;
-    proof p = { PROOF_DEPTH, PROOF_WORK };
+    proof p = { PROOF_DEPTH, PROOF_WORK, 1 };
     return prove_nonnegative(t, dim_sub(t, b, a), &p);
 }
 

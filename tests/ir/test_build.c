@@ -184,7 +184,20 @@ static bool build_something(dlc_context *c)
         value y = constant(h, DTYPE_f32, 1, &one, &k, NULL);
         x = map(h, SCALAR_mul, 2, (value[]){ x, y });
     }
+    value w = input(h, "w", DTYPE_f32, 2, (const dim[]){ n, dim_addk(h->dims, dim_mulk(h->dims, n, 2), 1) }), out[1];
+    contract_spec s = { .la = "i", .lb = "ij", .lo = "j" };
+    value y = contract(h, x, w, NO_VALUE, &s), zero = constant_dim(h, DTYPE_i64, n);
+    graph *body = graph_body(h, "step");
+    value carry = input(body, "c", DTYPE_i64, 0, NULL);
+    add_result(body, map(body, SCALAR_add, 2, (value[]){ carry, carry }), NULL);
+    scan(h, body, 1, 0, n, false, 1, &zero, out);
+    add_result(h, out[0], NULL);
+    add_result(h, reduce(h, REDUCE_max, y, 1, false), NULL);
+    add_result(h, constant_dims(h, DTYPE_i64, (const dim[]){ n, dim_const(3) }, 2), NULL);
     add_result(h, x, "y");
+    graph_compact(h);
+    graph_uses(h, a);
+    if (h->failed) mem_fail(&c->mem);
     arena_free(a);
     mem_end(&c->mem, &f);
     return true;

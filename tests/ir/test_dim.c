@@ -73,6 +73,7 @@ static void proofs(void **state)
         { "0", "N" }, { "N", "N + 1" }, { "4*(N floordiv 4)", "N" }, { "2*((N - 1) floordiv 2)", "N" },
         { "min(N, 3)", "N" }, { "N", "max(M, N)" }, { "N mod 4", "3" }, { "N mod 4", "N" },
         { "2*((N + 1) floordiv 2) - 1", "N" }, { "M*(4*(N floordiv 4))", "M*N" },
+        { "N - N floordiv 2", "(N + 1) floordiv 2" }, { "(N + 1) floordiv 2", "N - N floordiv 2" },
     };
     static const char *const not_le[][2] = {
         { "1", "N" }, { "N + 1", "N" }, { "N", "M" }, { "N", "4*(N floordiv 4)" }, { "N", "min(N, 3)" },
