@@ -1,0 +1,93 @@
+/* pass: the table of passes, and the walk that rewriting passes share */
+#include "passes/pass.h"
+#include <assert.h>
+
+dlc_status pass_fuse(pass_run *run, graph **g);
+#define BEFORE(a, b, why) static_assert((int)PASS_##a < (int)PASS_##b, why);
+#define PASS(name, ...)
+#include "passes/pass.def"
+
+/* Only graph passes have a function of one common form. */
+#define FUNCTION_GRAPH(name) pass_##name
+#define FUNCTION_LOWER(name) NULL
+#define FUNCTION_PROGRAM(name) NULL
+
+const pass_row pass_info[PASS_COUNT] = {
+#define PASS(name, stage, level, bits, doc) [PASS_##name] = { #name, STAGE_##stage, level, BITS_##bits, doc, FUNCTION_##stage(name) },
+#define BEFORE(a, b, why)
+#include "passes/pass.def"
+};
+
+typedef struct { pass_run *run; node_rewrite rewrite; } rewriting;
+
+static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, graph **result);
+
+/* Rebuilds a node that owns bodies over rewritten ones. */
+static dlc_status rewrite_owner(const rewriting *w, graph *to, const node *n, const value *in, value *out)
+{
+    graph *first = NULL, *second = NULL;
+    dlc_status s = DLC_OK;
+    bool ok = false;
+    if (n->prim == PRIM_scan) {
+        if ((s = rewrite_graph(w, n->scan->body, to, &first)) != DLC_OK) return s;
+        ok = scan(to, first, n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out);
+    } else if (n->prim == PRIM_cond) {
+        if ((s = rewrite_graph(w, n->cond->then_body, to, &first)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->cond->else_body, to, &second)) != DLC_OK) return s;
+        ok = cond(to, in[0], first, second, n->n_in - 1, in + 1, out);
+    } else if (n->prim == PRIM_while) {
+        if ((s = rewrite_graph(w, n->loop->test, to, &first)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->loop->body, to, &second)) != DLC_OK) return s;
+        ok = while_loop(to, first, second, n->loop->n_carry, n->loop->max_trip, n->n_in, in, out);
+    } else {
+        if ((s = rewrite_graph(w, n->kernel->body, to, &first)) != DLC_OK) return s;
+        ok = kernel(to, n->kernel->anchor, first, n->n_in, in, out);
+    }
+    return ok ? DLC_OK : DLC_ERR_INTERNAL;
+}
+
+static bool owns_bodies(const node *n)
+{
+    return n->prim == PRIM_scan || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_kernel;
+}
+
+/* Bodies nest as deep as the front ends allow; that bounds the recursion. */
+static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, graph **result)
+{
+    graph *to = outer ? graph_body(outer, g->name) : graph_new(g->ctx, g->arena, g->dims, g->name);
+    value *map_to = NEW_ARRAY(w->run->scratch, value, g->owner.n + 1);
+    uint32_t *uses = graph_uses(g, w->run->scratch);
+    for (int64_t i = 1; i < n_nodes(g) && !to->failed; i++) {
+        const node *n = &g->nodes.at[i];
+        bool is_used = n->prim == PRIM_input;
+        for (int k = 0; k < n->n_out; k++) is_used |= uses[n->first + (uint32_t)k] > 0;
+        if (!is_used) continue;
+        value *in = NEW_ARRAY(w->run->scratch, value, n->n_in + 1), *out = NEW_ARRAY(w->run->scratch, value, n->n_out + 1);
+        for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
+        to->at = n->at ? *n->at : (place){ 0 };
+        bool done = !owns_bodies(n) && n->prim != PRIM_input && w->rewrite(w->run, to, g, n, in, out);
+        if (!done && owns_bodies(n)) {
+            dlc_status s = rewrite_owner(w, to, n, in, out);
+            if (s != DLC_OK) return s;
+        } else if (!done && !rebuild(to, g, n, in, out)) {
+            return DLC_ERR_INTERNAL;
+        }
+        for (int k = 0; k < n->n_out; k++) {
+            value v = result_of(n, k);
+            map_to[v.id] = out[k];
+            if (g->names.at[v.id] && is_value(out[k]) && !to->names.at[out[k].id]) set_name(to, out[k], g->names.at[v.id]);
+        }
+    }
+    for (int64_t r = 0; r < g->results.n; r++) add_result(to, map_to[g->results.at[r].id], g->result_names.at[r]);
+    *result = to;
+    return to->failed ? DLC_ERR_INTERNAL : DLC_OK;
+}
+
+dlc_status pass_rewrite(pass_run *run, graph **g, node_rewrite rewrite)
+{
+    rewriting w = { run, rewrite };
+    graph *to = NULL;
+    dlc_status s = rewrite_graph(&w, *g, NULL, &to);
+    if (s == DLC_OK) *g = to;
+    return s;
+}

@@ -1,0 +1,15 @@
+/* passes/pipeline.h: what passes/ shows to the driver. */
+#ifndef DLC_PASSES_PIPELINE_H
+#define DLC_PASSES_PIPELINE_H
+#include "passes/pass.h"
+
+/* The loop program of a graph after fuse: plain nests, no plan. */
+program *lower_program(pass_run *run, const graph *g, fma_mode fma);
+
+/* Places temporaries in the workspace: sets pbuf.offset, program.workspace_bytes and the lower bound. With open dims
+ * offsets stay -1: code places them at entry. */
+bool plan_program(pass_run *run, program *p);
+/* Proves that no two buffers that live at the same time overlap; reports otherwise. Independent of plan. */
+bool plan_check(program *p);
+
+#endif
