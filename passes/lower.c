@@ -17,7 +17,6 @@
 typedef struct {
     program *p;
     pass_run *run;
-    kernel_code *x;               /* where expressions of views are made; its variables are the program's */
     int n_copies;
 } program_lowering;
 
@@ -35,12 +34,6 @@ typedef struct {
 static const char *kernel_name(program_lowering *pl, anchor_kind a)
 {
     return arena_printf(pl->p->arena, "k%d_%s", (int)pl->p->kernels.n, anchor_name[a]);
-}
-
-static int add_kernel(program_lowering *pl, kernel_code *k)
-{
-    vec_push(pl->p->arena, &pl->p->kernels, k);
-    return (int)pl->p->kernels.n - 1;
 }
 
 static kernel_code *lower_kernel(program_lowering *pl, const node *n)
@@ -82,7 +75,7 @@ static void call_copy(program_lowering *pl, prog_block *b, view from, view to, t
     block_push(k, &k->body, s);
     block_push(k, &s->body, s_store(k, y, &at, x_load(k, x, &at)));
     prog_op *op = program_op(p, b, PROG_call);
-    op->kernel = add_kernel(pl, k);
+    op->kernel = program_kernel(p, k);
     op->args = NEW_ARRAY(p->arena, view, 2);
     op->args[0] = from;
     op->args[1] = to;
@@ -180,7 +173,7 @@ static void call_kernel(block_lowering *b, const node *n)
     view *args = NEW_ARRAY(p->arena, view, k->n_params + 1);
     for (int i = 0; i < n->n_in; i++) args[i] = where_is(b, n->in[i]);
     prog_op *op = program_op(p, b->block, PROG_call);
-    op->kernel = add_kernel(b->pl, k);
+    op->kernel = program_kernel(p, k);
     op->args = args;
     set_results(b, n, op, n->n_in);
     for (int i = n->n_in + n->n_out; i < k->n_params; i++) {       /* scratch of the nest */
@@ -203,15 +196,12 @@ static void call_kernel(block_lowering *b, const node *n)
 static view step_view(program_lowering *pl, view whole, const expr *t, dim n)
 {
     if (!whole.at) return (view){ whole.buf, t };
-    return (view){ whole.buf, x_add(pl->x, x_mul(pl->x, whole.at, x_dim(pl->x, n)), t) };
+    return (view){ whole.buf, x_add(pl->p->exprs, x_mul(pl->p->exprs, whole.at, x_dim(pl->p->exprs, n)), t) };
 }
 
 static int new_var(program_lowering *pl)
 {
-    program *p = pl->p;
-    const char *name = arena_printf(p->arena, "t%d", (int)p->vars.n);
-    vec_push(p->arena, &p->vars, ((loop_var){ name, LOOP_plain }));
-    return kernel_var(pl->x, name, LOOP_plain);
+    return program_var(pl->p, arena_printf(pl->p->arena, "t%d", (int)pl->p->exprs->vars.n));
 }
 
 static void lower_scan(block_lowering *b, const node *n)
@@ -219,7 +209,7 @@ static void lower_scan(block_lowering *b, const node *n)
     program *p = b->pl->p;
     const scan_attr *a = n->scan;
     const graph *body = a->body;
-    kernel_code *x = b->pl->x;
+    kernel_code *x = p->exprs;
     int n_ys = n->n_out - a->n_carry;
     view *pairs = NEW_ARRAY(b->pl->run->scratch, view, a->n_carry + 1), *in = NEW_ARRAY(b->pl->run->scratch, view, n->n_in + 1);
     view *out = NEW_ARRAY(b->pl->run->scratch, view, n->n_out + 1), *ys = NEW_ARRAY(b->pl->run->scratch, view, n_ys + 1);
@@ -336,7 +326,7 @@ static void lower_graph(program_lowering *pl, const graph *g, prog_block *to, co
 program *lower_program(pass_run *run, const graph *g, fma_mode fma)
 {
     program *p = program_new(g->ctx, g->arena, g->dims, g->name);
-    program_lowering pl = { .p = p, .run = run, .x = kernel_new(g->ctx, g->arena, g->dims, "views", ANCHOR_map) };
+    program_lowering pl = { .p = p, .run = run };
     view *in = NEW_ARRAY(run->scratch, view, g->inputs.n + 1), *out = NEW_ARRAY(run->scratch, view, g->results.n + 1);
     p->fma = fma;
     p->n_inputs = (int)g->inputs.n;

@@ -22,8 +22,8 @@ static const expr *sum_block(lane_sum *s, const expr *base, const expr *length, 
 {
     lowering *l = s->l;
     kernel_code *k = l->k;
-    dim lanes = dim_const(LANES);
-    int acc = kernel_local(k, "acc", s->acc, SPACE_reg, 1, &lanes);
+    dim width = dim_const(LANES);
+    int acc = kernel_local(k, "acc", s->acc, SPACE_reg, 1, &width);
     block_push(k, l->at, s_alloc(k, acc, s->identity));
     if (s->first) {
         const expr *zero[1] = { x_int(k, 0) }, *start = s->first;
@@ -63,12 +63,12 @@ static const expr *sum_level(lane_sum *s, int level, const expr *base, const exp
     /* A level-n block holds up to BLOCK blocks of the level below. */
     int64_t below = BLOCK;
     for (int i = 1; i < level; i++) below *= BLOCK;
-    dim lanes = dim_const(LANES);
-    int acc = kernel_local(k, "part", s->acc, SPACE_stack, 1, &lanes);
+    dim width = dim_const(LANES);
+    int acc = kernel_local(k, "part", s->acc, SPACE_stack, 1, &width);
     block_push(k, l->at, s_alloc(k, acc, s->identity));
     const expr *count = simplified(l, x_floordiv(k, x_add(k, length, x_int(k, below - 1)), x_int(k, below)));
     scope_mark outside = { l->at, l->memo.n };
-    int c = kernel_var(k, "c", LOOP_sum);
+    int c = kernel_var(k, arena_printf(k->arena, "c%d", level), LOOP_sum);
     open_loop(l, c, x_int(k, 0), count);
     const expr *start = x_mul(k, x_var(k, c), x_int(k, below));
     const expr *left = x_op2(k, SCALAR_min, x_int(k, below), x_sub(k, length, start));
