@@ -1,0 +1,55 @@
+/* api/driver.h: the way of a model through the compiler, step by step: the one place where front ends, passes and backends
+ * meet. The command line and the public API are thin over it.
+ *
+ *     driver_import   file -> graph             driver_passes   graph -> graph of kernels
+ *     driver_lower    -> loop program, scheduled, planned, constants evaluated
+ *     driver_load     -> code in memory         driver_emit     -> files
+ */
+#ifndef DLC_API_DRIVER_H
+#define DLC_API_DRIVER_H
+#include "backend/codegen.h"
+#include "frontend/onnx/onnx.h"
+#include "ir/tensor.h"
+#include "passes/pipeline.h"
+#include "runtime/model.h"
+
+typedef struct {
+    onnx_options onnx;
+    fma_mode fma;
+    int level;                     /* -O: passes of a higher level are left out */
+    bool off[PASS_COUNT];          /* --off */
+    int64_t limit[PASS_COUNT];     /* --limit=PASS:N; 0 here is "none", N is kept as N + 1 */
+    int until;                     /* --until: the last pass to run; PASS_COUNT: all */
+    bool verify;                   /* after each pass */
+    bool plain;                    /* no schedules: the nests as lower wrote them */
+    const char *schedule_file;     /* --schedule */
+    codegen_options codegen;
+    text *explain; int explain_pass;
+    /* Called after each pass (and once with PASS_COUNT, "import", before the first); either may be NULL. */
+    void (*after)(void *arg, int pass, const graph *g, const program *p, int64_t changes, double seconds);
+    void *after_arg;
+} driver_options;
+
+driver_options driver_defaults(void);
+
+/* By the file's ending: .onnx, .dl, else graph text. */
+dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out);
+dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g);
+dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **out);
+
+/* Evaluates the program's constant expressions (by the interpreter) into its arena. */
+dlc_status driver_constants(dlc_context *ctx, program *p);
+
+/* Runs a program by the interpreter of loops. Tensors as in eval_graph. */
+dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out);
+
+/* Code in memory. */
+dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options *o, loaded_code **code, const dlc_model **model);
+void driver_unload(loaded_code *code);
+/* Runs a model of either kind (JIT, or a shared library's) once. symbols: n_dims, read and written. out[].bytes in `a`. */
+dlc_status driver_run(dlc_context *ctx, arena *a, const dlc_model *m, int64_t *symbols, int n_in, const tensor *in, tensor *out,
+                      const dlc_run_hook *hook);
+/* The LLVM module; NULL and a diagnostic if it cannot be opened. */
+const llvm_backend *driver_llvm(dlc_context *ctx);
+
+#endif
