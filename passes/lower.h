@@ -37,7 +37,7 @@ typedef struct { block *at; int64_t memo; } scope_mark;
 scope_mark open_loop(lowering *l, int var, const expr *lo, const expr *hi);
 scope_mark open_if(lowering *l, const expr *cond);
 void close_scope(lowering *l, scope_mark m);         /* back out; what was pulled inside is forgotten */
-/* A fresh variable and its loop 0..extent; *var_x is the variable. */
+/* A loop 0..extent; *var_x is its variable. An extent of 1 needs no loop: *var_x is 0. */
 scope_mark open_dim(lowering *l, const char *name, loop_role role, dim extent, const expr **var_x);
 
 const expr *let(lowering *l, const expr *x);         /* names x unless it is a name or constant already */
@@ -82,6 +82,8 @@ void lower_move(lowering *l);
 void lower_scatter(lowering *l);
 void lower_sort(lowering *l);
 void lower_compact(lowering *l);
+/* Parameters whose accesses are affine only in the flat address get one axis (lower_flatten.c). */
+void flatten_params(kernel_code *k, arena *scratch);
 const node *find_anchor(const graph *body, prim p);   /* the node of that kind; NULL */
 
 #endif

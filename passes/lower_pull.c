@@ -46,6 +46,10 @@ void close_scope(lowering *l, scope_mark m)
 
 scope_mark open_dim(lowering *l, const char *name, loop_role role, dim extent, const expr **var_x)
 {
+    if (dim_is(extent, 1)) {
+        *var_x = x_int(l->k, 0);
+        return (scope_mark){ l->at, l->memo.n };
+    }
     int var = kernel_var(l->k, name, role);
     *var_x = x_var(l->k, var);
     return open_loop(l, var, x_int(l->k, 0), x_dim(l->k, extent));
@@ -54,7 +58,7 @@ scope_mark open_dim(lowering *l, const char *name, loop_role role, dim extent, c
 const expr *let(lowering *l, const expr *x)
 {
     if (x->kind == EXPR_const || x->kind == EXPR_temp || x->kind == EXPR_var || x->kind == EXPR_dim) return x;
-    int t = kernel_temp(l->k, NULL, x->type);
+    int t = kernel_temp(l->k, "t", x->type);
     block_push(l->k, l->at, s_let(l->k, t, x));
     return x_temp(l->k, t);
 }
