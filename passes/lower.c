@@ -36,6 +36,26 @@ static const char *kernel_name(program_lowering *pl, anchor_kind a)
     return arena_printf(pl->p->arena, "k%d_%s", (int)pl->p->kernels.n, anchor_name[a]);
 }
 
+/* The input at the bottom of a chain of views; NO_VALUE if there is none. */
+static value leaf_input(const graph *body, value v)
+{
+    for (;;) {
+        const node *n = node_of(body, v);
+        if (n->prim == PRIM_input) return v;
+        if (n->n_in != 1) return NO_VALUE;
+        v = n->in[0];
+    }
+}
+
+/* Parameters: a and b for what a contract reads (the names schedules use), x0, x1, … else. */
+static const char *param_name(const graph *body, value v, int i, arena *a)
+{
+    const node *c = find_anchor(body, PRIM_contract);
+    if (c && same_value(leaf_input(body, c->in[0]), v)) return "a";
+    if (c && same_value(leaf_input(body, c->in[1]), v)) return "b";
+    return arena_printf(a, "x%d", i);
+}
+
 static kernel_code *lower_kernel(program_lowering *pl, const node *n)
 {
     static void (*const anchors[ANCHOR_COUNT])(lowering *) = {
@@ -50,11 +70,11 @@ static kernel_code *lower_kernel(program_lowering *pl, const node *n)
     for (int64_t i = 0; i < body->owner.n; i++) param[i] = -1;
     for (int64_t i = 0; i < body->inputs.n; i++) {
         type t = type_of(body, body->inputs.at[i]);
-        param[body->inputs.at[i].id] = kernel_param(k, arena_printf(p->arena, "x%d", (int)i), t.dtype, ROLE_in, t.rank, t.dims);
+        param[body->inputs.at[i].id] = kernel_param(k, param_name(body, body->inputs.at[i], (int)i, p->arena), t.dtype, ROLE_in, t.rank, t.dims);
     }
     for (int64_t r = 0; r < body->results.n; r++) {
         type t = type_of(body, body->results.at[r]);
-        results[r] = kernel_param(k, body->results.n == 1 ? "y" : arena_printf(p->arena, "y%d", (int)r), t.dtype, ROLE_out, t.rank, t.dims);
+        results[r] = kernel_param(k, body->results.n == 1 ? "out" : arena_printf(p->arena, "out%d", (int)r), t.dtype, ROLE_out, t.rank, t.dims);
     }
     lowering l = { .k = k, .body = body, .param = param, .result_param = results, .at = &k->body, .scratch = scratch };
     anchors[n->kernel->anchor](&l);

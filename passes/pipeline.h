@@ -6,10 +6,6 @@
 /* The loop program of a graph after fuse: plain nests, no plan. */
 program *lower_program(pass_run *run, const graph *g, fma_mode fma);
 
-/* Rewrites the nests for the target: a schedule by formula for each kernel, or those of a file (kernel name: text). */
-struct target;
-bool schedule_program(pass_run *run, program *p, const struct target *t, const char *schedule_file);
-
 /* Places temporaries in the workspace: sets pbuf.offset, program.workspace_bytes and the lower bound. With open dims
  * offsets stay -1: code places them at entry. */
 bool plan_program(pass_run *run, program *p);

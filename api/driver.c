@@ -1,0 +1,160 @@
+/* driver: the way of a model through the compiler (driver.h) */
+#include "api/driver.h"
+#include "backend/eval/eval.h"
+#include "backend/eval/eval_loop.h"
+#include <math.h>
+#include <time.h>
+
+driver_options driver_defaults(void)
+{
+    driver_options o = { .fma = FMA_FUSED, .level = 2, .until = PASS_COUNT };
+    o.codegen.prefix = "model";
+    o.codegen.threads = 2;
+    return o;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* -- Import -------------------------------------------------------------------------------------------------------------- */
+
+static dlc_status import_text(dlc_context *ctx, arena *a, const char *path, graph **out)
+{
+    bytes file;
+    int err = 0;
+    if (!file_map(a, path, &file, &err)) {
+        diag_cannot_read(ctx, (place){ .file = path }, strerror(err));
+        return DLC_ERR_IO;
+    }
+    *out = graph_parse(ctx, a, path, (const char *)file.at, file.n);
+    return *out ? DLC_OK : DLC_ERR_INPUT;
+}
+
+dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
+{
+    double start = now();
+    dlc_status s = ends_with(path, ".onnx") ? onnx_import(ctx, a, path, &o->onnx, out) : import_text(ctx, a, path, out);
+    if (s != DLC_OK) return s;
+    if (o->verify && !graph_verify(*out, "import")) return DLC_ERR_INTERNAL;
+    if (o->after) o->after(o->after_arg, PASS_COUNT, *out, NULL, 0, now() - start);
+    return DLC_OK;
+}
+
+/* -- Passes --------------------------------------------------------------------------------------------------------------- */
+
+static bool runs(const driver_options *o, int pass)
+{
+    return !o->off[pass] && pass_info[pass].level <= o->level && pass <= o->until;
+}
+
+static pass_run begin(dlc_context *ctx, const driver_options *o, int pass)
+{
+    return (pass_run){ .ctx = ctx, .scratch = arena_new(&ctx->mem), .limit = o->limit[pass] ? o->limit[pass] - 1 : -1,
+                       .explain = o->explain && o->explain_pass == pass ? o->explain : NULL };
+}
+
+dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g)
+{
+    for (int i = 0; i < PASS_COUNT; i++) {
+        if (pass_info[i].stage != STAGE_GRAPH || !runs(o, i)) continue;
+        double start = now();
+        pass_run run = begin(ctx, o, i);
+        dlc_status s = pass_info[i].graph_pass(&run, g);
+        arena_free(run.scratch);
+        if (s != DLC_OK) return s;
+        if (o->verify && !graph_verify(*g, pass_info[i].name)) return DLC_ERR_INTERNAL;
+        if (o->after) o->after(o->after_arg, i, *g, NULL, run.changes, now() - start);
+    }
+    return DLC_OK;
+}
+
+static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pass, const graph *g, program **p)
+{
+    double start = now();
+    pass_run run = begin(ctx, o, pass);
+    bool ok = true;
+    if (pass == PASS_lower) *p = lower_program(&run, g, o->fma);
+    else if (pass == PASS_plan) ok = plan_program(&run, *p);
+    arena_free(run.scratch);
+    if (!ok || ctx->n_errors) return ctx->status ? ctx->status : DLC_ERR_INTERNAL;
+    if (o->verify && (!program_verify(*p, pass_info[pass].name) || (pass == PASS_plan && !plan_check(*p)))) return DLC_ERR_INTERNAL;
+    if (o->after) o->after(o->after_arg, pass, g, *p, run.changes, now() - start);
+    return DLC_OK;
+}
+
+dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **out)
+{
+    for (int i = PASS_lower; i < PASS_COUNT; i++) {
+        if (!runs(o, i)) continue;
+        dlc_status s = program_pass(ctx, o, i, g, out);
+        if (s != DLC_OK) return s;
+    }
+    return DLC_OK;
+}
+
+/* -- Running ---------------------------------------------------------------------------------------------------------------- */
+
+dlc_status driver_constants(dlc_context *ctx, program *p)
+{
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        pbuf *b = &p->bufs.at[i];
+        if (b->kind != PBUF_const || b->data) continue;
+        arena *scratch = arena_new(&ctx->mem);
+        tensor t;
+        eval_options e = { .fma = p->fma };
+        dlc_status s = eval_graph(ctx, scratch, b->expr_graph, NULL, NULL, &t, &e);
+        if (s == DLC_OK) b->data = arena_copy(p->arena, t.bytes, tensor_bytes(&t));
+        arena_free(scratch);
+        if (s != DLC_OK) return s;
+    }
+    return DLC_OK;
+}
+
+/* The shape of a type once symbols have their values. */
+static bool shape_of(const dims *d, int rank, const dim *extents, const int64_t *symbols, int64_t *out)
+{
+    for (int i = 0; i < rank; i++)
+        if (!dim_eval(d, extents[i], symbols, &out[i])) return false;
+    return true;
+}
+
+dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out)
+{
+    int n_symbols = dims_n_symbols(p->dims);
+    int64_t *s = NEW_ARRAY(a, int64_t, n_symbols + 1);
+    if (symbols) memcpy(s, symbols, sizeof *s * (size_t)n_symbols);
+    const void **inputs = NEW_ARRAY(a, const void *, p->n_inputs + 1);
+    void **outputs = NEW_ARRAY(a, void *, p->n_outputs + 1);
+    for (int i = 0; i < p->n_inputs; i++) inputs[i] = in[i].bytes;
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind != PBUF_output) continue;
+        tensor *t = &out[b->index];
+        *t = (tensor){ .dtype = b->dtype, .rank = b->rank };
+        int64_t size;
+        if (!dim_eval(p->dims, b->bytes, s, &size) || size < 0) return DLC_ERR_SHAPE;
+        outputs[b->index] = t->bytes = arena_alloc(a, (size_t)size);
+    }
+    expander *e = expander_new(a);
+    eval_io io = { .inputs = inputs, .outputs = outputs, .symbols = s };
+    loop_eval_options o = { .fill = NAN };
+    if (p->workspace_bytes >= 0) {
+        io.workspace_bytes = p->workspace_bytes;
+        io.workspace = arena_alloc(a, (size_t)p->workspace_bytes);
+    }
+    if (!eval_program(ctx, e, p, &io, &o)) return ctx->status ? ctx->status : DLC_ERR_INTERNAL;
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        if (p->bufs.at[i].kind == PBUF_output && !shape_of(p->dims, p->bufs.at[i].rank, p->bufs.at[i].dims, s, out[p->bufs.at[i].index].dims))
+            return DLC_ERR_SHAPE;
+    return DLC_OK;
+}
