@@ -8,6 +8,8 @@
 driver_options driver_defaults(void)
 {
     driver_options o = { .fma = FMA_FUSED, .level = 2, .until = PASS_COUNT };
+    o.machine = (machine){ .vector_bytes = 32, .vector_registers = 16, .fma_latency = 4, .fma_per_cycle = 2, .loads_per_cycle = 2,
+                           .l1_bytes = 32768, .l2_bytes = 524288, .l3_bytes = 33554432 };
     o.codegen.prefix = "model";
     o.codegen.threads = 2;
     return o;
@@ -84,6 +86,7 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
     pass_run run = begin(ctx, o, pass);
     bool ok = true;
     if (pass == PASS_lower) *p = lower_program(&run, g, o->fma);
+    else if (pass == PASS_schedule) ok = schedule_program(&run, *p, &o->machine);
     else if (pass == PASS_plan) ok = plan_program(&run, *p);
     arena_free(run.scratch);
     if (!ok || ctx->n_errors) return ctx->status ? ctx->status : DLC_ERR_INTERNAL;

@@ -21,7 +21,7 @@ typedef struct {
     int64_t limit[PASS_COUNT];     /* --limit=PASS:N; 0 here is "none", N is kept as N + 1 */
     int until;                     /* --until: the last pass to run; PASS_COUNT: all */
     bool verify;                   /* after each pass */
-    bool plain;                    /* no schedules: the nests as lower wrote them */
+    machine machine;               /* what schedules are made for */
     const char *schedule_file;     /* --schedule */
     codegen_options codegen;
     text *explain; int explain_pass;

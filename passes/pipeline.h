@@ -1,10 +1,14 @@
 /* passes/pipeline.h: what passes/ shows to the driver. */
 #ifndef DLC_PASSES_PIPELINE_H
 #define DLC_PASSES_PIPELINE_H
+#include "ir/machine.h"
 #include "passes/pass.h"
 
 /* The loop program of a graph after fuse: plain nests, no plan. */
 program *lower_program(pass_run *run, const graph *g, fma_mode fma);
+
+/* Rewrites each kernel's nest by the formula's schedule for this machine. A refused schedule leaves the plain nest. */
+bool schedule_program(pass_run *run, program *p, const machine *m);
 
 /* Places temporaries in the workspace: sets pbuf.offset, program.workspace_bytes and the lower bound. With open dims
  * offsets stay -1: code places them at entry. */

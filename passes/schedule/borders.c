@@ -1,0 +1,188 @@
+/* borders: clip and edges: tests at the border of a window leave the inner loops
+ *
+ * clip(r)       if 0 <= r + y - 1 < H { … }  inside  for r in 0..3   =>   for r in max(0, 1 - y)..min(3, H + 1 - y) { … }
+ *               for every test that is affine in r with coefficient 1 or -1 and needs no variable from inside the loop.
+ * edges(x: s)   the first and last tiles of x are taken apart; elsewhere the tests on s are decided by ranges and vanish. In
+ *               the edge tiles s is unrolled, so that there too they are decided when code is made.
+ *
+ * Both only move a condition to where it is decided: the same terms are added in the same order.
+ */
+#include "passes/schedule/schedule.h"
+
+/* -- clip ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct { const stmt *loop; const expr *lo, *hi; bool any; } clip_bounds;
+
+static bool uses_inner(const block *b, const expr *e)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->kind == STMT_for && x_uses_var(e, x->var)) return true;
+        if (x->kind == STMT_let && x_uses_temp(e, x->id)) return true;
+        if (uses_inner(&x->body, e) || uses_inner(&x->other, e)) return true;
+    }
+    return false;
+}
+
+/* Tightens the bounds by  a <= b  (or a < b); false if this test does not fit. */
+static bool clip_test(scheduler *s, clip_bounds *c, const expr *test)
+{
+    kernel_code *k = s->k;
+    if (test->kind != EXPR_op || (test->fn != SCALAR_le && test->fn != SCALAR_lt) || test->args[0]->type != DTYPE_i64) return false;
+    /* test: 0 <= d (after moving everything to one side, and 1 for <) */
+    const expr *d = x_sub(k, test->args[1], test->args[0]);
+    if (test->fn == SCALAR_lt) d = x_sub(k, d, x_int(k, 1));
+    if (x_loads(d, -1) || uses_inner(&c->loop->body, d)) return false;
+    affine f;
+    int64_t q = 0;
+    if (!x_affine(k, d, &f)) return false;
+    for (int i = 0; i < f.n; i++)
+        if (f.var[i] == c->loop->var && !dim_is_const(f.coef[i], &q)) return false;
+    if (q != 1 && q != -1) return false;
+    const expr *rest = x_subst_var(k, d, c->loop->var, x_int(k, 0));
+    if (q == 1) c->lo = x_op2(k, SCALAR_max, c->lo, x_sub(k, x_int(k, 0), rest));          /* r >= -rest */
+    else c->hi = x_op2(k, SCALAR_min, c->hi, x_add(k, rest, x_int(k, 1)));                 /* r <= rest */
+    c->any = true;
+    return true;
+}
+
+/* What remains of a condition: NULL if nothing. */
+static const expr *clip_condition(scheduler *s, clip_bounds *c, const expr *cond)
+{
+    if (cond->kind == EXPR_op && cond->fn == SCALAR_and && cond->type == DTYPE_bool) {
+        const expr *a = clip_condition(s, c, cond->args[0]), *b = clip_condition(s, c, cond->args[1]);
+        return !a ? b : !b ? a : x_op2(s->k, SCALAR_and, a, b);
+    }
+    return clip_test(s, c, cond) ? NULL : cond;
+}
+
+/* The condition that guards everything below the loop: down through perfectly nested loops. */
+static bool clip_below(scheduler *s, clip_bounds *c, block *b)
+{
+    if (b->n != 1) return false;
+    stmt *x = b->at[0];
+    if (x->kind == STMT_for) return clip_below(s, c, &x->body);
+    if (x->kind != STMT_if || x->other.n) return false;
+    const expr *rest = clip_condition(s, c, x->cond);
+    if (rest) {
+        x->cond = rest;
+    } else {
+        block inside = x->body;
+        *b = inside;
+    }
+    return true;
+}
+
+static bool clip_loop(scheduler *s, block *b, int i, void *arg)
+{
+    bool *any = arg;
+    stmt *x = b->at[i];
+    clip_bounds c = { x, x->lo, x->hi, false };
+    clip_below(s, &c, &x->body);
+    x->lo = c.lo;
+    x->hi = c.hi;
+    *any |= c.any;
+    return true;
+}
+
+bool step_clip(scheduler *s, const sched_step *step)
+{
+    for (int w = 0; w < step->n; w++) {
+        int var = find_var(s, step->word[w]);
+        bool any = false;
+        if (var < 0) return false;
+        if (!each_loop(s, &s->k->body, var, clip_loop, &any)) return false;
+        if (!any) return refuse(s, "no border test on %s can become a bound", step->word[w]);
+    }
+    return true;
+}
+
+/* -- edges --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct { int tap; bool any; } edge_arg;
+
+static bool tests_tap(const block *b, int tap)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->kind == STMT_if && x_uses_var(x->cond, tap)) return true;
+        if (tests_tap(&x->body, tap) || tests_tap(&x->other, tap)) return true;
+    }
+    return false;
+}
+
+static stmt *copy_of(scheduler *s, const stmt *x)
+{
+    const expr **keep = NEW_ARRAY(s->scratch, const expr *, s->k->vars.n + 1);
+    return s_clone(s->k, x, keep);
+}
+
+/* Would the tests vanish if the loop ran from lo to hi? Tried on a copy in place of the loop. */
+static bool is_free(scheduler *s, block *b, int i, const expr *lo, const expr *hi, int tap)
+{
+    stmt *original = b->at[i], *trial = copy_of(s, original);
+    trial->lo = lo;
+    trial->hi = hi;
+    b->at[i] = trial;
+    simplify_kernel(s);
+    int at = -1;
+    for (int j = 0; j < b->n; j++)
+        if (b->at[j] == trial) at = j;
+    bool free_of_tests = at < 0 || !tests_tap(&trial->body, tap);
+    if (at < 0) block_insert(s->k, b, i, original);
+    else b->at[at] = original;
+    return free_of_tests;
+}
+
+static bool unroll_tap(scheduler *s, block *b, int i, void *arg)
+{
+    (void)s;
+    (void)arg;
+    b->at[i]->mark = MARK_unroll;
+    return true;
+}
+
+/* One tile of the loop, its number put in. */
+static void insert_edge(scheduler *s, block *b, int i, const stmt *x, const expr *number, int tap)
+{
+    stmt *tile = copy_of(s, x);
+    block_subst(s->k, &tile->body, x->var, number);
+    each_loop(s, &tile->body, tap, unroll_tap, NULL);
+    for (int j = 0; j < tile->body.n; j++) block_insert(s->k, b, i + j, tile->body.at[j]);
+}
+
+static bool edge_loop(scheduler *s, block *b, int i, void *arg)
+{
+    edge_arg *a = arg;
+    kernel_code *k = s->k;
+    stmt *x = b->at[i];
+    int64_t lo, hi;
+    if (!tests_tap(&x->body, a->tap)) return true;
+    if (!x_is_int(x->lo, &lo) || !x_is_int(x->hi, &hi)) return refuse(s, "the number of tiles is open");
+    const expr *from = x->lo, *to = x->hi, *after = x_int(k, lo + 1), *before = x_int(k, hi - 1);
+    if (is_free(s, b, i, from, to, a->tap)) return true;
+    bool first = true, last = true;
+    if (hi - lo >= 2 && is_free(s, b, i, after, to, a->tap)) last = false;
+    else if (hi - lo >= 2 && is_free(s, b, i, from, before, a->tap)) first = false;
+    else if (hi - lo == 1) last = false;
+    a->any = true;
+    if (last) insert_edge(s, b, i + 1, x, x_int(k, hi - 1), a->tap);
+    if (first) {
+        insert_edge(s, b, i, x, x_int(k, lo), a->tap);
+        x->lo = after;
+    }
+    if (last) x->hi = before;
+    return true;
+}
+
+/* edges(x: s): x.o is the loop over tiles. */
+bool step_edges(scheduler *s, const sched_step *step)
+{
+    if (step->n != 3 || strcmp(step->word[1], ":") != 0) return refuse(s, "expected (tiled loop: tap)");
+    int outer = find_var(s, arena_printf(s->scratch, "%s.o", step->word[0])), tap = find_var(s, step->word[2]);
+    int inner = find_var(s, arena_printf(s->scratch, "%s.i", step->word[0]));
+    if (outer < 0 || inner < 0 || tap < 0) return false;
+    if (!make_extents_constant(s, inner)) return false;
+    edge_arg a = { tap, false };
+    return each_loop(s, &s->k->body, outer, edge_loop, &a);
+}
