@@ -15,11 +15,12 @@ static void import(dlc_context *ctx, bytes file)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     dlc_context *ctx = context_new();
+    const bytes file = { data, n };
     mem_frame frame;
     if (!ctx) return 0;
     ctx->mem.limit = (size_t)1 << 30;
     if (mem_try(&ctx->mem, &frame)) {
-        import(ctx, (bytes){ data, n });
+        import(ctx, file);
         mem_end(&ctx->mem, &frame);
     }
     context_free(ctx);
