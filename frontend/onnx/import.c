@@ -400,6 +400,27 @@ static value offered_value(importer *imp, graph *g, const char *name, int offer,
     return NO_VALUE;
 }
 
+/* Open dimensions of inputs take the sizes of the values offered for them; --dim goes first. */
+static void specialize(importer *imp, scope *s, const graph_proto *g)
+{
+    int offer = 0;
+    for (size_t i = 0; i < g->n_input && offer < imp->options->n_offers; i++) {
+        const char *name = g->input[i]->name;
+        const type_proto *t = g->input[i]->type;
+        if (map_find(&s->names, name, strlen(name))) continue;
+        const onnx_tensor *o = &imp->options->offers[offer++];
+        const shape_proto *p = t && t->tensor_type ? t->tensor_type->shape : NULL;
+        for (int k = 0; p && k < o->rank && (size_t)o->rank == p->n_dim; k++) {
+            const Onnx__TensorShapeProto__Dimension *d = p->dim[k];
+            if (d->has_dim_value && d->dim_value != -1) continue;
+            const char *symbol = d->dim_param && *d->dim_param ? d->dim_param : arena_printf(imp->scratch, "%s.%d", name, k);
+            bool is_asked = false;
+            for (int j = 0; j < imp->options->n_dims; j++) is_asked |= strcmp(imp->options->dims[j].name, symbol) == 0;
+            if (!is_asked) map_put(&imp->symbols, symbol, strlen(symbol), (uint64_t)dim_const(o->dims[k]).code, NULL);
+        }
+    }
+}
+
 static void define_inputs(importer *imp, scope *s, const graph_proto *g)
 {
     int ordinal = 0;
@@ -494,6 +515,7 @@ static bool build_once(importer *imp)
     scope_open(imp, &s, NULL, imp->g, NULL);
     s.opsets = &imp->opsets;
     define_initializers(imp, &s, g);
+    if (imp->options->is_specialized) specialize(imp, &s, g);
     if (!imp->failed) define_inputs(imp, &s, g);
     if (!failed(imp, imp->g)) run_nodes(imp, &s, g->n_node, g->node);
     if (!failed(imp, imp->g)) define_outputs(imp, &s, g);

@@ -19,8 +19,10 @@ typedef struct {
     int n_dims; const onnx_dim_option *dims;
     int n_binds; const onnx_bind_option *binds;
     /* Values for the graph inputs in their order, as `dlc test` has them. An input whose value decides a structure
-     * (a shape, axes, k) becomes a constant of its offer, is_offer_taken[i] is set, and the graph has no such input. */
+     * (a shape, axes, k) becomes a constant of its offer, is_offer_taken[i] is set, and the graph has no such input.
+     * is_specialized: open dimensions take the sizes of the offers (a graph for these shapes only). */
     int n_offers; const onnx_tensor *offers; bool *is_offer_taken;
+    bool is_specialized;
 } onnx_options;
 
 /* Reads and checks the model at `path`, and builds its graph in `a`. Constants point into the mapped file, which stays

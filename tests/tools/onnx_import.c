@@ -1,8 +1,9 @@
 /* onnx_import: imports an ONNX file and prints its graph
  *
- *     onnx_import [--dim NAME=LO..HI]... [--bind NAME=V,V]... [--offer TENSOR.pb]... [--quiet] MODEL.onnx
+ *     onnx_import [--dim NAME=LO..HI]... [--bind NAME=V,V]... [--offer TENSOR.pb]... [--specialize] [--quiet] MODEL.onnx
  *
- * --offer: values of the graph inputs, in order; used where a structure depends on one
+ * --offer: values of the graph inputs, in order; used where a structure depends on one; with --specialize their sizes
+ * are those of the open dimensions
  *
  * Exit: 0 imported, 1 wrong, 2 not implemented, 70 a bug. For tests of the front end alone; `dlc opt` does more.
  */
@@ -29,6 +30,8 @@ static bool read_arguments(int argc, char **argv, arguments *a)
         char *name = i + 1 < argc ? argv[i + 1] : NULL, *val;
         if (strcmp(argv[i], "--quiet") == 0) {
             a->quiet = true;
+        } else if (strcmp(argv[i], "--specialize") == 0) {
+            a->o.is_specialized = true;
         } else if (strcmp(argv[i], "--dim") == 0 && name && (val = cut_at(name, "=")) && a->o.n_dims < MAX_OPTIONS) {
             char *hi = cut_at(val, "..");
             a->dims[a->o.n_dims++] = (onnx_dim_option){ name, atoll(val), atoll(hi ? hi : val) };
