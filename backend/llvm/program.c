@@ -1,0 +1,566 @@
+/* backend/llvm/program.c: the program around the kernels, as the functions and tables of runtime/model.h.
+ *
+ *   i32  PREFIX_run(dlc_run *, i64 *dims, void *const *in, void *const *out)
+ *   i64  PREFIX_workspace(const i64 *dims)          void PREFIX_shapes(const i64 *dims, i64 *extents)
+ *   const dlc_model PREFIX_model, also under the name dlc_model_v1
+ *
+ * Buffers   inputs and outputs come by pointer, temporaries from the workspace: at their planned offset, or, where the plan
+ *           is open, at the sum of the sizes before them, each rounded up to 64 bytes, computed at entry. Constants are
+ *           symbols PREFIX_wN (weights.c); small ones stand in the module; or they lie in the block `weights` of the run.
+ * Symbols   of open dims live in stack slots, since setdim writes some; those are given back in dims[].
+ * Floats    run() sets the default floating-point mode and restores the caller's; regions do the same in their threads.
+ */
+#include "backend/llvm/program.h"
+#include <assert.h>
+#include <stdlib.h>
+
+typedef struct {
+    emitter *e;
+    const program *p;
+    const codegen_options *o;
+    const int *kernel_of;             /* by kernel: the equal one that was compiled */
+    bool is_jit;
+    V fn, run_arg, in, out, workspace, weights;
+    V *symbol;                        /* slots of i64 */
+    V *offset;                        /* by buffer: bytes from the workspace's start; NULL: not laid out */
+    V *var;                           /* by program variable: its value in scope */
+    V *data;                          /* by constant: its address, once used */
+} prog_state;
+
+/* -- Constants ---------------------------------------------------------------------------------------------------------- */
+
+enum { SMALL_CONSTANT = 4096 };
+
+int64_t constant_bytes(const program *p, int buf)
+{
+    const pbuf *b = &p->bufs.at[buf];
+    int64_t n = dtype_bytes(b->dtype), k;
+    for (int i = 0; i < b->rank; i++)
+        if (!dim_is_const(b->dims[i], &k) || !mul_ok(n, k, &n)) return -1;
+    return n;
+}
+
+/* The first constant with the same data: constants shared by several buffers are stored once. */
+int constant_of(const program *p, int buf)
+{
+    for (int i = 0; i < buf; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind == PBUF_const && b->data == p->bufs.at[buf].data && constant_bytes(p, i) == constant_bytes(p, buf)) return i;
+    }
+    return buf;
+}
+
+bool constant_is_small(const program *p, int buf) { return constant_bytes(p, buf) <= SMALL_CONSTANT; }
+
+const char *constant_symbol(arena *a, const char *prefix, int buf) { return arena_printf(a, "%s_w%d", prefix, buf); }
+
+int64_t weights_layout(const program *p, int64_t *offset)
+{
+    int64_t at = 0;
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        if (p->bufs.at[i].kind != PBUF_const) continue;
+        int first = constant_of(p, (int)i);
+        if (first < i) { if (offset) offset[i] = offset[first]; continue; }
+        if (offset) offset[i] = at;
+        at += (constant_bytes(p, (int)i) + 63) / 64 * 64;
+    }
+    return at;
+}
+
+static V text_constant(emitter *e, const char *s)
+{
+    V init = LLVMConstStringInContext(e->c, s, (unsigned)strlen(s), 0);
+    V g = LLVMAddGlobal(e->m, LLVMTypeOf(init), "");
+    LLVMSetInitializer(g, init);
+    LLVMSetGlobalConstant(g, 1);
+    LLVMSetLinkage(g, LLVMPrivateLinkage);
+    LLVMSetAlignment(g, 1);
+    return g;
+}
+
+static V constant_address(prog_state *s, int buf)
+{
+    emitter *e = s->e;
+    int first = constant_of(s->p, buf);
+    if (s->o->external_weights) {
+        int64_t *offset = NEW_ARRAY(e->a, int64_t, s->p->bufs.n);
+        weights_layout(s->p, offset);
+        V at = k_i64(e, offset[first]);
+        return LLVMBuildGEP2(e->b, e->i8, s->weights, &at, 1, "");
+    }
+    if (s->data[first]) return s->data[first];
+    const char *name = constant_symbol(e->a, e->prefix, first);
+    int64_t n = constant_bytes(s->p, first);
+    if (!s->is_jit && constant_is_small(s->p, first)) {
+        V init = LLVMConstStringInContext(e->c, s->p->bufs.at[first].data, (unsigned)n, 1);
+        V g = LLVMAddGlobal(e->m, LLVMTypeOf(init), name);
+        LLVMSetInitializer(g, init);
+        LLVMSetGlobalConstant(g, 1);
+        LLVMSetLinkage(g, LLVMPrivateLinkage);
+        LLVMSetAlignment(g, 64);
+        return s->data[first] = g;
+    }
+    V g = LLVMAddGlobal(e->m, LLVMArrayType2(e->i8, (uint64_t)n), name);
+    LLVMSetGlobalConstant(g, 1);
+    LLVMSetLinkage(g, LLVMExternalLinkage);
+    if (!s->is_jit) LLVMSetVisibility(g, LLVMHiddenVisibility);       /* in memory it may lie far away: through the GOT */
+    return s->data[first] = g;
+}
+
+/* -- Dims ---------------------------------------------------------------------------------------------------------------- */
+
+static V symbol_value(prog_state *s, int i) { return LLVMBuildLoad2(s->e->b, s->e->i64, s->symbol[i], ""); }
+
+static V choose(emitter *e, LLVMIntPredicate p, V a, V b, V then, V other)
+{
+    return LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, p, a, b, ""), then, other, "");
+}
+
+/* Floor division and its remainder for any signs; by zero: as by one. */
+static V floor_part(emitter *e, V a, V d, bool remainder)
+{
+    V zero = k_i64(e, 0), one = k_i64(e, 1);
+    d = choose(e, LLVMIntEQ, d, zero, one, d);
+    V q = LLVMBuildSDiv(e->b, a, d, ""), r = LLVMBuildSub(e->b, a, LLVMBuildMul(e->b, q, d, ""), "");
+    V differ = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMBuildXor(e->b, r, d, ""), zero, "");
+    V fix = LLVMBuildAnd(e->b, differ, LLVMBuildICmp(e->b, LLVMIntNE, r, zero, ""), "");
+    if (remainder) return LLVMBuildAdd(e->b, r, LLVMBuildSelect(e->b, fix, d, zero, ""), "");
+    return LLVMBuildSub(e->b, q, LLVMBuildZExt(e->b, fix, e->i64, ""), "");
+}
+
+static V dim_value(prog_state *s, dim d)
+{
+    emitter *e = s->e;
+    int64_t k;
+    if (dim_is_const(d, &k)) return k_i64(e, k);
+    dim_view v = dim_look(s->p->dims, d);
+    if (v.kind == DIM_CONST) return k_i64(e, v.value);
+    if (v.kind == DIM_SYMBOL) return symbol_value(s, v.symbol);
+    dim *args = arena_copy(e->a, v.args, (size_t)v.n_args * sizeof *args);
+    V r = dim_value(s, args[0]);
+    for (int i = 1; i < v.n_args; i++) {
+        V x = dim_value(s, args[i]);
+        switch (v.kind) {
+        case DIM_SUM: r = LLVMBuildAdd(e->b, r, x, ""); break;
+        case DIM_PRODUCT: r = LLVMBuildMul(e->b, r, x, ""); break;
+        case DIM_FLOORDIV: r = floor_part(e, r, x, false); break;
+        case DIM_MOD: r = floor_part(e, r, x, true); break;
+        case DIM_MIN: r = choose(e, LLVMIntSLT, r, x, r, x); break;
+        case DIM_MAX: r = choose(e, LLVMIntSLT, r, x, x, r); break;
+        case DIM_CONST: case DIM_SYMBOL: break;
+        }
+    }
+    return r;
+}
+
+static V slot(prog_state *s) { return LLVMBuildAlloca(s->e->b, s->e->i64, ""); }
+
+/* Reads dims[] into the symbols' slots; those that the run finds start at their upper bound. Gives a bool: all in bounds. */
+static V load_symbols(prog_state *s, V dims)
+{
+    emitter *e = s->e;
+    int n = dims_n_symbols(s->p->dims);
+    s->symbol = NEW_ARRAY(e->a, V, n);
+    bool *is_result = NEW_ARRAY(e->a, bool, n);
+    program_results(s->p, is_result);
+    V ok = LLVMConstInt(e->i1, 1, 0);
+    for (int i = 0; i < n; i++) {
+        int64_t lo, hi;
+        dims_symbol_range(s->p->dims, i, &lo, &hi);
+        s->symbol[i] = slot(s);
+        if (is_result[i]) { LLVMBuildStore(e->b, k_i64(e, hi), s->symbol[i]); continue; }
+        V at = k_i64(e, i);
+        V v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, dims, &at, 1, ""), "");
+        ok = LLVMBuildAnd(e->b, ok, LLVMBuildICmp(e->b, LLVMIntSGE, v, k_i64(e, lo), ""), "");
+        ok = LLVMBuildAnd(e->b, ok, LLVMBuildICmp(e->b, LLVMIntSLE, v, k_i64(e, hi), ""), "");
+        LLVMBuildStore(e->b, v, s->symbol[i]);
+    }
+    return ok;
+}
+
+static void find_results(const prog_block *b, bool *is_result)
+{
+    for (int i = 0; i < b->n; i++) {
+        const prog_op *x = b->at[i];
+        if (x->kind == PROG_setdim) is_result[x->symbol] = true;
+        find_results(&x->body, is_result);
+        find_results(&x->other, is_result);
+        find_results(&x->test, is_result);
+    }
+}
+
+void program_results(const program *p, bool *is_result) { find_results(&p->body, is_result); }
+
+/* -- Workspace ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_open_temp(const pbuf *b) { return b->kind == PBUF_temp && b->slot_of < 0 && b->offset < 0; }
+
+/* Offsets of the temporaries that the plan left open; returns the bytes of all. */
+static V lay_out(prog_state *s)
+{
+    emitter *e = s->e;
+    const program *p = s->p;
+    V at = k_i64(e, p->workspace_bytes > 0 ? (p->workspace_bytes + 63) / 64 * 64 : 0);
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind != PBUF_temp || b->slot_of >= 0) continue;
+        if (!is_open_temp(b)) { s->offset[i] = k_i64(e, b->offset); continue; }
+        s->offset[i] = at;
+        V n = LLVMBuildAdd(e->b, dim_value(s, b->bytes), k_i64(e, 63), "");
+        at = LLVMBuildAdd(e->b, at, LLVMBuildAnd(e->b, n, k_i64(e, ~(int64_t)63), ""), "");
+    }
+    return at;
+}
+
+/* -- Views --------------------------------------------------------------------------------------------------------------------- */
+
+static V index_value(prog_state *s, const expr *x)
+{
+    emitter *e = s->e;
+    switch (x->kind) {
+    case EXPR_const: return k_i64(e, (int64_t)x->value.bits);
+    case EXPR_dim: return dim_value(s, x->dim);
+    case EXPR_var: return s->var[x->id];
+    default: break;
+    }
+    val in[3] = { { 0 } };
+    for (int i = 0; i < x->n_args; i++) in[i] = (val){ index_value(s, x->args[i]), x->args[i]->type, 0 };
+    switch (x->kind) {
+    case EXPR_op: return row(e, x->fn, x->type, in).v;
+    case EXPR_floordiv: return floordiv_val(e, in[0], in[1]).v;
+    case EXPR_mod: return mod_val(e, in[0], in[1]).v;
+    default: break;
+    }
+    assert(!"an index of the program");
+    return k_i64(e, 0);
+}
+
+static V pointer_plus(emitter *e, V p, V bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
+
+static V pointer_in(prog_state *s, V table, int i)
+{
+    V at = k_i64(s->e, i);
+    return LLVMBuildLoad2(s->e->b, s->e->ptr, LLVMBuildGEP2(s->e->b, s->e->ptr, table, &at, 1, ""), "");
+}
+
+static V buffer_pointer(prog_state *s, int buf)
+{
+    emitter *e = s->e;
+    const pbuf *b = &s->p->bufs.at[buf];
+    if (b->slot_of >= 0) {
+        V base = buffer_pointer(s, b->slot_of);
+        return pointer_plus(e, base, LLVMBuildMul(e->b, dim_value(s, b->slot_offset), k_i64(e, dtype_bytes(b->dtype)), ""));
+    }
+    switch (b->kind) {
+    case PBUF_input: return pointer_in(s, s->in, b->index);
+    case PBUF_output: return pointer_in(s, s->out, b->index);
+    case PBUF_const: return constant_address(s, buf);
+    case PBUF_temp: return pointer_plus(e, s->workspace, s->offset[buf]);
+    case PBUF_state: break;
+    }
+    assert(!"a buffer with a place");
+    return LLVMConstNull(e->ptr);
+}
+
+static V view_pointer(prog_state *s, view v)
+{
+    emitter *e = s->e;
+    V p = buffer_pointer(s, v.buf);
+    if (!v.at) return p;
+    const pbuf *b = &s->p->bufs.at[v.buf];
+    V bytes = LLVMBuildMul(e->b, index_value(s, v.at), k_i64(e, dtype_bytes(b->dtype)), "");
+    for (int i = 1; i < b->rank; i++) bytes = LLVMBuildMul(e->b, bytes, dim_value(s, b->dims[i]), "");
+    return pointer_plus(e, p, bytes);
+}
+
+/* -- The body --------------------------------------------------------------------------------------------------------------------- */
+
+static void emit_ops(prog_state *s, const prog_block *b);
+
+static LLVMBasicBlockRef new_block(prog_state *s) { return LLVMAppendBasicBlockInContext(s->e->c, s->fn, ""); }
+
+static void emit_call(prog_state *s, const prog_op *x)
+{
+    emitter *e = s->e;
+    int id = s->kernel_of[x->kernel];
+    const kernel_code *k = s->p->kernels.at[x->kernel];
+    const char *name = kernel_symbol(e->a, e->prefix, id);
+    LLVMTypeRef type = kernel_type(e, k);
+    V fn = LLVMGetNamedFunction(e->m, name);
+    if (!fn) {
+        fn = LLVMAddFunction(e->m, name, type);
+        LLVMSetVisibility(fn, LLVMHiddenVisibility);
+    }
+    dim_list dims = { 0 };
+    kernel_open_dims(e->a, k, &dims);
+    V *args = NEW_ARRAY(e->a, V, 1 + k->n_params + dims.n);
+    int n = 0;
+    args[n++] = s->run_arg;                                     /* its first field is the hook */
+    for (int i = 0; i < k->n_params; i++) args[n++] = view_pointer(s, x->args[i]);
+    for (int64_t i = 0; i < dims.n; i++) args[n++] = dim_value(s, dims.at[i]);
+    LLVMBuildCall2(e->b, type, fn, args, (unsigned)n, "");
+}
+
+static V truth_at(prog_state *s, view v)
+{
+    emitter *e = s->e;
+    V byte = LLVMBuildLoad2(e->b, e->i8, view_pointer(s, v), "");
+    return LLVMBuildICmp(e->b, LLVMIntNE, byte, LLVMConstInt(e->i8, 0, 0), "");
+}
+
+/* for i in 0 … n-1; while: n is the limit of trips (or NULL), and the test stands at the head. */
+static void emit_repeat(prog_state *s, const prog_op *x, V n)
+{
+    emitter *e = s->e;
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), head = new_block(s), body = new_block(s), after = new_block(s);
+    LLVMBuildBr(e->b, head);
+    LLVMPositionBuilderAtEnd(e->b, head);
+    V i = LLVMBuildPhi(e->b, e->i64, ""), zero = k_i64(e, 0);
+    LLVMAddIncoming(i, &zero, &before, 1);
+    V go = n ? LLVMBuildICmp(e->b, LLVMIntSLT, i, n, "") : LLVMConstInt(e->i1, 1, 0);
+    V outer = s->var[x->var];
+    if (x->kind == PROG_while) {
+        LLVMBasicBlockRef test = new_block(s);
+        LLVMBuildCondBr(e->b, go, test, after);
+        LLVMPositionBuilderAtEnd(e->b, test);
+        s->var[x->var] = i;
+        emit_ops(s, &x->test);
+        go = truth_at(s, x->pred);
+    }
+    LLVMBuildCondBr(e->b, go, body, after);
+    LLVMPositionBuilderAtEnd(e->b, body);
+    s->var[x->var] = x->kind == PROG_scan && x->reverse
+        ? LLVMBuildSub(e->b, LLVMBuildSub(e->b, n, k_i64(e, 1), ""), i, "") : i;
+    emit_ops(s, &x->body);
+    V next = LLVMBuildAdd(e->b, i, k_i64(e, 1), "");
+    LLVMBasicBlockRef last = LLVMGetInsertBlock(e->b);
+    LLVMAddIncoming(i, &next, &last, 1);
+    LLVMBuildBr(e->b, head);
+    LLVMPositionBuilderAtEnd(e->b, after);
+    s->var[x->var] = outer;
+}
+
+static void emit_cond(prog_state *s, const prog_op *x)
+{
+    emitter *e = s->e;
+    LLVMBasicBlockRef then = new_block(s), other = new_block(s), after = new_block(s);
+    LLVMBuildCondBr(e->b, truth_at(s, x->pred), then, other);
+    LLVMPositionBuilderAtEnd(e->b, then);
+    emit_ops(s, &x->body);
+    LLVMBuildBr(e->b, after);
+    LLVMPositionBuilderAtEnd(e->b, other);
+    emit_ops(s, &x->other);
+    LLVMBuildBr(e->b, after);
+    LLVMPositionBuilderAtEnd(e->b, after);
+}
+
+/* Kept in the symbol's bounds: buffers were sized by them. */
+static void emit_setdim(prog_state *s, const prog_op *x)
+{
+    emitter *e = s->e;
+    int64_t lo, hi;
+    dims_symbol_range(s->p->dims, x->symbol, &lo, &hi);
+    V v = LLVMBuildLoad2(e->b, e->i64, view_pointer(s, x->source), "");
+    v = choose(e, LLVMIntSLT, v, k_i64(e, lo), k_i64(e, lo), v);
+    v = choose(e, LLVMIntSGT, v, k_i64(e, hi), k_i64(e, hi), v);
+    LLVMBuildStore(e->b, v, s->symbol[x->symbol]);
+}
+
+static void emit_ops(prog_state *s, const prog_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const prog_op *x = b->at[i];
+        switch (x->kind) {
+        case PROG_call: emit_call(s, x); break;
+        case PROG_scan: emit_repeat(s, x, dim_value(s, x->n)); break;
+        case PROG_while: emit_repeat(s, x, x->max_trip >= 0 ? k_i64(s->e, x->max_trip) : NULL); break;
+        case PROG_cond: emit_cond(s, x); break;
+        case PROG_setdim: emit_setdim(s, x); break;
+        }
+    }
+}
+
+/* -- Functions ----------------------------------------------------------------------------------------------------------------------- */
+
+static V begin_function(prog_state *s, const char *what, LLVMTypeRef type)
+{
+    s->fn = new_function(s->e, arena_printf(s->e->a, "%s_%s", s->e->prefix, what), type, false);
+    LLVMPositionBuilderAtEnd(s->e->b, new_block(s));
+    return s->fn;
+}
+
+/* Returns `bad` unless ok holds; goes on where it does. */
+static void return_unless(prog_state *s, V ok, V bad)
+{
+    LLVMBasicBlockRef no = new_block(s), yes = new_block(s);
+    LLVMBuildCondBr(s->e->b, ok, yes, no);
+    LLVMPositionBuilderAtEnd(s->e->b, no);
+    LLVMBuildRet(s->e->b, bad);
+    LLVMPositionBuilderAtEnd(s->e->b, yes);
+}
+
+static V emit_run(prog_state *s)
+{
+    emitter *e = s->e;
+    LLVMTypeRef type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){ e->ptr, e->ptr, e->ptr, e->ptr }, 4, 0);
+    V fn = begin_function(s, "run", type);
+    s->run_arg = LLVMGetParam(fn, 0);
+    V dims = LLVMGetParam(fn, 1);
+    s->in = LLVMGetParam(fn, 2);
+    s->out = LLVMGetParam(fn, 3);
+    V ok = load_symbols(s, dims);
+    return_unless(s, ok, LLVMConstInt(e->i32, 1, 0));                         /* DLC_RUN_BAD_DIM */
+    V field = k_i64(e, 16);
+    s->workspace = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, field), "");
+    s->weights = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 24)), "");
+    lay_out(s);
+    V old = fp_enter(e);
+    emit_ops(s, &s->p->body);
+    fp_leave(e, old);
+    int n = dims_n_symbols(s->p->dims);
+    bool *is_result = NEW_ARRAY(e->a, bool, n);
+    program_results(s->p, is_result);
+    for (int i = 0; i < n; i++) {
+        if (!is_result[i]) continue;
+        V at = k_i64(e, i);
+        LLVMBuildStore(e->b, symbol_value(s, i), LLVMBuildGEP2(e->b, e->i64, dims, &at, 1, ""));
+    }
+    LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
+    return fn;
+}
+
+/* As a float, so that sizes beyond 64 bits are seen. */
+static V rough_bytes(prog_state *s)
+{
+    emitter *e = s->e;
+    V sum = LLVMConstReal(e->f64, 0);
+    for (int64_t i = 0; i < s->p->bufs.n; i++) {
+        const pbuf *b = &s->p->bufs.at[i];
+        if (!is_open_temp(b)) continue;
+        V n = LLVMConstReal(e->f64, dtype_bytes(b->dtype));
+        for (int j = 0; j < b->rank; j++)
+            n = LLVMBuildFMul(e->b, n, LLVMBuildSIToFP(e->b, dim_value(s, b->dims[j]), e->f64, ""), "");
+        sum = LLVMBuildFAdd(e->b, sum, n, "");
+    }
+    return sum;
+}
+
+static V emit_workspace(prog_state *s)
+{
+    emitter *e = s->e;
+    V fn = begin_function(s, "workspace", LLVMFunctionType(e->i64, &e->ptr, 1, 0));
+    V bad = k_i64(e, -1), ok = load_symbols(s, LLVMGetParam(fn, 0));
+    return_unless(s, ok, bad);
+    return_unless(s, LLVMBuildFCmp(e->b, LLVMRealOLT, rough_bytes(s), LLVMConstReal(e->f64, 0x1p60), ""), bad);
+    LLVMBuildRet(e->b, lay_out(s));
+    return fn;
+}
+
+static V emit_shapes(prog_state *s)
+{
+    emitter *e = s->e;
+    LLVMTypeRef type = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->ptr }, 2, 0);
+    V fn = begin_function(s, "shapes", type), dims = LLVMGetParam(fn, 0), extents = LLVMGetParam(fn, 1);
+    int n = dims_n_symbols(s->p->dims), at = 0;
+    load_symbols(s, dims);
+    for (int i = 0; i < n; i++) {                        /* found sizes too are read, once they were: 0 … bound */
+        int64_t lo, hi;
+        dims_symbol_range(s->p->dims, i, &lo, &hi);
+        V k = k_i64(e, i), v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, dims, &k, 1, ""), "");
+        V out = LLVMBuildOr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, v, k_i64(e, lo), ""),
+                            LLVMBuildICmp(e->b, LLVMIntSGT, v, k_i64(e, hi), ""), "");
+        LLVMBuildStore(e->b, LLVMBuildSelect(e->b, out, k_i64(e, hi), v, ""), s->symbol[i]);
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        int count = pass ? s->p->n_outputs : s->p->n_inputs;
+        for (int i = 0; i < count; i++) {
+            const pbuf *b = program_tensor(s->p, pass ? PBUF_output : PBUF_input, i);
+            for (int j = 0; j < b->rank; j++) {
+                V k = k_i64(e, at++);
+                LLVMBuildStore(e->b, dim_value(s, b->dims[j]), LLVMBuildGEP2(e->b, e->i64, extents, &k, 1, ""));
+            }
+        }
+    }
+    LLVMBuildRetVoid(e->b);
+    return fn;
+}
+
+const pbuf *program_tensor(const program *p, pbuf_kind kind, int index)
+{
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        if (p->bufs.at[i].kind == kind && p->bufs.at[i].index == index) return &p->bufs.at[i];
+    return NULL;
+}
+
+/* -- Tables --------------------------------------------------------------------------------------------------------------------------- */
+
+static V global_of(emitter *e, V init, const char *name)
+{
+    V g = LLVMAddGlobal(e->m, LLVMTypeOf(init), name);
+    LLVMSetInitializer(g, init);
+    LLVMSetGlobalConstant(g, 1);
+    LLVMSetLinkage(g, *name ? LLVMExternalLinkage : LLVMPrivateLinkage);
+    return g;
+}
+
+static V table_of(emitter *e, V *rows, int n)
+{
+    if (!n) return LLVMConstNull(e->ptr);
+    return global_of(e, LLVMConstArray2(LLVMTypeOf(rows[0]), rows, (uint64_t)n), "");
+}
+
+static V tensor_table(prog_state *s, pbuf_kind kind, int n)
+{
+    emitter *e = s->e;
+    V *rows = NEW_ARRAY(e->a, V, n);
+    for (int i = 0; i < n; i++) {
+        const pbuf *b = program_tensor(s->p, kind, i);
+        V fields[] = { text_constant(e, b->name), text_constant(e, dtype_info[b->dtype].name), LLVMConstInt(e->i32, (uint64_t)b->rank, 0) };
+        rows[i] = LLVMConstStructInContext(e->c, fields, 3, 0);
+    }
+    return table_of(e, rows, n);
+}
+
+static V dim_table(prog_state *s)
+{
+    emitter *e = s->e;
+    int n = dims_n_symbols(s->p->dims);
+    V *rows = NEW_ARRAY(e->a, V, n);
+    bool *is_result = NEW_ARRAY(e->a, bool, n);
+    program_results(s->p, is_result);
+    for (int i = 0; i < n; i++) {
+        int64_t lo, hi;
+        dims_symbol_range(s->p->dims, i, &lo, &hi);
+        V fields[] = { text_constant(e, dims_symbol_name(s->p->dims, i)), k_i64(e, lo), k_i64(e, hi), LLVMConstInt(e->i32, is_result[i], 0) };
+        rows[i] = LLVMConstStructInContext(e->c, fields, 4, 0);
+    }
+    return table_of(e, rows, n);
+}
+
+static void emit_model(prog_state *s, V workspace, V shapes, V run)
+{
+    emitter *e = s->e;
+    const program *p = s->p;
+    V fields[] = {
+        LLVMConstInt(e->i32, 1, 0),                                            /* DLC_MODEL_ABI */
+        text_constant(e, p->name ? p->name : ""), text_constant(e, e->target->cpu),
+        LLVMConstInt(e->i32, (uint64_t)p->n_inputs, 0), LLVMConstInt(e->i32, (uint64_t)p->n_outputs, 0),
+        LLVMConstInt(e->i32, (uint64_t)dims_n_symbols(p->dims), 0),
+        tensor_table(s, PBUF_input, p->n_inputs), tensor_table(s, PBUF_output, p->n_outputs), dim_table(s),
+        k_i64(e, s->o->external_weights ? weights_layout(p, NULL) : 0),
+        workspace, shapes, run,
+    };
+    V init = LLVMConstStructInContext(e->c, fields, sizeof fields / sizeof *fields, 0);
+    V g = global_of(e, init, arena_printf(e->a, "%s_model", e->prefix));
+    LLVMAddAlias2(e->m, LLVMTypeOf(init), 0, g, "dlc_model_v1");
+}
+
+void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, bool is_jit)
+{
+    prog_state s = { .e = e, .p = p, .o = o, .kernel_of = kernel_of, .is_jit = is_jit };
+    s.offset = NEW_ARRAY(e->a, V, p->bufs.n);
+    s.data = NEW_ARRAY(e->a, V, p->bufs.n);
+    s.var = NEW_ARRAY(e->a, V, p->exprs ? p->exprs->vars.n : 0);
+    V run = emit_run(&s), workspace = emit_workspace(&s), shapes = emit_shapes(&s);
+    emit_model(&s, workspace, shapes, run);
+}

@@ -1,0 +1,17 @@
+/* backend/llvm/program.h: what compile.c and the writers of weights ask of a program. */
+#ifndef DLC_LLVM_PROGRAM_H
+#define DLC_LLVM_PROGRAM_H
+#include "backend/llvm/emit.h"
+
+void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, bool is_jit);
+const char *kernel_symbol(arena *a, const char *prefix, int kernel);
+const pbuf *program_tensor(const program *p, pbuf_kind kind, int index);
+void program_results(const program *p, bool *is_result);            /* by symbol: found by the run */
+
+/* Constants: bytes (-1: open); the first with the same data, which is the one that is stored; small ones stand in the code. */
+int64_t constant_bytes(const program *p, int buf);
+int constant_of(const program *p, int buf);
+bool constant_is_small(const program *p, int buf);
+const char *constant_symbol(arena *a, const char *prefix, int buf);
+int64_t weights_layout(const program *p, int64_t *offset);           /* of one block of all; offset may be NULL; bytes */
+#endif
