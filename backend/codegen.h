@@ -27,7 +27,7 @@ typedef struct codegen_options {
 typedef struct loaded_code loaded_code;
 struct dlc_model;
 
-/* The LLVM module's table, found by dlsym("dlc_llvm_backend"). */
+/* The LLVM module's table, found by dlsym("dlc_llvm_backend") in libdlc-llvm.so. */
 typedef struct llvm_backend {
     uint32_t abi;
     const char *llvm_version;
@@ -37,10 +37,9 @@ typedef struct llvm_backend {
     void (*unload)(loaded_code *code);
     /* OBJECT (relocatable, position independent), LLVM_IR or ASM into `out`, whose memory is in arena a. */
     dlc_status (*emit)(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind, bytes *out);
+    /* A shared library at `path`, joined by the system's linker (backend/link.h); it needs nothing but libc. */
+    dlc_status (*emit_shared)(dlc_context *ctx, const program *p, const codegen_options *o, const char *path);
 } llvm_backend;
-#define DLC_LLVM_BACKEND_ABI 1
-
-/* Joins objects to a shared library with the system's linker (ld, ld.lld), which needs nothing but libc. */
-dlc_status link_shared(dlc_context *ctx, const char *output, int n_objects, const bytes *objects, const codegen_options *o);
+#define DLC_LLVM_BACKEND_ABI 2
 
 #endif

@@ -24,11 +24,8 @@ static int scale_new(fn_state *s, V v, int a, int b)
 {
     for (int64_t i = 0; i < s->scales.n; i++)
         if (s->scales.at[i].a == a && s->scales.at[i].b == b) return (int)i + 1;
-    vec_grow(s->e->a, &s->scales, 1);
-    s->scales.at[s->scales.n].v = v;
-    s->scales.at[s->scales.n].a = a;
-    s->scales.at[s->scales.n].b = b;
-    return (int)++s->scales.n;
+    vec_push(s->e->a, &s->scales, ((scale_entry){ v, a, b }));
+    return (int)s->scales.n;
 }
 
 static V scale_value(fn_state *s, int scale) { return s->scales.at[scale - 1].v; }
@@ -78,11 +75,11 @@ static void add_vec(fn_state *s, linear_form *f, V v)
     f->vec = f->vec ? LLVMBuildAdd(s->e->b, f->vec, v, "") : v;
 }
 
-static V times(fn_state *s, V v, int64_t coef, int scale, int lanes)
+static V times(fn_state *s, V v, int64_t coef, int scale, int n_lanes)
 {
     LLVMBuilderRef b = s->e->b;
-    if (coef != 1) v = LLVMBuildMul(b, v, splat_v(s->e, k_i64(s->e, coef), lanes), "");
-    if (scale) v = LLVMBuildMul(b, v, splat_v(s->e, scale_value(s, scale), lanes), "");
+    if (coef != 1) v = LLVMBuildMul(b, v, splat_v(s->e, k_i64(s->e, coef), n_lanes), "");
+    if (scale) v = LLVMBuildMul(b, v, splat_v(s->e, scale_value(s, scale), n_lanes), "");
     return v;
 }
 
@@ -212,8 +209,8 @@ linear_form address_form(fn_state *s, int buf, const expr *const *index)
 {
     const buf_state *b = &s->buf[buf];
     linear_form f = { 0 };
-    int lanes = b->private_lanes ? b->private_lanes : 1;
-    for (int i = 0; i < s->k->bufs.at[buf].rank; i++) form_add(s, &f, index[i], b->stride[i] * lanes, b->scale[i]);
+    int n_lanes = b->private_lanes ? b->private_lanes : 1;
+    for (int i = 0; i < s->k->bufs.at[buf].rank; i++) form_add(s, &f, index[i], b->stride[i] * n_lanes, b->scale[i]);
     if (b->private_lanes && b->kind == BUF_memory) f.lane += 1;
     return f;
 }

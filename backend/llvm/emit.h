@@ -36,15 +36,15 @@ typedef struct emitter {
 
 /* -- Types and constants (ops.c) ---------------------------------------------------------------------------------------- */
 
-LLVMTypeRef type_of(emitter *e, dtype t);                        /* of a value */
+LLVMTypeRef llvm_type(emitter *e, dtype t);                        /* of a value */
 LLVMTypeRef memory_type(emitter *e, dtype t);                    /* in a buffer: bool takes a byte */
-LLVMTypeRef lanes_of(LLVMTypeRef t, int lanes);                  /* t, or a vector of it */
+LLVMTypeRef lanes_of(LLVMTypeRef t, int n_lanes);                  /* t, or a vector of it */
 V k_i64(emitter *e, int64_t v);
 val const_val(emitter *e, dtype t, scalar_value v);
-V splat_v(emitter *e, V scalar, int lanes);
+V splat_v(emitter *e, V scalar, int n_lanes);
 V iota_v(emitter *e, int lanes, int64_t step);                   /* <0, step, 2 step, …> of i64 */
 V shuffle(emitter *e, V a, V b, int n, const int *lane);         /* -1: any */
-val widen(emitter *e, val x, int lanes);                         /* splat a scalar; lanes 0: as it is */
+val widen(emitter *e, val x, int n_lanes);                         /* splat a scalar; lanes 0: as it is */
 V call_intrinsic(emitter *e, const char *name, int n_types, LLVMTypeRef *types, int n, V *args);
 bool is_const_int(V v, int64_t *out);
 
@@ -57,13 +57,13 @@ val floordiv_val(emitter *e, val a, val b);
 val mod_val(emitter *e, val a, val b);
 
 /* What the target lacks (soft.c), in inline arithmetic. */
-V soft_fma(emitter *e, V a, V b, V c, dtype t, int lanes);
-V soft_round(emitter *e, scalar fn, V x, dtype t, int lanes);
-V f16_to_f32(emitter *e, V x, int lanes);
-V f32_to_f16(emitter *e, V x, int lanes);
-V bf16_to_f32(emitter *e, V x, int lanes);
-V f32_to_bf16(emitter *e, V x, int lanes);
-V f64_to_f16(emitter *e, V x, int lanes);
+V soft_fma(emitter *e, V a, V b, V c, dtype t, int n_lanes);
+V soft_round(emitter *e, scalar fn, V x, dtype t, int n_lanes);
+V f16_to_f32(emitter *e, V x, int n_lanes);
+V f32_to_f16(emitter *e, V x, int n_lanes);
+V bf16_to_f32(emitter *e, V x, int n_lanes);
+V f32_to_bf16(emitter *e, V x, int n_lanes);
+V f64_to_f16(emitter *e, V x, int n_lanes);
 
 /* -- Functions (kernel.c) ----------------------------------------------------------------------------------------------- */
 

@@ -48,6 +48,7 @@ typedef struct { int buf, n; term *at; V pointer; } known_pointer;
 typedef struct { V anchor; vec(known_pointer) pointers; } level_state;
 
 typedef struct { const expr *e; val v; } memo_entry;
+typedef struct { V v; int a, b; } scale_entry;
 
 typedef struct fn_state {
     emitter *e;
@@ -60,7 +61,7 @@ typedef struct fn_state {
     const expr **let_value;       /* by temp: its definition */
     dim_list dims;
     V *dim_value;
-    vec(struct { V v; int a, b; }) scales;       /* products of dims: [i] is scale i + 1 = a * b */
+    vec(scale_entry) scales;       /* products of dims: [i] is scale i + 1 = a * b */
     level_state level[MAX_LEVELS];
     int n_levels;                 /* open ones */
     int lanes, lane_var;

@@ -7,8 +7,6 @@
  *        vectors (function.h), a nest of `parallel` loops becomes a region over the flattened iterations, called through
  *        the hook. Where a body does not allow its mark (a vector loop with inner bounds that differ by lane) the loop is
  *        emitted as copies or as it stands: marks are about speed only.
- * select Operands that may read outside their buffer are computed only where the condition chooses them, by a branch or
- *        under a mask.
  * Keeps  the order of every operation; LLVM gets no flag that would let it change one.
  * Depth  recursion is as deep as the kernel's loops and expressions nest.
  */
@@ -202,7 +200,7 @@ static V any_lane(fn_state *s, V mask)
 }
 
 /* Code under a condition: begin, emit, end. The code after end runs in any case. */
-typedef struct { V outer_mask; LLVMBasicBlockRef from, after; int64_t memo; } guard;
+typedef struct { V outer_mask; LLVMBasicBlockRef after; int64_t memo; } guard;
 
 static guard begin_guard(fn_state *s, val cond)
 {
@@ -215,55 +213,31 @@ static guard begin_guard(fn_state *s, val cond)
     }
     LLVMBasicBlockRef then = new_block(s);
     g.after = new_block(s);
-    g.from = LLVMGetInsertBlock(e->b);
     LLVMBuildCondBr(e->b, run, then, g.after);
     LLVMPositionBuilderAtEnd(e->b, then);
     return g;
 }
 
-static LLVMBasicBlockRef end_guard(fn_state *s, guard g)
+static void end_guard(fn_state *s, guard g)
 {
-    LLVMBasicBlockRef last = LLVMGetInsertBlock(s->e->b);
     LLVMBuildBr(s->e->b, g.after);
     LLVMPositionBuilderAtEnd(s->e->b, g.after);
     s->mask = g.outer_mask;
     s->memo.n = g.memo;                       /* what was computed inside is not known outside */
-    return last;
 }
 
 static val not_val(fn_state *s, val c) { return (val){ LLVMBuildNot(s->e->b, c.v, ""), DTYPE_bool, c.lanes }; }
 
 /* -- Expressions ------------------------------------------------------------------------------------------------------------------ */
 
-/* May x be computed where it is not asked for? */
-static bool is_total(fn_state *s, const expr *x)
-{
-    if (x->kind == EXPR_load && s->buf[x->id].kind == BUF_memory && !access_is_inside(s, x->id, x->args)) return false;
-    for (int i = 0; i < x->n_args; i++)
-        if (!is_total(s, x->args[i])) return false;
-    return true;
-}
-
-/* x where cond holds, anything elsewhere. */
-static val value_under(fn_state *s, val cond, const expr *x)
-{
-    if (is_total(s, x)) return value_of(s, x);
-    guard g = begin_guard(s, cond);
-    val v = value_of(s, x);
-    LLVMBasicBlockRef last = end_guard(s, g);
-    V phi = LLVMBuildPhi(s->e->b, LLVMTypeOf(v.v), ""), none = LLVMConstNull(LLVMTypeOf(v.v));     /* not poison: masks may see it */
-    LLVMAddIncoming(phi, (V[]){ v.v, none }, (LLVMBasicBlockRef[]){ last, g.from }, 2);
-    return (val){ phi, v.t, v.lanes };
-}
-
+/* Both operands are in bounds by the loop program's rules; a constant condition still saves work. */
 static val select_value(fn_state *s, const expr *x)
 {
     val c = value_of(s, x->args[0]);
     int64_t k;
     if (!c.lanes && is_const_int(c.v, &k)) return value_of(s, x->args[k ? 1 : 2]);
-    val a = value_under(s, c, x->args[1]);
-    val b = is_total(s, x->args[2]) ? value_of(s, x->args[2]) : value_under(s, not_val(s, c), x->args[2]);
-    return row(s->e, SCALAR_select, x->type, (val[]){ c, a, b });
+    val a = value_of(s, x->args[1]);
+    return row(s->e, SCALAR_select, x->type, (val[]){ c, a, value_of(s, x->args[2]) });
 }
 
 static val var_value(fn_state *s, int id)
@@ -351,14 +325,14 @@ static void emit_copies(fn_state *s, const stmt *x, int64_t n)
     V lo = fresh_value(s, x->lo).v;
     int64_t first;
     bool fixed = is_const_int(lo, &first);
-    bounds range = bounds_of(s, x->lo);
+    bounds span = bounds_of(s, x->lo);
     for (int64_t i = 0; i < n; i++) {
         var_state *v = &s->var[x->var];
         if (fixed) *v = (var_state){ .kind = VAR_const, .k = first + i, .range = { first + i, first + i } };
         else {
-            V value = LLVMBuildAdd(s->e->b, lo, k_i64(s->e, i), "");
-            *v = (var_state){ .kind = VAR_value, .v = value, .level = NOT_HOISTED, .range = range.lo == -BOUND ? range
-                              : (bounds){ range.lo + i, range.hi + i } };
+            V now = LLVMBuildAdd(s->e->b, lo, k_i64(s->e, i), "");
+            *v = (var_state){ .kind = VAR_value, .v = now, .level = NOT_HOISTED, .range = span.lo == -BOUND ? span
+                              : (bounds){ span.lo + i, span.hi + i } };
         }
         emit_block(s, &x->body);
     }
@@ -367,8 +341,8 @@ static void emit_copies(fn_state *s, const stmt *x, int64_t n)
 
 static void emit_lanes(fn_state *s, const stmt *x, int64_t n)
 {
-    bounds range = loop_range(s, x);
-    s->var[x->var] = (var_state){ .kind = VAR_lane, .v = fresh_value(s, x->lo).v, .range = range };
+    bounds span = loop_range(s, x);
+    s->var[x->var] = (var_state){ .kind = VAR_lane, .v = fresh_value(s, x->lo).v, .range = span };
     s->lanes = (int)n;
     s->lane_var = x->var;
     emit_block(s, &x->body);
@@ -407,7 +381,7 @@ static void end_counted(fn_state *s, counted c, LLVMBasicBlockRef after)
 static void emit_loop(fn_state *s, const stmt *x)
 {
     emitter *e = s->e;
-    bounds range = loop_range(s, x), lo_range = bounds_of(s, x->lo), hi_range = bounds_of(s, x->hi);
+    bounds span = loop_range(s, x), lo_range = bounds_of(s, x->lo), hi_range = bounds_of(s, x->hi);
     val lo = fresh_value(s, x->lo), hi = fresh_value(s, x->hi);
     int64_t n;
     if (const_extent(x, &n) && n == 0) return;
@@ -421,7 +395,7 @@ static void emit_loop(fn_state *s, const stmt *x)
     }
     counted c = begin_counted(s, lo.v, hi.v);
     int level = open_level(s);
-    s->var[x->var] = (var_state){ .kind = VAR_value, .v = c.var, .level = level, .range = range };
+    s->var[x->var] = (var_state){ .kind = VAR_value, .v = c.var, .level = level, .range = span };
     emit_block(s, &x->body);
     s->n_levels--;
     s->var[x->var].kind = VAR_absent;
@@ -569,16 +543,16 @@ static void region_body(fn_state *r, nest *n, V begin, V end)
     LLVMBasicBlockRef after = new_block(r);
     counted c = begin_counted(r, begin, end);
     V rest = c.var;
-    V value[MAX_NEST];
+    V now[MAX_NEST];
     for (int i = n->n - 1; i >= 0; i--) {
         V at = i ? LLVMBuildURem(e->b, rest, n->extent[i], "") : rest;
         if (i) rest = LLVMBuildUDiv(e->b, rest, n->extent[i], "");
-        value[i] = LLVMBuildAdd(e->b, n->lo[i], at, "");
+        now[i] = LLVMBuildAdd(e->b, n->lo[i], at, "");
     }
     int level = open_level(r);
     for (int i = 0; i < n->n; i++) {
-        bounds range = loop_range(r, n->loop[i]);
-        r->var[n->loop[i]->var] = (var_state){ .kind = VAR_value, .v = value[i], .level = level, .range = range };
+        bounds span = loop_range(r, n->loop[i]);
+        r->var[n->loop[i]->var] = (var_state){ .kind = VAR_value, .v = now[i], .level = level, .range = span };
     }
     emit_block(r, n->body);
     r->n_levels--;
@@ -590,13 +564,13 @@ static V region_function(fn_state *s, nest n, const used *u, const captures *c)
     emitter *e = s->e;
     LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
     const char *name = arena_printf(e->a, "%s_r%d", s->name, s->n_regions++);
-    LLVMTypeRef type = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->i64, e->i64 }, 3, 0);
+    LLVMTypeRef ty = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->i64, e->i64 }, 3, 0);
     fn_state *r = state_new(e, s->k, name);
     r->in_region = true;
     r->let_value = s->let_value;
     r->dims = s->dims;
     r->dim_value = NEW_ARRAY(e->a, V, s->dims.n);
-    r->fn = new_function(e, name, type, false);
+    r->fn = new_function(e, name, ty, false);
     LLVMPositionBuilderAtEnd(e->b, new_block(r));
     restore_all(r, s, &n, u, c, LLVMGetParam(r->fn, 0));
     V old = fp_enter(e);
@@ -736,13 +710,13 @@ static void note_lets(fn_state *s, const block *b)
 
 LLVMTypeRef kernel_type(emitter *e, const kernel_code *k)
 {
-    dim_list dims = { 0 };
-    kernel_open_dims(e->a, k, &dims);
+    dim_list open = { 0 };
+    kernel_open_dims(e->a, k, &open);
     int n = 0;
-    LLVMTypeRef *t = NEW_ARRAY(e->a, LLVMTypeRef, 1 + k->n_params + dims.n);
+    LLVMTypeRef *t = NEW_ARRAY(e->a, LLVMTypeRef, 1 + k->n_params + open.n);
     t[n++] = e->ptr;
     for (int i = 0; i < k->n_params; i++) t[n++] = e->ptr;
-    for (int64_t i = 0; i < dims.n; i++) t[n++] = e->i64;
+    for (int64_t i = 0; i < open.n; i++) t[n++] = e->i64;
     return LLVMFunctionType(e->nothing, t, (unsigned)n, 0);
 }
 

@@ -33,9 +33,9 @@ static V from_memory(emitter *e, dtype t, V v)
     return t == DTYPE_bool ? LLVMBuildICmp(e->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "") : v;
 }
 
-static V to_memory(emitter *e, dtype t, V v, int lanes)
+static V to_memory(emitter *e, dtype t, V v, int n_lanes)
 {
-    return t == DTYPE_bool ? LLVMBuildZExt(e->b, v, lanes_of(e->i8, lanes), "") : v;
+    return t == DTYPE_bool ? LLVMBuildZExt(e->b, v, lanes_of(e->i8, n_lanes), "") : v;
 }
 
 /* The pointers of all lanes, as a vector. */
@@ -60,7 +60,7 @@ static V pointer_of_lane(fn_state *s, int buf, const linear_form *f, int lane)
     return LLVMBuildGEP2(s->e->b, memory_type(s->e, s->k->bufs.at[buf].dtype), p, &offset, 1, "");
 }
 
-static V masked_call(emitter *e, const char *name, LLVMTypeRef data, LLVMTypeRef pointer, V first, V second, V mask, V last, int bytes)
+static V masked_call(emitter *e, const char *name, LLVMTypeRef data, LLVMTypeRef pointer, V first, V second, V mask, V last, int element_bytes)
 {
     LLVMTypeRef types[2] = { data, pointer };
 #if DLC_LLVM_MAJOR >= 22
@@ -73,7 +73,7 @@ static V masked_call(emitter *e, const char *name, LLVMTypeRef data, LLVMTypeRef
     if (last) args[n++] = last;
     V call = call_intrinsic(e, name, 2, types, n, args);
     unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
-    LLVMAddCallSiteAttribute(call, at, LLVMCreateEnumAttribute(e->c, kind, (uint64_t)bytes));
+    LLVMAddCallSiteAttribute(call, at, LLVMCreateEnumAttribute(e->c, kind, (uint64_t)element_bytes));
     return call;
 #else
     V args[5];
@@ -96,8 +96,8 @@ static val load_memory(fn_state *s, int buf, const linear_form *f, bool is_safe)
         V v = align(LLVMBuildLoad2(e->b, one, pointer_at(s, buf, f, 0), ""), t);
         return (val){ from_memory(e, t, v), t, 0 };
     }
-    int lanes = s->lanes;
-    LLVMTypeRef all = LLVMVectorType(one, (unsigned)lanes);
+    int n_lanes = s->lanes;
+    LLVMTypeRef all = LLVMVectorType(one, (unsigned)n_lanes);
     V v, mask = is_safe ? NULL : s->mask;
     if (f->lane == 1 && !f->vec) {
         V p = pointer_at(s, buf, f, 0);
@@ -108,12 +108,12 @@ static val load_memory(fn_state *s, int buf, const linear_form *f, bool is_safe)
         v = masked_call(e, "llvm.masked.gather", all, LLVMTypeOf(p), p, NULL, mask, LLVMConstNull(all), dtype_bytes(t));
     } else {
         v = LLVMGetPoison(all);
-        for (int i = 0; i < lanes; i++) {
+        for (int i = 0; i < n_lanes; i++) {
             V x = align(LLVMBuildLoad2(e->b, one, pointer_of_lane(s, buf, f, i), ""), t);
             v = LLVMBuildInsertElement(e->b, v, x, k_i64(e, i), "");
         }
     }
-    return (val){ from_memory(e, t, v), t, lanes };
+    return (val){ from_memory(e, t, v), t, n_lanes };
 }
 
 static void store_memory(fn_state *s, int buf, const linear_form *f, val x)
@@ -147,7 +147,7 @@ static void store_memory(fn_state *s, int buf, const linear_form *f, val x)
 static LLVMTypeRef slice_type(fn_state *s, int buf)
 {
     const buf_state *b = &s->buf[buf];
-    return lanes_of(type_of(s->e, s->k->bufs.at[buf].dtype), b->private_lanes ? b->private_lanes : b->width);
+    return lanes_of(llvm_type(s->e, s->k->bufs.at[buf].dtype), b->private_lanes ? b->private_lanes : b->width);
 }
 
 static V get_slice(fn_state *s, int buf, int64_t i) { return LLVMBuildLoad2(s->e->b, slice_type(s, buf), s->buf[buf].slice[i], ""); }
@@ -169,24 +169,24 @@ static void put_element(fn_state *s, int buf, int64_t at, V x)
 }
 
 /* `lanes` elements from `at`, `stride` apart. */
-static V get_run(fn_state *s, int buf, int64_t at, int64_t stride, int lanes)
+static V get_run(fn_state *s, int buf, int64_t at, int64_t stride, int n_lanes)
 {
     emitter *e = s->e;
     int width = s->buf[buf].width;
-    if (stride == 1 && width == lanes && at % width == 0) return get_slice(s, buf, at / width);
-    if (stride == 1 && width && lanes < width && at % width + lanes <= width) {
-        int *pick = NEW_ARRAY(e->a, int, lanes);
-        for (int i = 0; i < lanes; i++) pick[i] = (int)(at % width) + i;
+    if (stride == 1 && width == n_lanes && at % width == 0) return get_slice(s, buf, at / width);
+    if (stride == 1 && width && n_lanes < width && at % width + n_lanes <= width) {
+        int *pick = NEW_ARRAY(e->a, int, n_lanes);
+        for (int i = 0; i < n_lanes; i++) pick[i] = (int)(at % width) + i;
         V v = get_slice(s, buf, at / width);
-        return shuffle(e, v, v, lanes, pick);
+        return shuffle(e, v, v, n_lanes, pick);
     }
-    if (stride == 1 && width && at % width == 0 && lanes == 2 * width) {
-        int *pick = NEW_ARRAY(e->a, int, lanes);
-        for (int i = 0; i < lanes; i++) pick[i] = i;
-        return shuffle(e, get_slice(s, buf, at / width), get_slice(s, buf, at / width + 1), lanes, pick);
+    if (stride == 1 && width && at % width == 0 && n_lanes == 2 * width) {
+        int *pick = NEW_ARRAY(e->a, int, n_lanes);
+        for (int i = 0; i < n_lanes; i++) pick[i] = i;
+        return shuffle(e, get_slice(s, buf, at / width), get_slice(s, buf, at / width + 1), n_lanes, pick);
     }
-    V v = LLVMGetPoison(lanes_of(type_of(e, s->k->bufs.at[buf].dtype), lanes));
-    for (int i = 0; i < lanes; i++)
+    V v = LLVMGetPoison(lanes_of(llvm_type(e, s->k->bufs.at[buf].dtype), n_lanes));
+    for (int i = 0; i < n_lanes; i++)
         v = LLVMBuildInsertElement(e->b, v, get_element(s, buf, at + i * stride), k_i64(e, i), "");
     return v;
 }
@@ -250,11 +250,11 @@ val tree_of(fn_state *s, scalar fn, int buf)
     emitter *e = s->e;
     const buf_state *b = &s->buf[buf];
     dtype t = s->k->bufs.at[buf].dtype;
-    int n = (int)b->n, lanes = b->private_lanes;
-    if (lanes) {
+    int n = (int)b->n, n_lanes = b->private_lanes;
+    if (n_lanes) {
         val *x = NEW_ARRAY(e->a, val, n);
         for (int i = 0; i < n; i++) {
-            linear_form f = { .constant = (int64_t)i * lanes, .lane = b->kind == BUF_memory };
+            linear_form f = { .constant = (int64_t)i * n_lanes, .lane = b->kind == BUF_memory };
             x[i] = b->kind == BUF_slices ? load_slice(s, buf, &f) : load_memory(s, buf, &f, true);
         }
         for (int half = n / 2; half > 0; half /= 2)
@@ -388,9 +388,9 @@ static void fill(fn_state *s, int buf, val x)
 {
     emitter *e = s->e;
     buf_state *b = &s->buf[buf];
-    int lanes = b->private_lanes ? b->private_lanes : b->width;
+    int n_lanes = b->private_lanes ? b->private_lanes : b->width;
     if (b->kind == BUF_slices) {
-        V v = widen(e, x, lanes).v;
+        V v = widen(e, x, n_lanes).v;
         for (int64_t i = 0; i < b->n / (b->private_lanes || !b->width ? 1 : b->width); i++)
             LLVMBuildStore(e->b, s->mask && b->private_lanes ? blend(s, v, get_slice(s, buf, i)) : v, b->slice[i]);
         return;
@@ -399,12 +399,12 @@ static void fill(fn_state *s, int buf, val x)
     LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), head, after;
     head = LLVMAppendBasicBlockInContext(e->c, s->fn, "fill");
     after = LLVMAppendBasicBlockInContext(e->c, s->fn, "");
-    V v = to_memory(e, x.t, widen(e, x, lanes).v, lanes);
+    V v = to_memory(e, x.t, widen(e, x, n_lanes).v, n_lanes);
     LLVMBuildBr(e->b, head);
     LLVMPositionBuilderAtEnd(e->b, head);
     V i = LLVMBuildPhi(e->b, e->i64, ""), first = k_i64(e, 0);
     LLVMAddIncoming(i, &first, &before, 1);
-    V offset = lanes ? LLVMBuildMul(e->b, i, k_i64(e, lanes), "") : i;
+    V offset = n_lanes ? LLVMBuildMul(e->b, i, k_i64(e, n_lanes), "") : i;
     V p = LLVMBuildGEP2(e->b, memory_type(e, x.t), b->base, &offset, 1, "");
     align(LLVMBuildStore(e->b, v, p), x.t);
     V next = LLVMBuildAdd(e->b, i, k_i64(e, 1), "");

@@ -11,7 +11,7 @@
 
 /* -- Types and constants --------------------------------------------------------------------------------------------- */
 
-LLVMTypeRef type_of(emitter *e, dtype t)
+LLVMTypeRef llvm_type(emitter *e, dtype t)
 {
     switch (t) {
     case DTYPE_f64: return e->f64;
@@ -27,8 +27,8 @@ LLVMTypeRef type_of(emitter *e, dtype t)
     }
 }
 
-LLVMTypeRef memory_type(emitter *e, dtype t) { return t == DTYPE_bool ? e->i8 : type_of(e, t); }
-LLVMTypeRef lanes_of(LLVMTypeRef t, int lanes) { return lanes ? LLVMVectorType(t, (unsigned)lanes) : t; }
+LLVMTypeRef memory_type(emitter *e, dtype t) { return t == DTYPE_bool ? e->i8 : llvm_type(e, t); }
+LLVMTypeRef lanes_of(LLVMTypeRef t, int n_lanes) { return n_lanes ? LLVMVectorType(t, (unsigned)n_lanes) : t; }
 V k_i64(emitter *e, int64_t v) { return LLVMConstInt(e->i64, (uint64_t)v, 1); }
 
 bool is_const_int(V v, int64_t *out)
@@ -43,7 +43,7 @@ val const_val(emitter *e, dtype t, scalar_value v)
     V bits;
     if (t == DTYPE_f32) bits = LLVMConstBitCast(LLVMConstInt(e->i32, v.bits, 0), e->f32);
     else if (t == DTYPE_f64) bits = LLVMConstBitCast(LLVMConstInt(e->i64, v.bits, 0), e->f64);
-    else bits = LLVMConstInt(type_of(e, t), v.bits, 0);
+    else bits = LLVMConstInt(llvm_type(e, t), v.bits, 0);
     return (val){ bits, t, 0 };
 }
 
@@ -54,30 +54,30 @@ V shuffle(emitter *e, V a, V b, int n, const int *lane)
     return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(m, (unsigned)n), "");
 }
 
-V splat_v(emitter *e, V s, int lanes)
+V splat_v(emitter *e, V s, int n_lanes)
 {
-    if (!lanes) return s;
+    if (!n_lanes) return s;
     if (LLVMIsConstant(s)) {
-        V *m = NEW_ARRAY(e->a, V, lanes);
-        for (int i = 0; i < lanes; i++) m[i] = s;
-        return LLVMConstVector(m, (unsigned)lanes);
+        V *m = NEW_ARRAY(e->a, V, n_lanes);
+        for (int i = 0; i < n_lanes; i++) m[i] = s;
+        return LLVMConstVector(m, (unsigned)n_lanes);
     }
-    V none = LLVMGetPoison(lanes_of(LLVMTypeOf(s), lanes));
+    V none = LLVMGetPoison(lanes_of(LLVMTypeOf(s), n_lanes));
     V one = LLVMBuildInsertElement(e->b, none, s, k_i64(e, 0), "");
-    return LLVMBuildShuffleVector(e->b, one, none, LLVMConstNull(LLVMVectorType(e->i32, (unsigned)lanes)), "");
+    return LLVMBuildShuffleVector(e->b, one, none, LLVMConstNull(LLVMVectorType(e->i32, (unsigned)n_lanes)), "");
 }
 
-V iota_v(emitter *e, int lanes, int64_t step)
+V iota_v(emitter *e, int n_lanes, int64_t step)
 {
-    V *m = NEW_ARRAY(e->a, V, lanes);
-    for (int i = 0; i < lanes; i++) m[i] = k_i64(e, i * step);
-    return LLVMConstVector(m, (unsigned)lanes);
+    V *m = NEW_ARRAY(e->a, V, n_lanes);
+    for (int i = 0; i < n_lanes; i++) m[i] = k_i64(e, i * step);
+    return LLVMConstVector(m, (unsigned)n_lanes);
 }
 
-val widen(emitter *e, val x, int lanes)
+val widen(emitter *e, val x, int n_lanes)
 {
-    if (!lanes || x.lanes) return x;
-    return (val){ splat_v(e, x.v, lanes), x.t, lanes };
+    if (!n_lanes || x.lanes) return x;
+    return (val){ splat_v(e, x.v, n_lanes), x.t, n_lanes };
 }
 
 V call_intrinsic(emitter *e, const char *name, int n_types, LLVMTypeRef *types, int n, V *args)
@@ -102,7 +102,7 @@ static V call2(emitter *e, const char *name, V x, V y)
 
 /* -- Rows of floats ------------------------------------------------------------------------------------------------------ */
 
-static V float_row(emitter *e, scalar fn, dtype t, int lanes, const V *x)
+static V float_row(emitter *e, scalar fn, dtype t, int n_lanes, const V *x)
 {
     LLVMBuilderRef b = e->b;
     V zero = LLVMConstNull(LLVMTypeOf(x[0]));
@@ -114,9 +114,9 @@ static V float_row(emitter *e, scalar fn, dtype t, int lanes, const V *x)
     case SCALAR_neg: return LLVMBuildFNeg(b, x[0], "");
     case SCALAR_fma: {
         if (e->fma == FMA_ROUNDED) return LLVMBuildFAdd(b, LLVMBuildFMul(b, x[0], x[1], ""), x[2], "");
-        if (!e->target->has_fma) return soft_fma(e, x[0], x[1], x[2], t, lanes);
-        LLVMTypeRef type = LLVMTypeOf(x[0]);
-        return call_intrinsic(e, "llvm.fma", 1, &type, 3, (V[]){ x[0], x[1], x[2] });
+        if (!e->target->has_fma) return soft_fma(e, x[0], x[1], x[2], t, n_lanes);
+        LLVMTypeRef ty = LLVMTypeOf(x[0]);
+        return call_intrinsic(e, "llvm.fma", 1, &ty, 3, (V[]){ x[0], x[1], x[2] });
     }
     case SCALAR_abs: return call1(e, "llvm.fabs", x[0]);
     case SCALAR_max: return call2(e, "llvm.maximum", x[0], x[1]);
@@ -124,7 +124,7 @@ static V float_row(emitter *e, scalar fn, dtype t, int lanes, const V *x)
     case SCALAR_relu: return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, x[0], zero, ""), zero, x[0], "");
     case SCALAR_sqrt: return call1(e, "llvm.sqrt", x[0]);
     case SCALAR_floor: case SCALAR_ceil: case SCALAR_trunc: case SCALAR_rint:
-        if (!e->target->has_sse41) return soft_round(e, fn, x[0], t, lanes);
+        if (!e->target->has_sse41) return soft_round(e, fn, x[0], t, n_lanes);
         return call1(e, fn == SCALAR_floor ? "llvm.floor" : fn == SCALAR_ceil ? "llvm.ceil"
                       : fn == SCALAR_trunc ? "llvm.trunc" : "llvm.roundeven", x[0]);
     case SCALAR_eq: return LLVMBuildFCmp(b, LLVMRealOEQ, x[0], x[1], "");
@@ -153,12 +153,12 @@ static V int_div(emitter *e, bool is_sint, V a, V d)
     return LLVMBuildSelect(b, is_zero, zero, q, "");
 }
 
-static V int_shift(emitter *e, scalar fn, dtype t, int lanes, V a, V n)
+static V int_shift(emitter *e, scalar fn, dtype t, int n_lanes, V a, V n)
 {
     LLVMBuilderRef b = e->b;
     int width = 8 * dtype_bytes(t);
-    V limit = splat_v(e, LLVMConstInt(type_of(e, t), (uint64_t)width, 0), lanes), zero = LLVMConstNull(LLVMTypeOf(a));
-    V last = splat_v(e, LLVMConstInt(type_of(e, t), (uint64_t)width - 1, 0), lanes);
+    V limit = splat_v(e, LLVMConstInt(llvm_type(e, t), (uint64_t)width, 0), n_lanes), zero = LLVMConstNull(LLVMTypeOf(a));
+    V last = splat_v(e, LLVMConstInt(llvm_type(e, t), (uint64_t)width - 1, 0), n_lanes);
     V in_range = LLVMBuildICmp(b, LLVMIntULT, n, limit, "");
     V count = LLVMBuildSelect(b, in_range, n, last, "");
     if (fn == SCALAR_shr && is_signed(t)) return LLVMBuildAShr(b, a, count, "");
@@ -166,7 +166,7 @@ static V int_shift(emitter *e, scalar fn, dtype t, int lanes, V a, V n)
     return LLVMBuildSelect(b, in_range, r, zero, "");
 }
 
-static V int_row(emitter *e, scalar fn, dtype t, int lanes, const V *x)
+static V int_row(emitter *e, scalar fn, dtype t, int n_lanes, const V *x)
 {
     LLVMBuilderRef b = e->b;
     bool is_sint = is_signed(t);
@@ -193,7 +193,7 @@ static V int_row(emitter *e, scalar fn, dtype t, int lanes, const V *x)
     case SCALAR_or: return LLVMBuildOr(b, x[0], x[1], "");
     case SCALAR_xor: return LLVMBuildXor(b, x[0], x[1], "");
     case SCALAR_not: return LLVMBuildNot(b, x[0], "");
-    case SCALAR_shl: case SCALAR_shr: return int_shift(e, fn, t, lanes, x[0], x[1]);
+    case SCALAR_shl: case SCALAR_shr: return int_shift(e, fn, t, n_lanes, x[0], x[1]);
     default: break;
     }
     assert(!"a row of ints");
@@ -209,7 +209,7 @@ static V to_f32(emitter *e, val x)
 
 static V float_to_float(emitter *e, val x, dtype to)
 {
-    LLVMTypeRef type = lanes_of(type_of(e, to), x.lanes);
+    LLVMTypeRef ty = lanes_of(llvm_type(e, to), x.lanes);
     if (x.t == DTYPE_f64) {
         if (to == DTYPE_f16) return f64_to_f16(e, x.v, x.lanes);
         V narrow = LLVMBuildFPTrunc(e->b, x.v, lanes_of(e->f32, x.lanes), "");
@@ -217,7 +217,7 @@ static V float_to_float(emitter *e, val x, dtype to)
     }
     V wide = x.t == DTYPE_f32 ? x.v : to_f32(e, x);
     switch (to) {
-    case DTYPE_f64: return LLVMBuildFPExt(e->b, wide, type, "");
+    case DTYPE_f64: return LLVMBuildFPExt(e->b, wide, ty, "");
     case DTYPE_f16: return f32_to_f16(e, wide, x.lanes);
     case DTYPE_bf16: return f32_to_bf16(e, wide, x.lanes);
     default: return wide;
@@ -229,23 +229,23 @@ static V cast_v(emitter *e, val x, dtype to)
     LLVMBuilderRef b = e->b;
     if (x.t == to) return x.v;
     if (is_float(x.t) && is_float(to)) return float_to_float(e, x, to);
-    LLVMTypeRef type = lanes_of(type_of(e, to), x.lanes);
+    LLVMTypeRef ty = lanes_of(llvm_type(e, to), x.lanes);
     if (is_float(x.t)) {
         V f = x.t == DTYPE_f16 || x.t == DTYPE_bf16 ? to_f32(e, x) : x.v;
         if (to == DTYPE_bool) return LLVMBuildFCmp(b, LLVMRealUNE, f, LLVMConstNull(LLVMTypeOf(f)), "");
-        LLVMTypeRef types[2] = { type, LLVMTypeOf(f) };
+        LLVMTypeRef types[2] = { ty, LLVMTypeOf(f) };
         return call_intrinsic(e, is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", 2, types, 1, &f);
     }
     if (is_float(to)) {
         dtype via = to == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32;
-        LLVMTypeRef f = lanes_of(type_of(e, via), x.lanes);
+        LLVMTypeRef f = lanes_of(llvm_type(e, via), x.lanes);
         V r = is_signed(x.t) ? LLVMBuildSIToFP(b, x.v, f, "") : LLVMBuildUIToFP(b, x.v, f, "");
         return to == DTYPE_f16 ? f32_to_f16(e, r, x.lanes) : to == DTYPE_bf16 ? f32_to_bf16(e, r, x.lanes) : r;
     }
     if (to == DTYPE_bool) return LLVMBuildICmp(b, LLVMIntNE, x.v, LLVMConstNull(LLVMTypeOf(x.v)), "");
     if (x.t == DTYPE_bool || dtype_bytes(to) > dtype_bytes(x.t))
-        return is_signed(x.t) ? LLVMBuildSExt(b, x.v, type, "") : LLVMBuildZExt(b, x.v, type, "");
-    return dtype_bytes(to) < dtype_bytes(x.t) ? LLVMBuildTrunc(b, x.v, type, "") : x.v;
+        return is_signed(x.t) ? LLVMBuildSExt(b, x.v, ty, "") : LLVMBuildZExt(b, x.v, ty, "");
+    return dtype_bytes(to) < dtype_bytes(x.t) ? LLVMBuildTrunc(b, x.v, ty, "") : x.v;
 }
 
 val bitcast_to(emitter *e, val x, dtype to)
@@ -253,25 +253,25 @@ val bitcast_to(emitter *e, val x, dtype to)
     if (x.t == DTYPE_bool && to != DTYPE_bool)
         return (val){ LLVMBuildZExt(e->b, x.v, lanes_of(e->i8, x.lanes), ""), to, x.lanes };
     if (to == DTYPE_bool && x.t != DTYPE_bool) return (val){ cast_v(e, x, DTYPE_bool), to, x.lanes };
-    return (val){ LLVMBuildBitCast(e->b, x.v, lanes_of(type_of(e, to), x.lanes), ""), to, x.lanes };
+    return (val){ LLVMBuildBitCast(e->b, x.v, lanes_of(llvm_type(e, to), x.lanes), ""), to, x.lanes };
 }
 
 /* -- All rows ---------------------------------------------------------------------------------------------------------------- */
 
 static val basic(emitter *e, scalar fn, dtype to, const val *in)
 {
-    int n = scalar_info[fn].arity, lanes = 0;
-    for (int i = 0; i < n; i++) lanes = lanes ? lanes : in[i].lanes;
+    int n = scalar_info[fn].arity, n_lanes = 0;
+    for (int i = 0; i < n; i++) n_lanes = n_lanes ? n_lanes : in[i].lanes;
     val x[3] = { { 0 } };
-    for (int i = 0; i < n; i++) x[i] = widen(e, in[i], lanes);
+    for (int i = 0; i < n; i++) x[i] = widen(e, in[i], n_lanes);
     V v[3] = { x[0].v, x[1].v, x[2].v };
-    if (fn == SCALAR_cast) return (val){ cast_v(e, x[0], to), to, lanes };
+    if (fn == SCALAR_cast) return (val){ cast_v(e, x[0], to), to, n_lanes };
     if (fn == SCALAR_select) {
         V c = in[0].lanes ? v[0] : in[0].v;                   /* a uniform condition selects whole vectors */
-        return (val){ LLVMBuildSelect(e->b, c, v[1], v[2], ""), x[1].t, lanes };
+        return (val){ LLVMBuildSelect(e->b, c, v[1], v[2], ""), x[1].t, n_lanes };
     }
     dtype t = x[0].t, result = scalar_info[fn].result == RESULT_CMP ? DTYPE_bool : t;
-    return (val){ is_float(t) ? float_row(e, fn, t, lanes, v) : int_row(e, fn, t, lanes, v), result, lanes };
+    return (val){ is_float(t) ? float_row(e, fn, t, n_lanes, v) : int_row(e, fn, t, n_lanes, v), result, n_lanes };
 }
 
 static val expanded(emitter *e, scalar fn, const val *x)
@@ -307,26 +307,26 @@ static int log2_of(int64_t d)
 
 val floordiv_val(emitter *e, val a, val d)
 {
-    int lanes = a.lanes ? a.lanes : d.lanes;
+    int n_lanes = a.lanes ? a.lanes : d.lanes;
     int64_t k;
     LLVMBuilderRef b = e->b;
     if (is_const_int(d.v, &k) && log2_of(k) >= 0)
         return (val){ LLVMBuildAShr(b, a.v, splat_v(e, k_i64(e, log2_of(k)), a.lanes), ""), DTYPE_i64, a.lanes };
-    V x = widen(e, a, lanes).v, y = widen(e, d, lanes).v, zero = LLVMConstNull(LLVMTypeOf(x));
+    V x = widen(e, a, n_lanes).v, y = widen(e, d, n_lanes).v, zero = LLVMConstNull(LLVMTypeOf(x));
     V q = LLVMBuildSDiv(b, x, y, ""), r = LLVMBuildSub(b, x, LLVMBuildMul(b, q, y, ""), "");
     V below = LLVMBuildSExt(b, LLVMBuildICmp(b, LLVMIntSLT, r, zero, ""), LLVMTypeOf(x), "");
-    return (val){ LLVMBuildAdd(b, q, below, ""), DTYPE_i64, lanes };
+    return (val){ LLVMBuildAdd(b, q, below, ""), DTYPE_i64, n_lanes };
 }
 
 val mod_val(emitter *e, val a, val d)
 {
-    int lanes = a.lanes ? a.lanes : d.lanes;
+    int n_lanes = a.lanes ? a.lanes : d.lanes;
     int64_t k;
     LLVMBuilderRef b = e->b;
     if (is_const_int(d.v, &k) && log2_of(k) >= 0)
         return (val){ LLVMBuildAnd(b, a.v, splat_v(e, k_i64(e, k - 1), a.lanes), ""), DTYPE_i64, a.lanes };
-    V x = widen(e, a, lanes).v, y = widen(e, d, lanes).v, zero = LLVMConstNull(LLVMTypeOf(x));
+    V x = widen(e, a, n_lanes).v, y = widen(e, d, n_lanes).v, zero = LLVMConstNull(LLVMTypeOf(x));
     V r = LLVMBuildSRem(b, x, y, "");
     V fix = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, r, zero, ""), y, zero, "");
-    return (val){ LLVMBuildAdd(b, r, fix, ""), DTYPE_i64, lanes };
+    return (val){ LLVMBuildAdd(b, r, fix, ""), DTYPE_i64, n_lanes };
 }

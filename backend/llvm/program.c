@@ -156,7 +156,7 @@ static V dim_value(prog_state *s, dim d)
 static V slot(prog_state *s) { return LLVMBuildAlloca(s->e->b, s->e->i64, ""); }
 
 /* Reads dims[] into the symbols' slots; those that the run finds start at their upper bound. Gives a bool: all in bounds. */
-static V load_symbols(prog_state *s, V dims)
+static V load_symbols(prog_state *s, V open)
 {
     emitter *e = s->e;
     int n = dims_n_symbols(s->p->dims);
@@ -170,7 +170,7 @@ static V load_symbols(prog_state *s, V dims)
         s->symbol[i] = slot(s);
         if (is_result[i]) { LLVMBuildStore(e->b, k_i64(e, hi), s->symbol[i]); continue; }
         V at = k_i64(e, i);
-        V v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, dims, &at, 1, ""), "");
+        V v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, open, &at, 1, ""), "");
         ok = LLVMBuildAnd(e->b, ok, LLVMBuildICmp(e->b, LLVMIntSGE, v, k_i64(e, lo), ""), "");
         ok = LLVMBuildAnd(e->b, ok, LLVMBuildICmp(e->b, LLVMIntSLE, v, k_i64(e, hi), ""), "");
         LLVMBuildStore(e->b, v, s->symbol[i]);
@@ -235,7 +235,7 @@ static V index_value(prog_state *s, const expr *x)
     return k_i64(e, 0);
 }
 
-static V pointer_plus(emitter *e, V p, V bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
+static V pointer_plus(emitter *e, V p, V size) { return LLVMBuildGEP2(e->b, e->i8, p, &size, 1, ""); }
 
 static V pointer_in(prog_state *s, V table, int i)
 {
@@ -268,9 +268,9 @@ static V view_pointer(prog_state *s, view v)
     V p = buffer_pointer(s, v.buf);
     if (!v.at) return p;
     const pbuf *b = &s->p->bufs.at[v.buf];
-    V bytes = LLVMBuildMul(e->b, index_value(s, v.at), k_i64(e, dtype_bytes(b->dtype)), "");
-    for (int i = 1; i < b->rank; i++) bytes = LLVMBuildMul(e->b, bytes, dim_value(s, b->dims[i]), "");
-    return pointer_plus(e, p, bytes);
+    V size = LLVMBuildMul(e->b, index_value(s, v.at), k_i64(e, dtype_bytes(b->dtype)), "");
+    for (int i = 1; i < b->rank; i++) size = LLVMBuildMul(e->b, size, dim_value(s, b->dims[i]), "");
+    return pointer_plus(e, p, size);
 }
 
 /* -- The body --------------------------------------------------------------------------------------------------------------------- */
@@ -285,20 +285,20 @@ static void emit_call(prog_state *s, const prog_op *x)
     int id = s->kernel_of[x->kernel];
     const kernel_code *k = s->p->kernels.at[x->kernel];
     const char *name = kernel_symbol(e->a, e->prefix, id);
-    LLVMTypeRef type = kernel_type(e, k);
+    LLVMTypeRef ty = kernel_type(e, k);
     V fn = LLVMGetNamedFunction(e->m, name);
     if (!fn) {
-        fn = LLVMAddFunction(e->m, name, type);
+        fn = LLVMAddFunction(e->m, name, ty);
         LLVMSetVisibility(fn, LLVMHiddenVisibility);
     }
-    dim_list dims = { 0 };
-    kernel_open_dims(e->a, k, &dims);
-    V *args = NEW_ARRAY(e->a, V, 1 + k->n_params + dims.n);
+    dim_list open = { 0 };
+    kernel_open_dims(e->a, k, &open);
+    V *args = NEW_ARRAY(e->a, V, 1 + k->n_params + open.n);
     int n = 0;
     args[n++] = s->run_arg;                                     /* its first field is the hook */
     for (int i = 0; i < k->n_params; i++) args[n++] = view_pointer(s, x->args[i]);
-    for (int64_t i = 0; i < dims.n; i++) args[n++] = dim_value(s, dims.at[i]);
-    LLVMBuildCall2(e->b, type, fn, args, (unsigned)n, "");
+    for (int64_t i = 0; i < open.n; i++) args[n++] = dim_value(s, open.at[i]);
+    LLVMBuildCall2(e->b, ty, fn, args, (unsigned)n, "");
 }
 
 static V truth_at(prog_state *s, view v)
@@ -382,9 +382,9 @@ static void emit_ops(prog_state *s, const prog_block *b)
 
 /* -- Functions ----------------------------------------------------------------------------------------------------------------------- */
 
-static V begin_function(prog_state *s, const char *what, LLVMTypeRef type)
+static V begin_function(prog_state *s, const char *what, LLVMTypeRef ty)
 {
-    s->fn = new_function(s->e, arena_printf(s->e->a, "%s_%s", s->e->prefix, what), type, false);
+    s->fn = new_function(s->e, arena_printf(s->e->a, "%s_%s", s->e->prefix, what), ty, false);
     LLVMPositionBuilderAtEnd(s->e->b, new_block(s));
     return s->fn;
 }
@@ -402,13 +402,13 @@ static void return_unless(prog_state *s, V ok, V bad)
 static V emit_run(prog_state *s)
 {
     emitter *e = s->e;
-    LLVMTypeRef type = LLVMFunctionType(e->i32, (LLVMTypeRef[]){ e->ptr, e->ptr, e->ptr, e->ptr }, 4, 0);
-    V fn = begin_function(s, "run", type);
+    LLVMTypeRef ty = LLVMFunctionType(e->i32, (LLVMTypeRef[]){ e->ptr, e->ptr, e->ptr, e->ptr }, 4, 0);
+    V fn = begin_function(s, "run", ty);
     s->run_arg = LLVMGetParam(fn, 0);
-    V dims = LLVMGetParam(fn, 1);
+    V open = LLVMGetParam(fn, 1);
     s->in = LLVMGetParam(fn, 2);
     s->out = LLVMGetParam(fn, 3);
-    V ok = load_symbols(s, dims);
+    V ok = load_symbols(s, open);
     return_unless(s, ok, LLVMConstInt(e->i32, 1, 0));                         /* DLC_RUN_BAD_DIM */
     V field = k_i64(e, 16);
     s->workspace = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, field), "");
@@ -423,7 +423,7 @@ static V emit_run(prog_state *s)
     for (int i = 0; i < n; i++) {
         if (!is_result[i]) continue;
         V at = k_i64(e, i);
-        LLVMBuildStore(e->b, symbol_value(s, i), LLVMBuildGEP2(e->b, e->i64, dims, &at, 1, ""));
+        LLVMBuildStore(e->b, symbol_value(s, i), LLVMBuildGEP2(e->b, e->i64, open, &at, 1, ""));
     }
     LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
     return fn;
@@ -459,14 +459,14 @@ static V emit_workspace(prog_state *s)
 static V emit_shapes(prog_state *s)
 {
     emitter *e = s->e;
-    LLVMTypeRef type = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->ptr }, 2, 0);
-    V fn = begin_function(s, "shapes", type), dims = LLVMGetParam(fn, 0), extents = LLVMGetParam(fn, 1);
+    LLVMTypeRef ty = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->ptr }, 2, 0);
+    V fn = begin_function(s, "shapes", ty), open = LLVMGetParam(fn, 0), extents = LLVMGetParam(fn, 1);
     int n = dims_n_symbols(s->p->dims), at = 0;
-    load_symbols(s, dims);
+    load_symbols(s, open);
     for (int i = 0; i < n; i++) {                        /* found sizes too are read, once they were: 0 … bound */
         int64_t lo, hi;
         dims_symbol_range(s->p->dims, i, &lo, &hi);
-        V k = k_i64(e, i), v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, dims, &k, 1, ""), "");
+        V k = k_i64(e, i), v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, open, &k, 1, ""), "");
         V out = LLVMBuildOr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, v, k_i64(e, lo), ""),
                             LLVMBuildICmp(e->b, LLVMIntSGT, v, k_i64(e, hi), ""), "");
         LLVMBuildStore(e->b, LLVMBuildSelect(e->b, out, k_i64(e, hi), v, ""), s->symbol[i]);

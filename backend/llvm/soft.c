@@ -9,8 +9,8 @@
  */
 #include "backend/llvm/emit.h"
 
-static V k_lanes(emitter *e, LLVMTypeRef t, uint64_t v, int lanes) { return splat_v(e, LLVMConstInt(t, v, 0), lanes); }
-static V k_float(emitter *e, LLVMTypeRef t, double v, int lanes) { return splat_v(e, LLVMConstReal(t, v), lanes); }
+static V k_lanes(emitter *e, LLVMTypeRef t, uint64_t v, int n_lanes) { return splat_v(e, LLVMConstInt(t, v, 0), n_lanes); }
+static V k_float(emitter *e, LLVMTypeRef t, double v, int n_lanes) { return splat_v(e, LLVMConstReal(t, v), n_lanes); }
 
 /* -- Rounding ------------------------------------------------------------------------------------------------------------- */
 
@@ -20,13 +20,13 @@ static V sign_from(emitter *e, V x, V sign)
     return call_intrinsic(e, "llvm.copysign", 1, &t, 2, (V[]){ x, sign });
 }
 
-V soft_round(emitter *e, scalar fn, V x, dtype t, int lanes)
+V soft_round(emitter *e, scalar fn, V x, dtype t, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    LLVMTypeRef type = LLVMTypeOf(x), scalar_type = type_of(e, t);
-    V magic = k_float(e, scalar_type, t == DTYPE_f64 ? 0x1p52 : 0x1p23, lanes), zero = LLVMConstNull(type);
-    V one = k_float(e, scalar_type, 1, lanes);
-    V size = call_intrinsic(e, "llvm.fabs", 1, &type, 1, &x);
+    LLVMTypeRef ty = LLVMTypeOf(x), scalar_type = llvm_type(e, t);
+    V magic = k_float(e, scalar_type, t == DTYPE_f64 ? 0x1p52 : 0x1p23, n_lanes), zero = LLVMConstNull(ty);
+    V one = k_float(e, scalar_type, 1, n_lanes);
+    V size = call_intrinsic(e, "llvm.fabs", 1, &ty, 1, &x);
     V near = LLVMBuildFSub(b, LLVMBuildFAdd(b, size, magic, ""), magic, ""), r;
     if (fn == SCALAR_trunc) {
         V up = LLVMBuildFCmp(b, LLVMRealOGT, near, size, "");
@@ -44,93 +44,93 @@ V soft_round(emitter *e, scalar fn, V x, dtype t, int lanes)
 
 /* -- Narrow floats -------------------------------------------------------------------------------------------------------- */
 
-V f16_to_f32(emitter *e, V x, int lanes)
+V f16_to_f32(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    LLVMTypeRef f32 = lanes_of(e->f32, lanes), i32 = lanes_of(e->i32, lanes);
-    if (e->target->has_f16c) return LLVMBuildFPExt(b, LLVMBuildBitCast(b, x, lanes_of(e->half, lanes), ""), f32, "");
+    LLVMTypeRef f32 = lanes_of(e->f32, n_lanes), i32 = lanes_of(e->i32, n_lanes);
+    if (e->target->has_f16c) return LLVMBuildFPExt(b, LLVMBuildBitCast(b, x, lanes_of(e->half, n_lanes), ""), f32, "");
     V h = LLVMBuildZExt(b, x, i32, "");
-    V sign = LLVMBuildShl(b, LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x8000, lanes), ""), k_lanes(e, e->i32, 16, lanes), "");
-    V size = LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x7fff, lanes), ""), rebias = k_lanes(e, e->i32, 112u << 23, lanes);
-    V normal = LLVMBuildAdd(b, LLVMBuildShl(b, size, k_lanes(e, e->i32, 13, lanes), ""), rebias, "");
-    V is_top = LLVMBuildICmp(b, LLVMIntUGE, size, k_lanes(e, e->i32, 0x7c00, lanes), "");
+    V sign = LLVMBuildShl(b, LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x8000, n_lanes), ""), k_lanes(e, e->i32, 16, n_lanes), "");
+    V size = LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x7fff, n_lanes), ""), rebias = k_lanes(e, e->i32, 112u << 23, n_lanes);
+    V normal = LLVMBuildAdd(b, LLVMBuildShl(b, size, k_lanes(e, e->i32, 13, n_lanes), ""), rebias, "");
+    V is_top = LLVMBuildICmp(b, LLVMIntUGE, size, k_lanes(e, e->i32, 0x7c00, n_lanes), "");
     normal = LLVMBuildSelect(b, is_top, LLVMBuildAdd(b, normal, rebias, ""), normal, "");
-    V tiny = LLVMBuildFMul(b, LLVMBuildSIToFP(b, size, f32, ""), k_float(e, e->f32, 0x1p-24, lanes), "");
-    V is_tiny = LLVMBuildICmp(b, LLVMIntULT, size, k_lanes(e, e->i32, 0x400, lanes), "");
+    V tiny = LLVMBuildFMul(b, LLVMBuildSIToFP(b, size, f32, ""), k_float(e, e->f32, 0x1p-24, n_lanes), "");
+    V is_tiny = LLVMBuildICmp(b, LLVMIntULT, size, k_lanes(e, e->i32, 0x400, n_lanes), "");
     V bits = LLVMBuildSelect(b, is_tiny, LLVMBuildBitCast(b, tiny, i32, ""), normal, "");
     return LLVMBuildBitCast(b, LLVMBuildOr(b, bits, sign, ""), f32, "");
 }
 
-V f32_to_f16(emitter *e, V x, int lanes)
+V f32_to_f16(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    LLVMTypeRef i32 = lanes_of(e->i32, lanes), i16 = lanes_of(e->i16, lanes);
-    if (e->target->has_f16c) return LLVMBuildBitCast(b, LLVMBuildFPTrunc(b, x, lanes_of(e->half, lanes), ""), i16, "");
+    LLVMTypeRef i32 = lanes_of(e->i32, n_lanes), i16 = lanes_of(e->i16, n_lanes);
+    if (e->target->has_f16c) return LLVMBuildBitCast(b, LLVMBuildFPTrunc(b, x, lanes_of(e->half, n_lanes), ""), i16, "");
     V bits = LLVMBuildBitCast(b, x, i32, "");
-    V size = LLVMBuildAnd(b, bits, k_lanes(e, e->i32, 0x7fffffff, lanes), "");
-    V sign = LLVMBuildLShr(b, LLVMBuildXor(b, bits, size, ""), k_lanes(e, e->i32, 16, lanes), "");
-    V thirteen = k_lanes(e, e->i32, 13, lanes), half = k_float(e, e->f32, 0.5, lanes);
-    V odd = LLVMBuildAnd(b, LLVMBuildLShr(b, size, thirteen, ""), k_lanes(e, e->i32, 1, lanes), "");
-    V rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, size, k_lanes(e, e->i32, 0xfff, lanes), ""), odd, "");
-    V normal = LLVMBuildSub(b, LLVMBuildLShr(b, rounded, thirteen, ""), k_lanes(e, e->i32, 112u << 10, lanes), "");
+    V size = LLVMBuildAnd(b, bits, k_lanes(e, e->i32, 0x7fffffff, n_lanes), "");
+    V sign = LLVMBuildLShr(b, LLVMBuildXor(b, bits, size, ""), k_lanes(e, e->i32, 16, n_lanes), "");
+    V thirteen = k_lanes(e, e->i32, 13, n_lanes), half = k_float(e, e->f32, 0.5, n_lanes);
+    V odd = LLVMBuildAnd(b, LLVMBuildLShr(b, size, thirteen, ""), k_lanes(e, e->i32, 1, n_lanes), "");
+    V rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, size, k_lanes(e, e->i32, 0xfff, n_lanes), ""), odd, "");
+    V normal = LLVMBuildSub(b, LLVMBuildLShr(b, rounded, thirteen, ""), k_lanes(e, e->i32, 112u << 10, n_lanes), "");
     V sum = LLVMBuildFAdd(b, LLVMBuildBitCast(b, size, LLVMTypeOf(x), ""), half, "");       /* an ulp of 1/2 is 2^-24 */
-    V tiny = LLVMBuildSub(b, LLVMBuildBitCast(b, sum, i32, ""), k_lanes(e, e->i32, 0x3f000000, lanes), "");
-    V is_tiny = LLVMBuildICmp(b, LLVMIntULT, size, k_lanes(e, e->i32, 0x38800000, lanes), "");
-    V is_big = LLVMBuildICmp(b, LLVMIntUGE, size, k_lanes(e, e->i32, 0x477ff000, lanes), "");
-    V is_nan = LLVMBuildICmp(b, LLVMIntUGT, size, k_lanes(e, e->i32, 0x7f800000, lanes), "");
+    V tiny = LLVMBuildSub(b, LLVMBuildBitCast(b, sum, i32, ""), k_lanes(e, e->i32, 0x3f000000, n_lanes), "");
+    V is_tiny = LLVMBuildICmp(b, LLVMIntULT, size, k_lanes(e, e->i32, 0x38800000, n_lanes), "");
+    V is_big = LLVMBuildICmp(b, LLVMIntUGE, size, k_lanes(e, e->i32, 0x477ff000, n_lanes), "");
+    V is_nan = LLVMBuildICmp(b, LLVMIntUGT, size, k_lanes(e, e->i32, 0x7f800000, n_lanes), "");
     V r = LLVMBuildSelect(b, is_tiny, tiny, normal, "");
-    r = LLVMBuildSelect(b, is_big, k_lanes(e, e->i32, 0x7c00, lanes), r, "");
-    r = LLVMBuildSelect(b, is_nan, k_lanes(e, e->i32, 0x7e00, lanes), r, "");
+    r = LLVMBuildSelect(b, is_big, k_lanes(e, e->i32, 0x7c00, n_lanes), r, "");
+    r = LLVMBuildSelect(b, is_nan, k_lanes(e, e->i32, 0x7e00, n_lanes), r, "");
     return LLVMBuildTrunc(b, LLVMBuildOr(b, r, sign, ""), i16, "");
 }
 
-V f64_to_f16(emitter *e, V x, int lanes)
+V f64_to_f16(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    LLVMTypeRef f32 = lanes_of(e->f32, lanes), i32 = lanes_of(e->i32, lanes), f64 = lanes_of(e->f64, lanes);
+    LLVMTypeRef f32 = lanes_of(e->f32, n_lanes), i32 = lanes_of(e->i32, n_lanes), f64 = lanes_of(e->f64, n_lanes);
     V near = LLVMBuildFPTrunc(b, x, f32, ""), back = LLVMBuildFPExt(b, near, f64, "");
     V size = call_intrinsic(e, "llvm.fabs", 1, &f64, 1, &x), back_size = call_intrinsic(e, "llvm.fabs", 1, &f64, 1, &back);
     V above = LLVMBuildSExt(b, LLVMBuildFCmp(b, LLVMRealOGT, back_size, size, ""), i32, "");
     V inexact = LLVMBuildZExt(b, LLVMBuildFCmp(b, LLVMRealONE, back, x, ""), i32, "");
     V bits = LLVMBuildOr(b, LLVMBuildAdd(b, LLVMBuildBitCast(b, near, i32, ""), above, ""), inexact, "");
-    return f32_to_f16(e, LLVMBuildBitCast(b, bits, f32, ""), lanes);
+    return f32_to_f16(e, LLVMBuildBitCast(b, bits, f32, ""), n_lanes);
 }
 
-V bf16_to_f32(emitter *e, V x, int lanes)
+V bf16_to_f32(emitter *e, V x, int n_lanes)
 {
-    V wide = LLVMBuildZExt(e->b, x, lanes_of(e->i32, lanes), "");
-    return LLVMBuildBitCast(e->b, LLVMBuildShl(e->b, wide, k_lanes(e, e->i32, 16, lanes), ""), lanes_of(e->f32, lanes), "");
+    V wide = LLVMBuildZExt(e->b, x, lanes_of(e->i32, n_lanes), "");
+    return LLVMBuildBitCast(e->b, LLVMBuildShl(e->b, wide, k_lanes(e, e->i32, 16, n_lanes), ""), lanes_of(e->f32, n_lanes), "");
 }
 
-V f32_to_bf16(emitter *e, V x, int lanes)
+V f32_to_bf16(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    V bits = LLVMBuildBitCast(b, x, lanes_of(e->i32, lanes), ""), sixteen = k_lanes(e, e->i32, 16, lanes);
+    V bits = LLVMBuildBitCast(b, x, lanes_of(e->i32, n_lanes), ""), sixteen = k_lanes(e, e->i32, 16, n_lanes);
     V top = LLVMBuildLShr(b, bits, sixteen, "");
-    V odd = LLVMBuildAnd(b, top, k_lanes(e, e->i32, 1, lanes), "");
-    V rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, bits, k_lanes(e, e->i32, 0x7fff, lanes), ""), odd, "");
-    V nan = LLVMBuildOr(b, top, k_lanes(e, e->i32, 0x40, lanes), "");
+    V odd = LLVMBuildAnd(b, top, k_lanes(e, e->i32, 1, n_lanes), "");
+    V rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, bits, k_lanes(e, e->i32, 0x7fff, n_lanes), ""), odd, "");
+    V nan = LLVMBuildOr(b, top, k_lanes(e, e->i32, 0x40, n_lanes), "");
     V r = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), nan, LLVMBuildLShr(b, rounded, sixteen, ""), "");
-    return LLVMBuildTrunc(b, r, lanes_of(e->i16, lanes), "");
+    return LLVMBuildTrunc(b, r, lanes_of(e->i16, n_lanes), "");
 }
 
 /* -- fma of f32 ------------------------------------------------------------------------------------------------------------- */
 
-static V soft_fma32(emitter *e, V a, V x, V c, int lanes)
+static V soft_fma32(emitter *e, V a, V x, V c, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    LLVMTypeRef f64 = lanes_of(e->f64, lanes), i64 = lanes_of(e->i64, lanes);
+    LLVMTypeRef f64 = lanes_of(e->f64, n_lanes), i64 = lanes_of(e->i64, n_lanes);
     V p = LLVMBuildFMul(b, LLVMBuildFPExt(b, a, f64, ""), LLVMBuildFPExt(b, x, f64, ""), "");
     V d = LLVMBuildFPExt(b, c, f64, ""), s = LLVMBuildFAdd(b, p, d, "");
     V part = LLVMBuildFSub(b, s, p, "");                            /* s + error = p + d, exactly */
     V error = LLVMBuildFAdd(b, LLVMBuildFSub(b, p, LLVMBuildFSub(b, s, part, ""), ""), LLVMBuildFSub(b, d, part, ""), "");
-    V zero = LLVMConstNull(f64), one = k_lanes(e, e->i64, 1, lanes), bits = LLVMBuildBitCast(b, s, i64, "");
+    V zero = LLVMConstNull(f64), one = k_lanes(e, e->i64, 1, n_lanes), bits = LLVMBuildBitCast(b, s, i64, "");
     V even = LLVMBuildICmp(b, LLVMIntEQ, LLVMBuildAnd(b, bits, one, ""), LLVMConstNull(i64), "");
     V fix = LLVMBuildAnd(b, LLVMBuildFCmp(b, LLVMRealONE, error, zero, ""), even, "");
     V differ = LLVMBuildXor(b, bits, LLVMBuildBitCast(b, error, i64, ""), "");              /* signs */
     V step = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, differ, LLVMConstNull(i64), ""), LLVMConstAllOnes(i64), one, "");
     bits = LLVMBuildAdd(b, bits, LLVMBuildSelect(b, fix, step, LLVMConstNull(i64), ""), "");
-    return LLVMBuildFPTrunc(b, LLVMBuildBitCast(b, bits, f64, ""), lanes_of(e->f32, lanes), "");
+    return LLVMBuildFPTrunc(b, LLVMBuildBitCast(b, bits, f64, ""), lanes_of(e->f32, n_lanes), "");
 }
 
 /* -- fma of f64 ------------------------------------------------------------------------------------------------------------- */
@@ -235,25 +235,25 @@ static V fma64_function(emitter *e)
 {
     if (e->soft_fma64) return e->soft_fma64;
     LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-    LLVMTypeRef type = LLVMFunctionType(e->f64, (LLVMTypeRef[]){ e->f64, e->f64, e->f64 }, 3, 0);
-    V fn = e->soft_fma64 = new_function(e, "soft_fma64", type, false);
+    LLVMTypeRef ty = LLVMFunctionType(e->f64, (LLVMTypeRef[]){ e->f64, e->f64, e->f64 }, 3, 0);
+    V fn = e->soft_fma64 = new_function(e, "soft_fma64", ty, false);
     LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->c, fn, ""));
     fma64_body(e, LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2));
     LLVMPositionBuilderAtEnd(e->b, here);
     return fn;
 }
 
-V soft_fma(emitter *e, V a, V x, V c, dtype t, int lanes)
+V soft_fma(emitter *e, V a, V x, V c, dtype t, int n_lanes)
 {
-    if (t == DTYPE_f32) return soft_fma32(e, a, x, c, lanes);
+    if (t == DTYPE_f32) return soft_fma32(e, a, x, c, n_lanes);
     V fn = fma64_function(e);
-    LLVMTypeRef type = LLVMGlobalGetValueType(fn);
-    if (!lanes) return LLVMBuildCall2(e->b, type, fn, (V[]){ a, x, c }, 3, "");
+    LLVMTypeRef ty = LLVMGlobalGetValueType(fn);
+    if (!n_lanes) return LLVMBuildCall2(e->b, ty, fn, (V[]){ a, x, c }, 3, "");
     V r = LLVMGetPoison(LLVMTypeOf(a));
-    for (int i = 0; i < lanes; i++) {
+    for (int i = 0; i < n_lanes; i++) {
         V in[3] = { a, x, c };
         for (int j = 0; j < 3; j++) in[j] = LLVMBuildExtractElement(e->b, in[j], k_i64(e, i), "");
-        r = LLVMBuildInsertElement(e->b, r, LLVMBuildCall2(e->b, type, fn, in, 3, ""), k_i64(e, i), "");
+        r = LLVMBuildInsertElement(e->b, r, LLVMBuildCall2(e->b, ty, fn, in, 3, ""), k_i64(e, i), "");
     }
     return r;
 }

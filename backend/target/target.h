@@ -7,6 +7,7 @@ typedef struct target {
     const char *triple;        /* "x86_64-unknown-linux-gnu" */
     const char *cpu;           /* "haswell"; LLVM's spelling */
     const char *features;      /* LLVM's spelling, "+avx2,+fma,…"; "" for the cpu's own */
+    const char *tune;          /* the cpu whose timing the code is arranged for, LLVM's spelling; "": cpu */
     int vector_bytes;          /* of the vectors to use: 16, 32 or 64 */
     int vector_registers;
     int fma_latency, fma_per_cycle;        /* kernels.md: their product is the accumulators needed */

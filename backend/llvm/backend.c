@@ -1,0 +1,54 @@
+/* backend/llvm/backend.c: the module's one exported object, the table of backend/codegen.h. */
+#include "backend/link.h"
+#include "backend/llvm/jit.h"
+#include <llvm-c/Core.h>
+
+/* The constants that are not in the code. */
+static link_job job_of(arena *a, const program *p, const codegen_options *o, link_kind kind, const unit_list *units)
+{
+    link_job job = { .kind = kind, .target = &o->target, .n_objects = units->n, .objects = units->at };
+    if (o->external_weights) return job;
+    data_symbol *data = NEW_ARRAY(a, data_symbol, p->bufs.n);
+    for (int i = 0; i < p->bufs.n; i++) {
+        if (p->bufs.at[i].kind != PBUF_const || constant_is_small(p, i) || constant_of(p, i) != i) continue;
+        data[job.n_data++] = (data_symbol){ constant_symbol(a, o->prefix, i), p->bufs.at[i].data, constant_bytes(p, i) };
+    }
+    job.data = data;
+    return job;
+}
+
+static dlc_status emit(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind, bytes *out)
+{
+    unit_list units;
+    dlc_status status = compile_units(ctx, a, p, o, kind, &units);
+    if (status != DLC_OK) return status;
+    link_job job = job_of(a, p, o, LINK_RELOCATABLE, &units);
+    if (units.n == 1 && (!job.n_data || kind != EMIT_OBJECT)) { *out = units.at[0]; return DLC_OK; }
+    return link_to_memory(ctx, a, &job, out);
+}
+
+static dlc_status emit_shared(dlc_context *ctx, const program *p, const codegen_options *o, const char *path)
+{
+    arena *a = arena_new(&ctx->mem);
+    unit_list units;
+    dlc_status status = compile_units(ctx, a, p, o, EMIT_SHARED, &units);
+    if (status == DLC_OK) {
+        link_job job = job_of(a, p, o, LINK_SHARED, &units);
+        status = link_to_file(ctx, path, &job);
+    }
+    arena_free(a);
+    return status;
+}
+
+#define TEXT(x) #x
+#define NUMBER(x) TEXT(x)
+
+__attribute__((visibility("default"))) extern const llvm_backend dlc_llvm_backend;
+const llvm_backend dlc_llvm_backend = {
+    .abi = DLC_LLVM_BACKEND_ABI,
+    .llvm_version = NUMBER(DLC_LLVM_MAJOR),
+    .jit = jit_program,
+    .unload = jit_unload,
+    .emit = emit,
+    .emit_shared = emit_shared,
+};
