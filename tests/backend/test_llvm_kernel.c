@@ -127,6 +127,98 @@ static void compare(bench *b, kernel_code *k, fma_mode mode, target t, bool thre
     llvm->unload(code);
 }
 
+static int64_t elements(bench *b, const pbuf *f, const int64_t *sym)
+{
+    int64_t e = 1, v;
+    for (int j = 0; j < f->rank; j++) { assert_true(dim_eval(b->d, f->dims[j], sym, &v)); e *= v; }
+    return e;
+}
+
+static void compare_program(bench *b, program *p, fma_mode mode, target t, bool threads)
+{
+    p->fma = mode;
+    b->d = p->dims;
+    codegen_options o = { .target = t, .prefix = "t", .threads = 2 };
+    loaded_code *code;
+    const dlc_model *m;
+    dlc_status status = llvm->jit(b->ctx, p, &o, &code, &m);
+    if (status != DLC_OK) show(b->ctx);
+    assert_int_equal(status, DLC_OK);
+    int64_t sym[64], sym2[64];
+    for (int i = 0; i < dims_n_symbols(p->dims); i++) {
+        int64_t lo, hi;
+        dims_symbol_range(p->dims, i, &lo, &hi);
+        sym[i] = 3 + (int64_t)(next(b) % 5);
+        if (sym[i] < lo) sym[i] = lo;
+        if (sym[i] > hi) sym[i] = hi;
+        sym2[i] = sym[i];
+    }
+    void *in[32], *want[32], *got[32];
+    const pbuf *out[32];
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *f = &p->bufs.at[i];
+        if (f->kind != PBUF_input && f->kind != PBUF_output) continue;
+        int64_t e = elements(b, f, sym);
+        void *x = calloc((size_t)e + 1, (size_t)dtype_bytes(f->dtype));
+        if (f->kind == PBUF_input) { fill(b, f->dtype, x, e); in[f->index] = x; continue; }
+        want[f->index] = x;
+        got[f->index] = calloc((size_t)e + 1, (size_t)dtype_bytes(f->dtype));
+        out[f->index] = f;
+    }
+    eval_io io = { .inputs = (const void *const *)in, .outputs = want, .symbols = sym2 };
+    bool ran = eval_program(b->ctx, b->ex, p, &io, &(loop_eval_options){ .fill = NAN });
+    if (!ran) show(b->ctx);
+    assert_true(ran);
+    void *workspace = aligned_alloc(64, (size_t)m->workspace(sym) + 64);
+    memset(workspace, 0xff, (size_t)m->workspace(sym));
+    dlc_run run = { .hook = { threads ? dlc_parallel : NULL, pool }, .workspace = workspace };
+    assert_int_equal(m->run(&run, sym, (const void *const *)in, got), DLC_RUN_OK);
+    for (int i = 0; i < p->n_outputs; i++) {
+        dtype d = out[i]->dtype;
+        for (int64_t j = 0; j < elements(b, out[i], sym2); j++) {
+            const char *x = (char *)want[i] + j * dtype_bytes(d), *y = (char *)got[i] + j * dtype_bytes(d);
+            if (same_bits(d, x, y)) continue;
+            fprintf(stderr, "%s %s[%lld]: interpreter %.9g, compiled %.9g (vectors of %d bytes)\n", p->name, out[i]->name,
+                    (long long)j, sv_to_f64(d, sv_load(d, x)), sv_to_f64(d, sv_load(d, y)), t.vector_bytes);
+            fail();
+        }
+        free(want[i]);
+        free(got[i]);
+    }
+    for (int i = 0; i < p->n_inputs; i++) free(in[i]);
+    free(workspace);
+    llvm->unload(code);
+}
+
+static target weak_target(bench *b)
+{
+    target weak;
+    assert_true(target_named(b->ctx, "x86_64", "x86-64", 16, &weak));
+    return weak;
+}
+
+static void run_program(bench *b, const char *path, const bytes *src)
+{
+    b->ex = expander_new(b->a);
+    program *p = program_parse(b->ctx, b->a, path, (const char *)src->at, src->n);
+    if (!p) show(b->ctx);
+    assert_non_null(p);
+    b->d = p->dims;
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        pbuf *f = &p->bufs.at[i];
+        if (f->kind != PBUF_const || f->data) continue;
+        int64_t n = elements(b, f, NULL);
+        void *x = arena_array(b->a, (size_t)n, (size_t)dtype_bytes(f->dtype));
+        fill(b, f->dtype, x, n);
+        f->data = x;
+    }
+    for (int mode = 0; mode < 2; mode++) {
+        compare_program(b, p, mode ? FMA_ROUNDED : FMA_FUSED, target_host(64), true);
+        compare_program(b, p, mode ? FMA_ROUNDED : FMA_FUSED, target_host(32), false);
+        compare_program(b, p, mode ? FMA_ROUNDED : FMA_FUSED, weak_target(b), true);
+    }
+}
+
 static void run_file(const char *path)
 {
     bench b = { .seed = 7 };
@@ -138,9 +230,11 @@ static void run_file(const char *path)
     b.a = arena_new(&b.ctx->mem);
     assert_true(file_map(b.a, path, &src, &err));
     if (getenv("DLC_TEST_VERBOSE")) fprintf(stderr, "%s\n", path);
+    bool is_program = memmem(src.at, src.n, "program @", 9) != NULL;
+    if (is_program) run_program(&b, path, &src);
     /* a file may hold several kernels: each starts at "kernel @" in the first column */
     const char *at = (const char *)src.at, *end = at + src.n;
-    while (at < end) {
+    while (at < end && !is_program) {
         const char *stop = memmem(at + 1, (size_t)(end - at - 1), "\nkernel @", 9);
         stop = stop ? stop + 1 : end;
         b.d = dims_new(b.ctx, b.a);
@@ -148,8 +242,7 @@ static void run_file(const char *path)
         kernel_code *k = kernel_parse(b.ctx, b.a, b.d, path, at, (size_t)(stop - at));
         if (!k) show(b.ctx);
         assert_non_null(k);
-        target weak;
-        assert_true(target_named(b.ctx, NULL, "x86-64", 16, &weak));
+        target weak = weak_target(&b);
         for (int mode = 0; mode < 2; mode++) {
             compare(&b, k, mode ? FMA_ROUNDED : FMA_FUSED, target_host(64), false);
             compare(&b, k, mode ? FMA_ROUNDED : FMA_FUSED, target_host(32), true);
