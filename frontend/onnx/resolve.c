@@ -120,7 +120,8 @@ static void resolve_operator(importer *imp, resolved_op *r)
         standard_parse(r->standard, r->standard->inputs, &r->inputs);
         standard_parse(r->standard, r->standard->outputs, &r->outputs);
     }
-    if (r->standard && r->standard->is_deprecated) {
+    bool is_listed = r->row && r->standard && version_of(r->row, r->standard, r->opset);
+    if (r->standard && r->standard->is_deprecated && !is_listed) {
         r->missing = arena_printf(imp->scratch, "is deprecated since opset %d", r->standard->since);
     } else if (any && !r->standard) {
         r->missing = arena_printf(imp->scratch, "is not in opset %d", r->opset);
