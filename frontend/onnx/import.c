@@ -98,7 +98,7 @@ bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, p
             if (p->dim_value < 0) return type_error(imp, at, name, arena_printf(imp->scratch, "has dimension %lld", (long long)p->dim_value), false);
             if (p->dim_value >= DIM_LIMIT) return type_error(imp, at, name, "has a dimension of over 2^60", true);
             d[i] = dim_const(p->dim_value);
-        } else if (p->dim_param && *p->dim_param) {
+        } else if (p->dim_param && *p->dim_param && strcmp(p->dim_param, "?") != 0) {       /* "?" names nothing */
             d[i] = symbol_dim(imp, p->dim_param);
         } else {
             d[i] = symbol_dim(imp, arena_printf(imp->scratch, "%s.%d", name, i));

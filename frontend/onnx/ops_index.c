@@ -9,13 +9,32 @@
 
 #define D (g->dims)
 
+/* Known indices lie in [-n, n), whatever their type. */
+static bool check_index(op_call *c, graph *g, value idx, dim n)
+{
+    const void *p;
+    int64_t count, extent;
+    if (!is_value(idx) || !dim_is_const(n, &extent)) return is_value(idx);
+    dtype t = dtype_of(g, idx);
+    scalar_value one;
+    bool is_splat = is_int(t) && known_splat(g, idx, &one) && !dim_is(type_elements(g, type_of(g, idx)), 0);
+    if (!is_splat && (!is_int(t) || !known_bytes(g, idx, &p, &count))) return true;
+    for (int64_t i = 0; i < (is_splat ? 1 : count); i++) {
+        int64_t k = sv_to_i64(t, is_splat ? one : sv_load(t, (const char *)p + i * dtype_bytes(t)));
+        if (k >= -extent && k < extent) continue;
+        op_fail(c, "indices from %lld to %lld expected, found %lld", (long long)-extent, (long long)extent - 1, (long long)k);
+        return false;
+    }
+    return true;
+}
+
 ONNX_OP(Gather)
 {
     value x = in(0);
     if (!is_value(x)) return;
     int axis = op_axis(c, attr_int("axis", 0), rank_of(g, x));
     if (rank_of(g, x) == 0) op_fail(c, "a tensor of rank 1 or more expected");
-    else out(0, take(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
+    else if (check_index(c, g, in(1), dim_of(g, x, axis))) out(0, take(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
 }
 
 ONNX_OP(GatherElements)
@@ -24,7 +43,7 @@ ONNX_OP(GatherElements)
     if (!is_value(x)) return;
     int axis = op_axis(c, attr_int("axis", 0), rank_of(g, x));
     if (rank_of(g, x) == 0) op_fail(c, "a tensor of rank 1 or more expected");
-    else out(0, take_along(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
+    else if (check_index(c, g, in(1), dim_of(g, x, axis))) out(0, take_along(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
 }
 
 /* The last axis of idx holds a tuple: k index tensors, wrapped by the dims of x from `from` on. -1: reported. */
@@ -44,6 +63,7 @@ static int split_index(op_call *c, graph *g, value x, value idx, int from, value
     }
     for (int j = 0; j < k; j++) {
         value i = squeeze(g, slice_axis(g, idx, last, dim_const(j), dim_const(1), 1), 1u << last);
+        if (!check_index(c, g, i, dim_of(g, x, from + j))) return -1;
         part[j] = wrap_index(g, i, dim_of(g, x, from + j));
     }
     return (int)k;
@@ -107,6 +127,7 @@ static void scatter_elements(op_call *c, graph *g)
         return;
     }
     int axis = op_axis(c, attr_int("axis", 0), t.rank), axes[MAX_RANK], batch[MAX_RANK], n = 0, nb = 0;
+    if (!check_index(c, g, i, t.dims[axis])) return;
     i = wrap_index(g, i, t.dims[axis]);
     for (int d = 0; d < t.rank; d++) {
         if (d != axis && dim_same(t.dims[d], ti.dims[d])) {

@@ -354,6 +354,10 @@ static bool read_plan(op_call *c, graph *g, value x, bool is_upsample, resize_ru
         if (n != 2 * p->n) op_fail(c, "%d numbers as roi expected, found %d", 2 * p->n, n);
     }
     if (c->failed) return false;
+    if (!is_empty_input(c, g, 2) && !is_empty_input(c, g, 3)) {
+        op_fail(c, "either scales or sizes expected, found both");
+        return false;
+    }
     if (!is_empty_input(c, g, 2)) return read_scales(c, g, x, p, 2);
     if (!is_empty_input(c, g, 3)) return read_sizes(c, g, x, p);
     op_fail(c, "scales or sizes expected");

@@ -28,8 +28,12 @@ static value floats_constant(graph *g, const float *v, int n, bool is_scalar)
 /* Constant (1, 9, 11, 12, 13, 19, 21, 23, 24, 25) */
 ONNX_OP(Constant)
 {
-    int n;
-    if (op_has_attr(c, "value")) out(0, op_attr_tensor(c, "value"));
+    static const char *const forms[] = { "value", "sparse_value", "value_float", "value_floats", "value_int", "value_ints",
+                                         "value_string", "value_strings" };
+    int n, given = 0;
+    for (int i = 0; i < 8; i++) given += op_has_attr(c, forms[i]);
+    if (given > 1) op_fail(c, "one value expected, found %d", given);
+    else if (op_has_attr(c, "value")) out(0, op_attr_tensor(c, "value"));
     else if (op_has_attr(c, "sparse_value")) out(0, op_attr_tensor(c, "sparse_value"));
     else if (op_has_attr(c, "value_float")) {
         float x = (float)attr_float("value_float", 0);
@@ -89,6 +93,10 @@ ONNX_OP(Reshape)
     } else {
         const dim *s = op_known_dims(c, 1, "shape", &n);
         if (!s) return;
+        if (rank_of(g, in(1)) != 1) {
+            op_fail(c, "a shape of rank 1 expected, found rank %d", rank_of(g, in(1)));
+            return;
+        }
         for (int i = 0; i < n && i < MAX_RANK; i++) d[i] = s[i];
     }
     if (!is_value(x)) return;
@@ -97,9 +105,10 @@ ONNX_OP(Reshape)
         return;
     }
     type t = type_of(g, x);
-    bool keeps_zero = attr_int("allowzero", 0) != 0;
+    bool keeps_zero = attr_int("allowzero", 0) != 0, has_zero = false;
     dim rest = dim_const(1);
     for (int i = 0; i < n; i++) {
+        has_zero |= dim_is(d[i], 0);
         if (dim_is(d[i], 0) && !keeps_zero) {
             if (i >= t.rank) {
                 op_fail(c, "0 in the shape at axis %d, but the input has %d axes", i, t.rank);
@@ -112,6 +121,10 @@ ONNX_OP(Reshape)
             op_fail(c, "-1 once in the shape expected, found it twice");
             return;
         } else open = i;
+    }
+    if (open >= 0 && keeps_zero && has_zero) {
+        op_fail(c, "with allowzero, either 0 or -1 in the shape expected, found both");
+        return;
     }
     if (open >= 0) d[open] = dim_is(rest, 0) ? dim_const(0) : dim_div(D, type_elements(g, t), rest);
     out(0, reshape(g, x, n, d));
@@ -189,8 +202,11 @@ ONNX_OP(Transpose)
         op_fail(c, "a permutation of %d axes expected, found %d", rank, n);
         return;
     }
-    for (int i = 0; i < rank; i++) perm[i] = p ? op_axis(c, p[i], rank) : rank - 1 - i;
-    out(0, transpose(g, x, perm));
+    for (int i = 0; i < rank; i++) {
+        if (p && p[i] < 0) op_fail(c, "axes of 0 or more expected, found %lld", (long long)p[i]);
+        perm[i] = p ? op_axis(c, p[i], rank) : rank - 1 - i;
+    }
+    if (!c->failed) out(0, transpose(g, x, perm));
 }
 
 ONNX_OP(Expand)
@@ -243,13 +259,28 @@ ONNX_OP(Tile)
 
 /* -- Joining and cutting ----------------------------------------------------------------------------------------------------------- */
 
+/* A node has at most 2^16 - 1 operands: longer lists are joined in groups first. */
+static int join_groups(graph *g, value *x, int n, int axis)
+{
+    enum { GROUP = 1024, MOST = 32768 };
+    while (n > MOST) {
+        int m = 0;
+        for (int i = 0; i < n; i += GROUP) x[m++] = concat(g, n - i < GROUP ? n - i : GROUP, x + i, axis);
+        n = m;
+    }
+    return n;
+}
+
 ONNX_OP(Concat)
 {
     value *x = NEW_ARRAY(op_arena(c), value, c->n_in + 1);
     for (int i = 0; i < c->n_in; i++) x[i] = in(i);
     if (c->n_in == 0) op_fail(c, "an input expected");
     else if (rank_of(g, x[0]) == 0 && is_value(x[0])) op_fail(c, "tensors of rank 1 or more expected");
-    else out(0, concat(g, c->n_in, x, op_axis(c, attr_int("axis", 1), rank_of(g, x[0]))));
+    else {
+        int axis = op_axis(c, attr_int("axis", 1), rank_of(g, x[0]));
+        out(0, concat(g, join_groups(g, x, c->n_in, axis), x, axis));
+    }
 }
 
 /* Extents of n equal parts of d; the last ones smaller if it does not divide. */
@@ -287,6 +318,7 @@ ONNX_OP(Split)
         out(i, slice_axis(g, x, axis, at, part[i], 1));
         at = dim_add(D, at, part[i]);
     }
+    if (dim_is_const(at, NULL) && dim_is_const(d, NULL) && !dim_same(at, d)) op_fail(c, "parts that make up the whole axis expected");
 }
 
 /* A position of Slice: from the back if negative, then clamped to [lo, hi]. */
