@@ -74,7 +74,7 @@ static kernel_code *lower_kernel(program_lowering *pl, const node *n)
     }
     for (int64_t r = 0; r < body->results.n; r++) {
         type t = type_of(body, body->results.at[r]);
-        results[r] = kernel_param(k, body->results.n == 1 ? "out" : arena_printf(p->arena, "out%d", (int)r), t.dtype, ROLE_out, t.rank, t.dims);
+        results[r] = kernel_param(k, body->results.n == 1 ? "dst" : arena_printf(p->arena, "dst%d", (int)r), t.dtype, ROLE_out, t.rank, t.dims);
     }
     lowering l = { .k = k, .body = body, .param = param, .result_param = results, .at = &k->body, .scratch = scratch };
     anchors[n->kernel->anchor](&l);

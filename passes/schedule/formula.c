@@ -325,10 +325,10 @@ static bool choose_tile(choice *c, tiling *t)
 {
     t->a = buf_named(c->k, "a");
     t->b = buf_named(c->k, "b");
-    t->out = buf_named(c->k, "out");
+    t->out = buf_named(c->k, "dst");
     if (t->a < 0) t->a = t->b;
     if (t->b < 0) t->b = t->a;
-    int out = t->out >= 0 ? t->out : buf_named(c->k, "out0");
+    int out = t->out >= 0 ? t->out : buf_named(c->k, "dst0");
     if (out < 0 || t->a < 0) return false;
     int best = -1;
     for (int i = 0; i < c->n_par; i++) {
@@ -406,7 +406,7 @@ static const char *write_contract(choice *c, const tiling *t, bool keep, bool bo
     for (int i = outer; i < c->n_sum; i++) text_printf(&o, " %s%s", name_of(c, c->sum[i]), c->sum[i] == cut ? ".i" : "");
     if (p) text_printf(&o, " %s.i", p);
     text_printf(&o, " %s.i.o %s.i.i) ", v, v);
-    if (outer || cut) text_put(&o, "keep(acc, out) ");
+    if (outer || cut) text_put(&o, "keep(acc, dst) ");
     for (int i = 0; borders && i < c->n_sum; i++) {
         if (!is_tested(&c->k->body, c->sum[i]->var)) continue;
         bool moves = t->tile && test_moves_with(c, &c->k->body, c->sum[i]->var, t->tile->var);
