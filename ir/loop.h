@@ -127,7 +127,9 @@ typedef struct {
     dim slot_offset;                       /* in elements */
 } pbuf;
 
-/* A kernel's operand: a whole buffer, or its part at one index of the first axis. */
+/* A kernel's operand: a whole buffer, or part number `at` of it, counted in parts of the size that the parameter has (so
+ * g[t] of g: f32[100, 1024] is part t for a parameter of 1024 elements). Dims may differ as long as the elements agree:
+ * reshapes and bitcasts of equal width are views. */
 typedef struct { int buf; const expr *at; } view;
 
 typedef enum { PROG_call, PROG_scan, PROG_cond, PROG_while, PROG_setdim } prog_kind;

@@ -2,7 +2,7 @@
  * test in tests/loop/test_program.c:
  *
  *   21  kernels, buffers and variables exist; a call has an argument for each parameter
- *   22  an argument has its parameter's element type and as many elements
+ *   22  an argument has elements of its parameter's width, and as many; a part of one, no more than the whole
  *   23  inputs and constants are only read
  *   24  a temporary is written, in part at least, before it is read
  *   25  a call writes no element twice, and if its kernel writes early, none that it reads
@@ -42,21 +42,21 @@ static bool check_view(checker *c, view v, const char *where)
     if (!v.at) return true;
     if (v.at->type != DTYPE_i64) report(c, 27, where, "an index that is not i64");
     else check_at(c, v.at, where);
-    if (c->p->bufs.at[v.buf].rank > 0) return true;
-    report(c, 22, where, "an index into a buffer of rank 0");
-    return false;
+    return true;
 }
 
-static dim view_elements(const checker *c, view v)
+/* Does the view hold exactly the n elements a kernel sees (a part: not provably more than the whole)? */
+static bool holds(const checker *c, view v, dim n)
 {
     const pbuf *b = &c->p->bufs.at[v.buf];
-    return v.at ? dim_product(c->p->dims, b->dims + 1, b->rank - 1) : dim_product(c->p->dims, b->dims, b->rank);
+    dim whole = dim_product(c->p->dims, b->dims, b->rank);
+    return v.at ? !dim_known_lt(c->p->dims, whole, n) : dim_same(whole, n);
 }
 
 static void check_scalar(checker *c, view v, dtype t, const char *where)
 {
     if (!check_view(c, v, where)) return;
-    if (c->p->bufs.at[v.buf].dtype != t || !dim_is(view_elements(c, v), 1)) report(c, 26, where, "needs one element of its type");
+    if (c->p->bufs.at[v.buf].dtype != t || !holds(c, v, dim_const(1))) report(c, 26, where, "needs one element of its type");
     if (!c->written[v.buf]) report(c, 24, where, arena_printf(c->p->ctx->arena, "%s is read before it is written", buffer_name(c, v.buf)));
 }
 
@@ -76,7 +76,7 @@ static void check_call(checker *c, const prog_op *o)
         view v = o->args[i];
         if (!check_view(c, v, where)) return;
         const pbuf *arg = &c->p->bufs.at[v.buf];
-        if (arg->dtype != b->dtype || !dim_same(view_elements(c, v), dim_product(c->p->dims, b->dims, b->rank)))
+        if (dtype_bytes(arg->dtype) != dtype_bytes(b->dtype) || !holds(c, v, dim_product(c->p->dims, b->dims, b->rank)))
             report(c, 22, where, arena_printf(a, "argument %s does not fit parameter %s", arg->name, b->name));
         bool writes = b->role == ROLE_out || b->role == ROLE_inout;
         if (writes && (arg->kind == PBUF_input || arg->kind == PBUF_const)) report(c, 23, where, arena_printf(a, "%s is only read", arg->name));

@@ -19,21 +19,21 @@ static bool has_division(const expr *e)
     return false;
 }
 
-/* One meeting of a floordiv and its mod in l; false if there is none. */
+/* One meeting of a mod and its floordiv in l; false if there is none. */
 static bool meet(kernel_code *k, linear *l)
 {
-    for (int64_t i = 0; i < l->n; i++) {
-        const expr *f = l->at[i].atom;
-        if (f->kind != EXPR_floordiv || dim_is(l->at[i].coef, 0)) continue;
-        for (int64_t j = 0; j < l->n; j++) {
-            const expr *m = l->at[j].atom;
-            dim p = l->at[j].coef;
-            int64_t c;
-            if (m->kind != EXPR_mod || dim_is(p, 0) || !x_same(f->args[0], m->args[0]) || !x_same(f->args[1], m->args[1])) continue;
-            dim by = m->args[1]->kind == EXPR_dim ? m->args[1]->dim : x_is_int(m->args[1], &c) ? dim_const(c) : DIM_BAD;
-            if (dim_is_bad(by) || !dim_same(l->at[i].coef, dim_mul(k->dims, by, p))) continue;
+    for (int64_t j = 0; j < l->n; j++) {
+        const expr *m = l->at[j].atom;
+        dim p = l->at[j].coef;
+        int64_t c;
+        if (m->kind != EXPR_mod || dim_is(p, 0)) continue;
+        dim by = m->args[1]->kind == EXPR_dim ? m->args[1]->dim : x_is_int(m->args[1], &c) ? dim_const(c) : DIM_BAD;
+        const expr *quotient = x_floordiv(k, m->args[0], m->args[1]);
+        for (int64_t i = 0; i < l->n && !dim_is_bad(by); i++) {
+            if (dim_is(l->at[i].coef, 0) || !x_same(l->at[i].atom, quotient)) continue;
+            if (!dim_same(l->at[i].coef, dim_mul(k->dims, by, p))) continue;
             l->at[i].coef = l->at[j].coef = dim_const(0);
-            linear_add(k, l, f->args[0], p);
+            linear_add(k, l, m->args[0], p);
             return true;
         }
     }

@@ -51,7 +51,7 @@ void lower_scatter(lowering *l)
     dtype wide = a->mode == SCATTER_set ? t.dtype : compute_dtype(t.dtype);
     scope_mark outside = { l->at, l->memo.n };
     const expr *index[MAX_RANK];
-    if (wide != t.dtype) at = kernel_param(k, "sum", wide, ROLE_inout, t.rank, t.dims);
+    if (wide != t.dtype) at = kernel_param(k, "sum", wide, ROLE_out, t.rank, t.dims);
 
     open_shape(l, t, index);
     const expr *x = pull(l, n->in[0], index);

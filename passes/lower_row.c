@@ -38,13 +38,13 @@ static const expr *sum_block(lane_sum *s, const expr *base, const expr *length, 
         scope_mark outside = { l->at, l->memo.n };
         const expr *at = base;
         if (!part) {
-            int b = kernel_var(k, "k", LOOP_sum);
+            int b = kernel_var(k, "block", LOOP_sum);
             open_loop(l, b, x_int(k, 0), whole);
             at = x_add(k, at, x_mul(k, x_var(k, b), x_int(k, LANES)));
         } else {
             at = x_add(k, at, x_mul(k, whole, x_int(k, LANES)));
         }
-        int v = kernel_var(k, "l", LOOP_lane);
+        int v = kernel_var(k, "lane", LOOP_lane);
         open_loop(l, v, x_int(k, 0), part ? rest : x_int(k, LANES));
         const expr *lane[1] = { x_var(k, v) };
         store(l, acc, lane, update(s, x_load(k, acc, lane), simplified(l, x_add(k, at, x_var(k, v)))));
@@ -77,7 +77,7 @@ static const expr *sum_level(lane_sum *s, int level, const expr *base, const exp
     store(l, acc, lane, x_op2(k, s->combine, x_load(k, acc, lane), sum));
     close_scope(l, outside);
     for (int w = LANES / 2; w >= 1; w /= 2) {
-        int v = kernel_var(k, "t", LOOP_plain);
+        int v = kernel_var(k, "tree", LOOP_plain);
         scope_mark m = open_loop(l, v, x_int(k, 0), x_int(k, w));
         const expr *lo[1] = { x_var(k, v) }, *hi[1] = { x_add(k, x_var(k, v), x_int(k, w)) };
         store(l, acc, lo, x_op2(k, s->combine, x_load(k, acc, lo), x_load(k, acc, hi)));
@@ -257,7 +257,7 @@ static void store_full(row *r)
     scope_mark outside = { l->at, l->memo.n };
     if (r->is_lanes) {
         const expr *e;
-        open_dim(l, "e", LOOP_plain, r->length, &e);
+        open_dim(l, "elem", LOOP_plain, r->length, &e);
         full_index(r, e, index);
         l->row_position = e;
     } else {

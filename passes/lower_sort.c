@@ -84,7 +84,7 @@ void lower_sort(lowering *l)
     int axis = n->sort->axis;
     dim length = s.keys.dims[axis], rows_dim = dim_mulk(k->dims, length, 2);
     const expr *len = x_dim(k, length);
-    int rows = kernel_param(k, "rows", DTYPE_i64, ROLE_inout, 1, &rows_dim);
+    int rows = kernel_param(k, "rows", DTYPE_i64, ROLE_out, 1, &rows_dim);
     scope_mark outside = { l->at, l->memo.n };
     for (int i = 0; i < s.keys.rank; i++)
         if (i != axis) open_dim(l, arena_printf(k->arena, "d%d", i), LOOP_sum, s.keys.dims[i], &s.line[i]);

@@ -143,18 +143,15 @@ static bool index_value(const runner *r, const expr *e, int64_t *v)
     }
 }
 
-/* The elements of v, which must be `need` bytes. */
+/* The elements of v, which are `need` bytes: part number v.at of that size. */
 static bool view_at(const runner *r, view v, int64_t need, uint8_t **at)
 {
     const pbuf *b = &r->p->bufs.at[v.buf];
-    int64_t off = 0, index, extent, size = dtype_bytes(b->dtype);
+    int64_t off = 0, index;
     if (v.at) {
-        if (!index_value(r, v.at, &index) || !dim_eval(r->p->dims, b->dims[0], r->symbols, &extent)) return false;
-        if (index < 0 || index >= extent)
-            return fail(r, arena_printf(r->a, "index %lld of %s is outside 0..%lld", (long long)index, b->name, (long long)extent));
-        for (int i = 1; i < b->rank; i++)
-            if (!dim_eval(r->p->dims, b->dims[i], r->symbols, &extent) || !mul_ok(size, extent, &size)) return fail(r, "a size that overflows");
-        if (!mul_ok(index, size, &off)) return fail(r, "a size that overflows");
+        if (!index_value(r, v.at, &index)) return false;
+        if (index < 0) return fail(r, arena_printf(r->a, "index %lld of %s is negative", (long long)index, b->name));
+        if (!mul_ok(index, need, &off)) return fail(r, "a size that overflows");
     }
     if (off > r->room[v.buf] || need > r->room[v.buf] - off)
         return fail(r, arena_printf(r->a, "%s holds %lld bytes, %lld from byte %lld are needed", b->name, (long long)r->room[v.buf],

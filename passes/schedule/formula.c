@@ -258,12 +258,12 @@ static void choose_lanes(choice *c)
 {
     int v = lanes_of(c);
     if (v > 16) v = 16;
-    if (has_loop(c->k, &c->k->body, "l")) {
-        const char *steps = arena_printf(c->a, "split(l, %d) unroll(l.o) vectorize(l.i) ", v);
+    if (has_loop(c->k, &c->k->body, "lane")) {
+        const char *steps = arena_printf(c->a, "split(lane, %d) unroll(lane.o) vectorize(lane.i) ", v);
         if (try_steps(c, steps)) text_put(&c->out, steps);
     }
-    if (has_loop(c->k, &c->k->body, "e")) {
-        const char *steps = arena_printf(c->a, "%ssplit(e, %d) vectorize(e.i) ", text_str(&c->out), v);
+    if (has_loop(c->k, &c->k->body, "elem")) {
+        const char *steps = arena_printf(c->a, "%ssplit(elem, %d) vectorize(elem.i) ", text_str(&c->out), v);
         if (try_steps(c, steps)) {
             c->out.n = 0;
             text_put(&c->out, steps);
@@ -462,7 +462,7 @@ const char *schedule_choose(kernel_code *k, const machine *m, arena *scratch)
 {
     choice c = { .k = k, .m = m, .a = scratch, .out = { .a = scratch } };
     bool single = look_at_nest(&c);
-    bool has_lanes = has_loop(k, &k->body, "l");
+    bool has_lanes = has_loop(k, &k->body, "lane");
     switch (k->anchor) {
     case ANCHOR_map:
         if (single && c.n_sum == 0) choose_map(&c);
