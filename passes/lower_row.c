@@ -249,19 +249,36 @@ static void plan_caches(row *r)
     }
 }
 
+/* Do the reduced axes lie side by side? Then a row is one run of positions. */
+static bool is_one_run(const row *r)
+{
+    uint32_t a = r->axes;
+    while (a && !(a & 1)) a >>= 1;
+    return (a & (a + 1)) == 0;
+}
+
 /* Full-size results, one pass. */
 static void store_full(row *r)
 {
     lowering *l = r->l;
     const expr *index[MAX_RANK];
     scope_mark outside = { l->at, l->memo.n };
-    if (r->is_lanes) {
+    if (r->is_lanes && is_one_run(r)) {
         const expr *e;
         open_dim(l, "elem", LOOP_plain, r->length, &e);
         full_index(r, e, index);
         l->row_position = e;
     } else {
+        dim extents[MAX_RANK];
+        const expr *part[MAX_RANK];
+        int n = 0;
         open_reduced(r, index);
+        for (int i = 0; i < r->full.rank; i++)
+            if (r->axes >> i & 1) {
+                extents[n] = r->full.dims[i];
+                part[n++] = index[i];
+            }
+        if (r->is_lanes) l->row_position = linearize(l, n, extents, part);
     }
     store_results(l, r->full, index);
     l->row_position = NULL;

@@ -243,14 +243,34 @@ static void choose_nests(choice *c)
 
 /* -- Rows ------------------------------------------------------------------------------------------------------------------------------ */
 
-static bool has_loop(const kernel_code *k, const block *b, const char *name)
+static const stmt *find_loop(const kernel_code *k, const block *b, const char *name)
 {
     for (int i = 0; i < b->n; i++) {
         const stmt *x = b->at[i];
-        if (x->kind == STMT_for && strcmp(k->vars.at[x->var].name, name) == 0) return true;
-        if (has_loop(k, &x->body, name) || has_loop(k, &x->other, name)) return true;
+        if (x->kind == STMT_for && strcmp(k->vars.at[x->var].name, name) == 0) return x;
+        const stmt *y = find_loop(k, &x->body, name);
+        if (!y) y = find_loop(k, &x->other, name);
+        if (y) return y;
     }
-    return false;
+    return NULL;
+}
+
+/* Do the stores inside this loop run contiguously with it? */
+static bool stores_run(choice *c, const block *b, int var)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        affine f;
+        int64_t step = 0;
+        if (x->kind == STMT_store) {
+            if (!x_affine(c->k, x_address(c->k, x->id, x->index), &f)) return false;
+            for (int j = 0; j < f.n; j++)
+                if (f.var[j] == var && !dim_is_const(f.coef[j], &step)) return false;
+            if (step != 1) return false;
+        }
+        if (!stores_run(c, &x->body, var) || !stores_run(c, &x->other, var)) return false;
+    }
+    return true;
 }
 
 /* Virtual lanes, and the pass that stores a row. */
@@ -258,11 +278,12 @@ static void choose_lanes(choice *c)
 {
     int v = lanes_of(c);
     if (v > 16) v = 16;
-    if (has_loop(c->k, &c->k->body, "lane")) {
+    if (find_loop(c->k, &c->k->body, "lane")) {
         const char *steps = arena_printf(c->a, "split(lane, %d) unroll(lane.o) vectorize(lane.i) ", v);
         if (try_steps(c, steps)) text_put(&c->out, steps);
     }
-    if (has_loop(c->k, &c->k->body, "elem")) {
+    const stmt *elem = find_loop(c->k, &c->k->body, "elem");
+    if (elem && stores_run(c, &elem->body, elem->var)) {
         const char *steps = arena_printf(c->a, "%ssplit(elem, %d) vectorize(elem.i) ", text_str(&c->out), v);
         if (try_steps(c, steps)) {
             c->out.n = 0;
@@ -462,7 +483,7 @@ const char *schedule_choose(kernel_code *k, const machine *m, arena *scratch)
 {
     choice c = { .k = k, .m = m, .a = scratch, .out = { .a = scratch } };
     bool single = look_at_nest(&c);
-    bool has_lanes = has_loop(k, &k->body, "lane");
+    bool has_lanes = find_loop(k, &k->body, "lane") != NULL;
     switch (k->anchor) {
     case ANCHOR_map:
         if (single && c.n_sum == 0) choose_map(&c);

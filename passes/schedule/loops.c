@@ -258,6 +258,17 @@ static bool mark_named(scheduler *s, const sched_step *step, loop_mark mark, int
 bool step_vectorize(scheduler *s, const sched_step *step) { return mark_named(s, step, MARK_vector, 64, true); }
 bool step_unroll(scheduler *s, const sched_step *step) { return mark_named(s, step, MARK_unroll, 64, false); }
 
+/* A tail: its tiles' extents depend on its own variable. It has one iteration at most, and stays serial. */
+static bool is_tail(const block *b, int var)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->kind == STMT_for && x_uses_var(x->hi, var)) return true;
+        if (is_tail(&x->body, var) || is_tail(&x->other, var)) return true;
+    }
+    return false;
+}
+
 /* Parallel loops must be a chain from the outside of each top-level nest. */
 bool step_parallel(scheduler *s, const sched_step *step)
 {
@@ -270,6 +281,7 @@ bool step_parallel(scheduler *s, const sched_step *step)
             if (var < 0) return false;
             if (!is_independent(s->k->vars.at[var].role)) return refuse(s, "%s is summed", step->word[w]);
             if (x->var != var) continue;
+            if (is_tail(&x->body, var)) break;
             x->mark = MARK_parallel;
             any = true;
             if (x->body.n != 1) break;
