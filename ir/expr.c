@@ -419,6 +419,8 @@ linear_split linear_divide(kernel_code *k, const expr *a, dim by)
 static const expr *plain_floordiv(kernel_code *k, const expr *a, const expr *b)
 {
     int64_t p, q, pq;
+    dim d, by;
+    if (as_dim(a, &d) && as_dim(b, &by) && !dim_is_bad(dim_div(k->dims, d, by))) return x_dim(k, dim_div(k->dims, d, by));
     if (a->kind == EXPR_floordiv && x_is_int(a->args[1], &p) && x_is_int(b, &q) && p > 0 && q > 0 && mul_ok(p, q, &pq)
         && pq < DIM_LIMIT)
         return x_floordiv(k, a->args[0], x_int(k, pq));
@@ -454,6 +456,8 @@ const expr *x_floordiv(kernel_code *k, const expr *a, const expr *b)
 static const expr *plain_mod(kernel_code *k, const expr *a, const expr *b)
 {
     int64_t p, q;
+    dim d, by;
+    if (as_dim(a, &d) && as_dim(b, &by) && !dim_is_bad(dim_mod(k->dims, d, by))) return x_dim(k, dim_mod(k->dims, d, by));
     if (a->kind == EXPR_mod && x_is_int(a->args[1], &p) && x_is_int(b, &q) && q > 0 && p > 0) {
         if (p % q == 0) return x_mod(k, a->args[0], b);
         if (q % p == 0) return a;

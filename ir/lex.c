@@ -393,7 +393,7 @@ bool lex_scalar(lex *l, dtype t, void *out)
     if (!read_integer(l, &x, &negative)) return false;
     dtype c = carrier_dtype(t);
     int bits = dtype_info[t].bits;
-    bool fits = is_signed(c) ? (negative ? (int64_t)x >= -((int64_t)1 << (bits - 1)) || bits == 64
+    bool fits = is_signed(c) ? (negative ? bits == 64 || (int64_t)x >= -((int64_t)1 << (bits - 1))
                                          : x < (uint64_t)1 << (bits - 1))
                              : (!negative || x == 0) && (bits == 64 || x >> bits == 0);
     if (!fits) {

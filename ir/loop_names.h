@@ -13,7 +13,6 @@ enum { LOOP_ROLES = LOOP_lane + 1, PBUF_KINDS = PBUF_state + 1 };
 extern const char *const buf_role_name[ROLE_none + 1];
 extern const char *const loop_role_name[LOOP_ROLES];
 extern const char *const pbuf_kind_name[PBUF_KINDS];
-#define SYMBOL_HI (((int64_t)1 << 31) - 1)                   /* upper bound of a symbol that was given none */
 
 void put_loop_expr(const kernel_code *k, const expr *e, dtype context, text *out);    /* x_print where the type is known */
 #endif

@@ -9,6 +9,7 @@
 #include "ir/loop.h"
 #include "ir/lex.h"
 #include "ir/loop_names.h"
+#include "ir/text.h"
 #include "ir/loop_parse.h"
 
 /* Precedence of the operators, loosest first; the parser has one function a level. */
@@ -374,7 +375,7 @@ void symbols_print(const symbol_set *u, text *out)
     for (int i = 0; i < u->n; i++) {
         if (!u->used[i]) continue;
         dims_symbol_range(u->d, i, &lo, &hi);
-        plain &= lo == 0 && hi == SYMBOL_HI;
+        plain &= lo == 0 && hi == TEXT_SYMBOL_HI;
     }
     if (plain) return;
     for (int i = 0; i < u->n; i++) {
@@ -382,7 +383,7 @@ void symbols_print(const symbol_set *u, text *out)
         dims_symbol_range(u->d, i, &lo, &hi);
         text_put(out, "symbol ");
         dim_print(u->d, dims_symbol(u->d, i), out);
-        if (lo != 0 || hi != SYMBOL_HI) text_printf(out, " in %lld..%lld", (long long)lo, (long long)hi);
+        if (lo != 0 || hi != TEXT_SYMBOL_HI) text_printf(out, " in %lld..%lld", (long long)lo, (long long)hi);
         text_put(out, "\n");
     }
 }
