@@ -305,12 +305,15 @@ static bool run_print(tool *t)
 int main(int argc, char **argv)
 {
     tool t = { .ctx = context_new() };
+    graph_evaluator evaluator;
     if (!t.ctx || !read_arguments(&t, argc, argv)) {
         fputs("usage: see tests/tools/dlc_text.c\n", stderr);
         return 2;
     }
     mem_frame frame;
     int code = 1;
+    evaluator = eval_evaluator(t.o.fma);
+    t.ctx->evaluator = &evaluator;
     if (mem_try(&t.ctx->mem, &frame)) {
         t.a = arena_new(&t.ctx->mem);
         bool ok = t.same ? run_same(&t) : t.eval ? run_eval(&t) : run_print(&t);
