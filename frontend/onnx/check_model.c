@@ -430,7 +430,8 @@ static bool check_head(importer *imp)
     }
     if (!m->graph) return model_error(imp, "the model has no graph");
     if (m->n_opset_import == 0) return model_error(imp, "the model imports no opset");
-    return opsets_read(imp, &imp->opsets, m->n_opset_import, m->opset_import, at) & functions_read(imp);
+    bool opsets_ok = opsets_read(imp, &imp->opsets, m->n_opset_import, m->opset_import, at);
+    return functions_read(imp) && opsets_ok;
 }
 
 static void list_missing(walk *w)
