@@ -160,6 +160,10 @@ static void start_module(emitter *e, LLVMTargetMachineRef tm)
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(tm);
     LLVMSetModuleDataLayout(e->m, layout);
     LLVMDisposeTargetData(layout);
+    if (arch_of(e->target) == ARCH_riscv) {
+        LLVMMetadataRef abi = LLVMMDStringInContext2(c, "lp64d", 5);
+        LLVMAddModuleFlag(e->m, LLVMModuleFlagBehaviorError, "target-abi", 10, abi);
+    }
 }
 
 static char *copy_text(const char *s)

@@ -1,11 +1,13 @@
 /* Every row of scalar.def at every type, and every cast, as compiled code against sv_apply: on hard values, as scalars and
- * in vectors, for this machine and for a plain x86-64, where fma, rounding and half conversion are expanded. */
+ * in vectors, for this machine and for a plain x86-64, where fma, rounding and half conversion are expanded. The quick test
+ * runs the basic rows in vectors; test_llvm_rows_slow.c includes this file and runs all of it. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 #include <dlfcn.h>
+#include <elf.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,11 @@ static dlc_context *ctx;
 static arena *a;
 static expander *ex;
 
+#ifdef ALL_ROWS
+enum { IS_QUICK = 0 };
+#else
+enum { IS_QUICK = 1 };
+#endif
 enum { N = 4096, LANES = 8 };
 typedef struct { scalar fn; dtype t, to; int vector; } job;      /* one kernel: y[i] = fn(x0[i], x1[i], x2[i]) */
 
@@ -77,13 +84,12 @@ static kernel_code *kernel_of(dims *d, const job *j)
     return k;
 }
 
-static void run_jobs(const job *jobs, int n_jobs, target t, fma_mode mode)
+static program *program_of(const job *jobs, int n_jobs, fma_mode mode, void **in, void **out)
 {
     dims *d = dims_new(ctx, a);
     program *p = program_new(ctx, a, d, "rows");
     p->fma = mode;
     p->workspace_bytes = 0;
-    void *in[3 * 700], *out[700];
     assert_true(n_jobs <= 700);
     dim n = dim_const(N);
     for (int i = 0; i < n_jobs; i++) {
@@ -101,6 +107,13 @@ static void run_jobs(const job *jobs, int n_jobs, target t, fma_mode mode)
         out[p->n_outputs] = arena_array(a, N, (size_t)dtype_bytes(result(j)));
         call->args[arity] = (view){ program_buf(p, "y", PBUF_output, p->n_outputs, result(j), 1, &n), NULL };
     }
+    return p;
+}
+
+static void run_jobs(const job *jobs, int n_jobs, target t, fma_mode mode)
+{
+    void *in[3 * 700], *out[700];
+    program *p = program_of(jobs, n_jobs, mode, in, out);
     codegen_options o = { .target = t, .prefix = "r", .threads = 2 };
     loaded_code *code;
     const dlc_model *m;
@@ -160,14 +173,15 @@ static void basic_rows(void **state)
 {
     (void)state;
     static job jobs[1000];
-    for (int vector = 0; vector <= LANES; vector += LANES) {
+    for (int vector = IS_QUICK ? LANES : 0; vector <= LANES; vector += LANES) {
         int n = jobs_of(jobs, true, vector);
         run_jobs(jobs, n, target_host(0), FMA_FUSED);
         run_jobs(jobs, n, plain(), FMA_FUSED);
     }
-    run_jobs(jobs, jobs_of(jobs, true, LANES), target_host(0), FMA_ROUNDED);
+    if (!IS_QUICK) run_jobs(jobs, jobs_of(jobs, true, LANES), target_host(0), FMA_ROUNDED);
 }
 
+#ifdef ALL_ROWS
 static void expanded_rows(void **state)
 {
     (void)state;
@@ -176,6 +190,49 @@ static void expanded_rows(void **state)
     run_jobs(jobs, jobs_of(jobs, false, 4), plain(), FMA_FUSED);
     run_jobs(jobs, jobs_of(jobs, false, 4), plain(), FMA_ROUNDED);
 }
+
+/* -- No library calls: what an object of all rows leaves undefined ---------------------------------------------------- */
+
+static void no_calls(const char *triple, const char *cpu, int vector)
+{
+    static job jobs[1000];
+    void *in[3 * 700], *out[700];
+    target t;
+    bytes b;
+    assert_true(target_named(ctx, triple, cpu, 0, &t));
+    for (int basic = 0; basic < 2; basic++) {
+        program *p = program_of(jobs, jobs_of(jobs, basic, vector), FMA_FUSED, in, out);
+        codegen_options o = { .target = t, .prefix = "r", .threads = 2 };
+        dlc_status status = llvm->emit(ctx, a, p, &o, EMIT_OBJECT, &b);
+        if (status != DLC_OK) fprintf(stderr, "%s\n", ctx->diags.at[ctx->diags.n - 1].message);
+        assert_int_equal(status, DLC_OK);
+        const Elf64_Ehdr *h = (const void *)b.at;
+        const Elf64_Shdr *sec = (const void *)(b.at + h->e_shoff);
+        for (int i = 0; i < h->e_shnum; i++) {
+            if (sec[i].sh_type != SHT_SYMTAB) continue;
+            const char *names = (const char *)b.at + sec[sec[i].sh_link].sh_offset;
+            const Elf64_Sym *sym = (const void *)(b.at + sec[i].sh_offset);
+            for (size_t j = 1; j < sec[i].sh_size / sizeof *sym; j++) {
+                const char *name = names + sym[j].st_name;
+                if (sym[j].st_shndx != SHN_UNDEF || !strcmp(name, "memcpy") || !strcmp(name, "memset") || !strcmp(name, "memmove")) continue;
+                fail_msg("%s, %s: code calls %s", triple, cpu, name);
+            }
+        }
+    }
+}
+
+static void no_library_calls(void **state)
+{
+    (void)state;
+    no_calls("x86_64", "x86-64", 0);
+    no_calls("x86_64", "x86-64", LANES);
+    no_calls("x86_64", "haswell", LANES);
+    no_calls("aarch64", "generic", LANES);
+    no_calls("riscv64", "generic-rv64", 0);
+    no_calls("riscv64", "generic-rv64", 2);
+}
+
+#endif
 
 int main(void)
 {
@@ -189,6 +246,10 @@ int main(void)
     if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
     a = arena_new(&ctx->mem);
     ex = expander_new(a);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(basic_rows), cmocka_unit_test(expanded_rows) };
+#ifdef ALL_ROWS
+    const struct CMUnitTest tests[] = { cmocka_unit_test(basic_rows), cmocka_unit_test(expanded_rows), cmocka_unit_test(no_library_calls) };
+#else
+    const struct CMUnitTest tests[] = { cmocka_unit_test(basic_rows) };
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
