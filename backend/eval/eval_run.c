@@ -10,14 +10,20 @@
 #include "backend/eval/eval_code.h"
 #include <math.h>
 
+#if defined __GNUC__
+#define INLINE static inline __attribute__((always_inline))      /* also at -O0 */
+#else
+#define INLINE static inline
+#endif
+
 /* -- Bits ----------------------------------------------------------------------------------------------------------------- */
 
-static inline float f32(uint64_t v) { uint32_t b = (uint32_t)v; float x; memcpy(&x, &b, 4); return x; }
-static inline uint64_t of_f32(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
-static inline double f64(uint64_t v) { double x; memcpy(&x, &v, 8); return x; }
-static inline uint64_t of_f64(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
+INLINE float f32(uint64_t v) { uint32_t b = (uint32_t)v; float x; memcpy(&x, &b, 4); return x; }
+INLINE uint64_t of_f32(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
+INLINE double f64(uint64_t v) { double x; memcpy(&x, &v, 8); return x; }
+INLINE uint64_t of_f64(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
 
-static inline uint64_t load(const uint8_t *p, uint32_t width)
+INLINE uint64_t load(const uint8_t *p, uint32_t width)
 {
     uint64_t v = 0;
     switch (width) {
@@ -28,7 +34,7 @@ static inline uint64_t load(const uint8_t *p, uint32_t width)
     }
 }
 
-static inline void store(uint8_t *p, uint32_t width, uint64_t v)
+INLINE void store(uint8_t *p, uint32_t width, uint64_t v)
 {
     switch (width) {
     case 1: *p = (uint8_t)v; return;
@@ -39,18 +45,18 @@ static inline void store(uint8_t *p, uint32_t width, uint64_t v)
 }
 
 /* Of equal values only zeros differ in bits: or gives -0, and gives +0. */
-static inline uint64_t min_f32(uint64_t x, uint64_t y)
+INLINE uint64_t min_f32(uint64_t x, uint64_t y)
 {
     float a = f32(x), b = f32(y);
     return a < b ? x : b < a ? y : a == b ? x | y : a != a ? x : y;
 }
-static inline uint64_t max_f32(uint64_t x, uint64_t y)
+INLINE uint64_t max_f32(uint64_t x, uint64_t y)
 {
     float a = f32(x), b = f32(y);
     return a > b ? x : b > a ? y : a == b ? x & y : a != a ? x : y;
 }
 
-static inline int64_t floor_div(int64_t a, int64_t b) { int64_t q = a / b; return q - (a % b < 0); }
+INLINE int64_t floor_div(int64_t a, int64_t b) { int64_t q = a / b; return q - (a % b < 0); }
 
 /* -- Failing --------------------------------------------------------------------------------------------------------------- */
 
