@@ -280,8 +280,8 @@ static bool loop_as_while(loop *l, graph *g)
     value idx;
     dim count;
     if (!compact_symbol(g, bin(g, SCALAR_lt, range_of(g, DTYPE_i64, l->trips, 1, 0), got[0]), &idx, &count)) return false;
-    for (int i = 0; i < l->n_stacked; i++)
-        out(l->n_carried + i, part(g, got[2 + l->n_carried + i], 0, dim_const(0), count));
+    idx = part(g, idx, 0, dim_const(0), count);                    /* the rows that were written, in order */
+    for (int i = 0; i < l->n_stacked; i++) out(l->n_carried + i, take(g, got[2 + l->n_carried + i], idx, 0));
     return true;
 }
 
