@@ -88,6 +88,7 @@ typedef struct { int64_t n_diags; int n_errors; dlc_status status; int n_bodies;
 op_attempt op_attempt_begin(const op_call *c);
 void op_attempt_undo(op_call *c, op_attempt a);
 bool op_attempt_failed(const op_call *c, op_attempt a);
+const char *op_attempt_message(op_call *c, op_attempt a);        /* the first error since; NULL if there is none */
 
 void op_fail(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);
 void op_unsupported(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);

@@ -23,3 +23,11 @@ bool op_attempt_failed(const op_call *c, op_attempt a)
 {
     return c->failed || c->g->failed || c->imp->failed || c->imp->ctx->n_errors > a.n_errors;
 }
+
+const char *op_attempt_message(op_call *c, op_attempt a)
+{
+    const dlc_context *ctx = c->imp->ctx;
+    for (int64_t i = a.n_diags; i < ctx->diags.n; i++)
+        if (ctx->diags.at[i].severity == DIAG_ERROR) return arena_printf(op_arena(c), "%.300s", ctx->diags.at[i].message);
+    return NULL;
+}

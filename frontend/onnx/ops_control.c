@@ -106,9 +106,17 @@ ONNX_OP(If)
         return;
     }
     capture_list a = { 0 }, b = { 0 }, all = { 0 };
+    op_attempt before = op_attempt_begin(c);
     graph *then_body = branch(c, "then_branch", &a, &n, &r);
     graph *else_body = then_body ? branch(c, "else_branch", &b, &n_else, &r_else) : NULL;
-    if (!else_body) return;
+    if (!else_body) {
+        /* It may be the branch that the data never take. */
+        const char *why = op_attempt_message(c, before);
+        if (!why) return;
+        op_attempt_undo(c, before);
+        must_know(c, 0, arena_printf(op_arena(c), "the condition, since a branch cannot be built (%s),", why));
+        return;
+    }
     if (n != n_else) { op_fail(c, "then_branch gives %d values, else_branch %d", n, n_else); return; }
     for (int i = 0; i < n; i++) {
         type p = type_of(then_body, r[i].v), q = type_of(else_body, r_else[i].v);
@@ -396,10 +404,13 @@ ONNX_OP(Loop)
             }
         }
     }
-    /* Unrolled: that takes a trip count, or a condition; without either, what was reported stands. */
+    /* Unrolled: that takes a trip count, or a condition. */
     if (!none && !counted && has_in(0)) {
-        if (op_attempt_failed(c, before)) return;
-        must_know(c, 0, "the trip count of a loop that stacks results or changes the shapes of its tensors");
+        const char *why = op_attempt_message(c, before);
+        if (op_attempt_failed(c, before) && !why) return;
+        op_attempt_undo(c, before);
+        must_know(c, 0, why ? arena_printf(op_arena(c), "the trip count, since the body cannot be built otherwise (%s),", why)
+                            : "the trip count of a loop that stacks results or changes the shapes of its tensors");
         return;
     }
     op_attempt_undo(c, before);

@@ -1,8 +1,9 @@
 /* onnx_eval: runs one ONNX test folder through the front end and the graph interpreter
  *
- *     onnx_eval DIR -o OUT        DIR/model.onnx, DIR/test_data_set_0/input_K.pb -> OUT/output_K.pb
+ *     onnx_eval DIR -o OUT [--print] [--specialize]     DIR/model.onnx, DIR/test_data_set_0/input_K.pb -> OUT/output_K.pb
  *
- * Inputs that decide a structure (axes, sizes, trip counts) become constants where the import asks for their value.
+ * Inputs that decide a structure (axes, sizes, trip counts) become constants where the import asks for their value. If
+ * the model cannot be built for all sizes (or with --specialize), it is built for those of the inputs.
  * Exit: 0 ran, 2 not implemented, 3 refused, 4 the interpreter failed, 70 a bug. Whoever calls compares.
  */
 #include "backend/eval/eval.h"
@@ -14,6 +15,7 @@ int onnx_dtype_code(dtype t);                    /* frontend/onnx/tensor_read.c 
 
 enum { MAX_INPUTS = 256 };
 
+typedef struct { const char *dir, *out_dir; bool print, specialize; } options;
 typedef struct { onnx_tensor at[MAX_INPUTS]; bool is_taken[MAX_INPUTS]; int n; } inputs;
 
 /* -- Inputs ------------------------------------------------------------------------------------------------------------ */
@@ -131,46 +133,55 @@ static void show_diags(arena *a, const dlc_context *ctx)
     }
 }
 
+/* Open dimensions stay open if that works, else they take the sizes of the inputs. */
+static dlc_status try_folder(dlc_context *ctx, arena *a, const options *o, bool is_specialized, bool *imported)
+{
+    inputs *in = NEW(a, inputs);
+    graph *g = NULL;
+    context_clear_diags(ctx);
+    if (!read_inputs(ctx, a, o->dir, in)) return ctx->status ? ctx->status : DLC_ERR_INPUT;
+    onnx_options how = { .n_offers = in->n, .offers = in->at, .is_offer_taken = in->is_taken, .is_specialized = is_specialized };
+    dlc_status st = onnx_import(ctx, a, arena_printf(a, "%s/model.onnx", o->dir), &how, &g);
+    *imported = g != NULL;
+    if (!g) return st;
+    if (o->print) {
+        text t = { .a = a };
+        graph_print(g, &t);
+        puts(text_str(&t));
+    }
+    return run_graph(ctx, a, g, in, o->out_dir);
+}
+
+static dlc_status run_folder(dlc_context *ctx, const options *o, bool *imported)
+{
+    mem_frame frame;
+    if (!mem_try(&ctx->mem, &frame)) return DLC_ERR_MEMORY;
+    arena *a = arena_new(&ctx->mem);
+    dlc_status st = o->specialize ? DLC_ERR_SHAPE : try_folder(ctx, a, o, false, imported);
+    if (st != DLC_OK) st = try_folder(ctx, a, o, true, imported);
+    show_diags(a, ctx);
+    mem_end(&ctx->mem, &frame);
+    arena_free(a);
+    return st;
+}
+
 int main(int argc, char **argv)
 {
-    const char *dir = NULL, *out_dir = ".";
-    bool print = false;
+    options o = { .out_dir = "." };
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-o") == 0 && i + 1 < argc) out_dir = argv[++i];
-        else if (strcmp(argv[i], "--print") == 0) print = true;
-        else dir = argv[i];
+        if (strcmp(argv[i], "-o") == 0 && i + 1 < argc) o.out_dir = argv[++i];
+        else if (strcmp(argv[i], "--print") == 0) o.print = true;
+        else if (strcmp(argv[i], "--specialize") == 0) o.specialize = true;
+        else o.dir = argv[i];
     }
-    if (!dir) {
-        fprintf(stderr, "usage: onnx_eval DIR -o OUT [--print]\n");
+    if (!o.dir) {
+        fprintf(stderr, "usage: onnx_eval DIR -o OUT [--print] [--specialize]\n");
         return 64;
     }
     dlc_context *ctx = context_new();
     if (!ctx) return 70;
-    mem_frame frame;
-    dlc_status st = DLC_ERR_MEMORY;
     bool imported = false;
-    if (mem_try(&ctx->mem, &frame)) {
-        arena *a = arena_new(&ctx->mem);
-        inputs *in = NEW(a, inputs);
-        graph *g = NULL;
-        if (read_inputs(ctx, a, dir, in)) {
-            onnx_options o = { .n_offers = in->n, .offers = in->at, .is_offer_taken = in->is_taken };
-            st = onnx_import(ctx, a, arena_printf(a, "%s/model.onnx", dir), &o, &g);
-        } else {
-            st = ctx->status ? ctx->status : DLC_ERR_INPUT;
-        }
-        imported = g != NULL;
-        if (g && print) {
-            text t = { .a = a };
-            graph_print(g, &t);
-            puts(text_str(&t));
-        }
-        if (g) st = run_graph(ctx, a, g, in, out_dir);
-        show_diags(a, ctx);
-        mem_end(&ctx->mem, &frame);
-        arena_free(a);
-    }
-    int rc = exit_code(st, imported);
+    int rc = exit_code(run_folder(ctx, &o, &imported), imported);
     context_free(ctx);
     return rc;
 }
