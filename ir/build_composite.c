@@ -5,7 +5,7 @@
  * How    Short functions over the builder. Operands are aligned as NumPy does (rank raised by leading 1s); stretching is
  *        left to `map`, which takes extents of 1. Errors are sticky, so nothing is checked that a primitive checks.
  * Keeps  a scalar is a rank-0 constant, a splat its broadcast, a ramp an iota: never a dense literal.
- * Floats f16 and bf16: softmax, means and the like work in f32 and round once at their end.
+ * Floats f16 and bf16: means and the like work in f32 and round once at their end.
  * See    docs/primitives.md; tests/ir/test_build_composite.c
  */
 #include "ir/build.h"
@@ -369,13 +369,18 @@ value mean_over(graph *g, value x, uint32_t axes, bool keep)
     return cast(g, divide(g, s, dim_as(g, dtype_of(g, w), extent_of(g, x, axes))), narrow);
 }
 
+/* f16 and bf16 round at each step, as ONNX's expansion of the operator does, where their sum cannot overflow: at most
+ * 2^15 terms of at most 1. */
 value softmax(graph *g, value x, uint32_t axes)
 {
-    dtype narrow;
-    x = widen(g, x, &narrow);
-    value e = un(g, SCALAR_exp, sub(g, x, reduce_keep(g, REDUCE_max, x, axes)));
-    value r = k_bin(g, SCALAR_div, 1, reduce_keep(g, REDUCE_sum, e, axes));        /* the sum is at least 1 */
-    return cast(g, mul(g, e, r), narrow);
+    int64_t lo, hi;
+    dtype narrow = dtype_of(g, x);
+    dim_range(g->dims, extent_of(g, x, axes), &lo, &hi);
+    bool is_narrow = compute_dtype(narrow) != narrow;
+    if (is_narrow && hi > 1 << 15) x = widen(g, x, &narrow);
+    value e = un(g, SCALAR_exp, sub(g, x, reduce_keep(g, REDUCE_max, x, axes))), s = reduce_keep(g, REDUCE_sum, e, axes);
+    if (is_narrow) return cast(g, divide(g, e, s), narrow);
+    return mul(g, e, k_bin(g, SCALAR_div, 1, s));            /* s is at least 1 */
 }
 
 value log_softmax(graph *g, value x, uint32_t axes)
