@@ -76,7 +76,7 @@ bool elf_write_data(int fd, const char *triple, int n, const data_symbol *symbol
         [SEC_shstrtab] = { .sh_name = 41, .sh_type = SHT_STRTAB, .sh_offset = shstrtab_at, .sh_size = sizeof section_names, .sh_addralign = 1 },
     };
     Elf64_Ehdr h = header(triple, sections_at + last_pad);
-    ok = put(fd, &h, sizeof h) && put_zeros(fd, ALIGN - sizeof h % ALIGN);
+    ok = put(fd, &h, sizeof h) && put_zeros(fd, padding(sizeof h));
     uint64_t at = 0;
     for (int i = 0; ok && i < n; i++) {
         ok = put_zeros(fd, padding(at)) && put(fd, symbols[i].data, (size_t)symbols[i].bytes);
