@@ -42,6 +42,9 @@ static bool is_too_large(graph *g, dtype dt, int rank, const dim *d)
     return n > MAX_TENSOR_BYTES;
 }
 
+/* Some exporters call every open dimension "?". */
+static bool is_named(const char *dim_param) { return dim_param && *dim_param && strcmp(dim_param, "?") != 0; }
+
 static dim symbol_dim(importer *imp, const char *name)
 {
     bool is_new;
@@ -98,7 +101,7 @@ bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, p
             if (p->dim_value < 0) return type_error(imp, at, name, arena_printf(imp->scratch, "has dimension %lld", (long long)p->dim_value), false);
             if (p->dim_value >= DIM_LIMIT) return type_error(imp, at, name, "has a dimension of over 2^60", true);
             d[i] = dim_const(p->dim_value);
-        } else if (p->dim_param && *p->dim_param && strcmp(p->dim_param, "?") != 0) {       /* "?" names nothing */
+        } else if (is_named(p->dim_param)) {
             d[i] = symbol_dim(imp, p->dim_param);
         } else {
             d[i] = symbol_dim(imp, arena_printf(imp->scratch, "%s.%d", name, i));
@@ -413,7 +416,7 @@ static void specialize(importer *imp, scope *s, const graph_proto *g)
         for (int k = 0; p && k < o->rank && (size_t)o->rank == p->n_dim; k++) {
             const Onnx__TensorShapeProto__Dimension *d = p->dim[k];
             if (d->has_dim_value && d->dim_value != -1) continue;
-            const char *symbol = d->dim_param && *d->dim_param ? d->dim_param : arena_printf(imp->scratch, "%s.%d", name, k);
+            const char *symbol = is_named(d->dim_param) ? d->dim_param : arena_printf(imp->scratch, "%s.%d", name, k);
             bool is_asked = false;
             for (int j = 0; j < imp->options->n_dims; j++) is_asked |= strcmp(imp->options->dims[j].name, symbol) == 0;
             if (!is_asked) map_put(&imp->symbols, symbol, strlen(symbol), (uint64_t)dim_const(o->dims[k]).code, NULL);
