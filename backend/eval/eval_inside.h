@@ -61,6 +61,8 @@ bool eval_gather(job *j);
 bool eval_scatter(job *j);
 bool eval_sort(job *j);
 bool eval_compact(job *j);
+/* n[] elements of `width` bytes between two strided places; strides in elements. */
+void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from, const int64_t *sf);
 
 /* -- Walking positions ---------------------------------------------------------------------------------------------- */
 

@@ -18,9 +18,7 @@ static void copy_row(int width, int64_t n, char *to, int64_t st, const char *fro
     }
 }
 
-/* n[] elements between two strided places; strides in elements. */
-static void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from,
-                         const int64_t *sf)
+void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from, const int64_t *sf)
 {
     int64_t at[MAX_RANK] = { 0 }, off[2] = { 0, 0 }, stride[2][MAX_RANK];
     for (int i = 0; i < rank; i++)

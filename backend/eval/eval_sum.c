@@ -489,6 +489,36 @@ static bool check_init(const job *j, const tensor *init)
     return true;
 }
 
+/* b again with its widest free label innermost, so that rows run along it; the same values in the same order of sums.
+ * NULL: it is so already, there is no such label, or the copy would cost more than it saves. */
+static void *pack_b(job *j, contract_nest *s, const contract_attr *c, const void *b)
+{
+    const tensor *x = &j->in[1], *y = &j->out[0];
+    int best = -1, width = dtype_bytes(s->acc);
+    int64_t n[MAX_RANK], from[MAX_RANK], to[MAX_RANK], stride[MAX_RANK], terms = 1, step = 1;
+    for (int i = 0; i < x->rank; i++) {
+        uint8_t l = c->lb[i];
+        if (label_in(c->lo, y->rank, l) && !label_in(c->la, j->in[0].rank, l) && x->dims[i] >= 16
+            && (best < 0 || x->dims[i] > x->dims[best]))
+            best = i;
+    }
+    for (int i = 0; i < s->n_sum; i++)
+        if (!mul_ok(terms, s->extent[s->sum[i]], &terms)) terms = INT32_MAX;
+    if (s->lanes || best < 0 || s->sb[c->lb[best]] == 1 || (double)tensor_n(y) * (double)terms < 4.0 * (double)tensor_n(x)) return NULL;
+    strides_of(x, stride);
+    for (int k = x->rank - 1; k >= 0; k--) {           /* result axis k is b's axis i: all but best, then best */
+        int i = k == x->rank - 1 ? best : k < best ? k : k + 1;
+        n[k] = x->dims[i];
+        from[k] = stride[i];
+        to[k] = step;
+        s->sb[c->lb[i]] = step;
+        step *= x->dims[i];
+    }
+    void *packed = scratch_take(j->r, tensor_n(x), (size_t)width);
+    copy_strided(width, x->rank, n, packed, to, b, from);
+    return packed;
+}
+
 bool eval_contract(job *j)
 {
     const contract_attr *c = j->n->contract;
@@ -499,13 +529,15 @@ bool eval_contract(job *j)
     s.zero_taps = contract_zero_taps(c, j->in[0].rank, j->in[1].rank, y->rank);
     if (!set_labels(j, &s) || (init && !check_init(j, init))) return false;
     if (tensor_n(y) == 0) return true;
-    set_row(&s, c, y, init);
     bool own_a, own_b, own_i = false;
     const void *a = converted(j->r, &j->in[0], s.acc, &own_a), *b = converted(j->r, &j->in[1], s.acc, &own_b);
     const void *i = init ? converted(j->r, init, s.acc, &own_i) : NULL;
-#define CALL(F, T) contract_##F(j, &s, a, b, i);
+    void *packed = tensor_n(&j->in[1]) ? pack_b(j, &s, c, b) : NULL;
+    set_row(&s, c, y, init);
+#define CALL(F, T) contract_##F(j, &s, a, packed ? packed : b, i);
     BY_TYPE(s.acc, CALL)
 #undef CALL
+    scratch_give(j->r, packed);
     if (own_a) scratch_give(j->r, (void *)(uintptr_t)a);
     if (own_b) scratch_give(j->r, (void *)(uintptr_t)b);
     if (own_i) scratch_give(j->r, (void *)(uintptr_t)i);

@@ -138,11 +138,11 @@ static void contracts(void **state)
 }
 
 /* A convolution as the six loops of walkthrough §5, in three layouts of the row: x dense, o dense, strided. */
-static void convolution(bool zero_taps, int channels, const char *la, const char *lb, const char *lo, const int *pa,
+static void convolution(int O, bool zero_taps, int channels, const char *la, const char *lb, const char *lo, const int *pa,
                         const int *pb, const int *po, int stride)
 {
     bench b = bench_new();
-    enum { O = 5, H = 9, K = 3 };
+    enum { H = 9, K = 3 };
     int out = (H + 2 - K) / stride + 1;
     int64_t da[3] = { channels, H, H }, db[4] = { O, channels, K, K }, dout[3] = { O, out, out };
     text src = { .a = b.a };
@@ -192,15 +192,15 @@ static void borders(void **state)
 {
     (void)state;
     for (int stride = 1; stride <= 2; stride++)
-        for (int k = 0; k < 2; k++) {
-            int channels = k ? 3 : 16;          /* under 16 input channels: zero taps */
+        for (int k = 0; k < 4; k++) {
+            int channels = k % 2 ? 3 : 16, o = k < 2 ? 5 : 20;         /* under 16 input channels: zero taps */
             const char *row = stride == 1 ? "c, y + r - 1, x + s - 1" : "c, 2*y + r - 1, 2*x + s - 1";
             const char *last = stride == 1 ? "y + r - 1, x + s - 1, c" : "2*y + r - 1, 2*x + s - 1, c";
-            convolution(k, channels, row, "o, c, r, s", "o, y, x", (int[]){ 0, 1, 2 }, (int[]){ 0, 1, 2, 3 },
+            convolution(o, k % 2, channels, row, "o, c, r, s", "o, y, x", (int[]){ 0, 1, 2 }, (int[]){ 0, 1, 2, 3 },
                         (int[]){ 0, 1, 2 }, stride);
-            convolution(k, channels, last, "c, r, s, o", "y, x, o", (int[]){ 1, 2, 0 }, (int[]){ 1, 2, 3, 0 },
+            convolution(o, k % 2, channels, last, "c, r, s, o", "y, x, o", (int[]){ 1, 2, 0 }, (int[]){ 1, 2, 3, 0 },
                         (int[]){ 1, 2, 0 }, stride);
-            convolution(k, channels, last, "o, r, s, c", "x, o, y", (int[]){ 1, 2, 0 }, (int[]){ 0, 2, 3, 1 },
+            convolution(o, k % 2, channels, last, "o, r, s, c", "x, o, y", (int[]){ 1, 2, 0 }, (int[]){ 0, 2, 3, 1 },
                         (int[]){ 2, 0, 1 }, stride);
         }
 }
