@@ -107,8 +107,9 @@ ONNX_OP(Pow)
     }
     scalar_value e;
     if (is_value(b) && is_float(dtype_of(g, b)) && rank_of(g, b) == 0 && known_splat(g, b, &e)) {
-        double x = sv_to_f64(dtype_of(g, b), e);                    /* x*x and 1/x: one rounding, as the power itself */
-        value y = x == 1 ? a : x == 2 ? mul(g, a, a) : x == -1 ? k_bin(g, SCALAR_div, 1, a) : NO_VALUE;
+        double x = sv_to_f64(dtype_of(g, b), e);                    /* at most two roundings, where the power has its own */
+        value y = x == 1 ? a : x == 2 ? mul(g, a, a) : x == 3 ? mul(g, mul(g, a, a), a)
+                : x == -1 ? k_bin(g, SCALAR_div, 1, a) : NO_VALUE;
         if (is_value(y)) {
             out(0, cast(g, y, t));
             return;

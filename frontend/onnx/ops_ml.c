@@ -565,3 +565,22 @@ ONNX_OP(TreeEnsembleRegressor)
     if (is_value(y)) y = add_base(c, g, y, targets);
     out(0, cast(g, post_transform(c, g, y, attr_str("post_transform", "NONE")), DTYPE_f32));
 }
+
+/* TreeEnsembleClassifier (1, 3, 5): the class with the largest score; over two classes runtimes decide by rules of their
+ * own that the standard does not state */
+ONNX_OP(TreeEnsembleClassifier)
+{
+    value x = in(0);
+    int n = 0;
+    const int64_t *labels = op_attr_ints(c, "classlabels_int64s", &n);
+    if (!labels) op_unsupported(c, "classes named by strings");
+    else if (n < 3) op_unsupported(c, "TreeEnsembleClassifier with %d classes", n);
+    if (c->failed || !is_value(x)) return;
+    if (dtype_of(g, x) != DTYPE_f64) x = cast(g, x, DTYPE_f32);
+    value y = old_trees(c, g, x, "class", n, AGGREGATE_sum);
+    if (is_value(y)) y = add_base(c, g, y, n);
+    if (!is_value(y)) return;
+    value best = reduce(g, REDUCE_argmax, y, 2, false);
+    out(0, at_node(g, op_ints(g, labels, n, -1), best));
+    out(1, cast(g, post_transform(c, g, y, attr_str("post_transform", "NONE")), DTYPE_f32));
+}
