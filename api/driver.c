@@ -2,16 +2,27 @@
 #include "api/driver.h"
 #include "backend/eval/eval.h"
 #include "backend/eval/eval_loop.h"
+#include <dlfcn.h>
 #include <math.h>
 #include <time.h>
+#include <unistd.h>
+
+void driver_set_target(driver_options *o, const target *t)
+{
+    o->codegen.target = *t;
+    o->machine = (machine){ .vector_bytes = t->vector_bytes, .vector_registers = t->vector_registers, .fma_latency = t->fma_latency,
+                            .fma_per_cycle = t->fma_per_cycle, .loads_per_cycle = t->loads_per_cycle, .l1_bytes = t->l1_bytes,
+                            .l2_bytes = t->l2_bytes, .l3_bytes = t->l3_bytes };
+}
 
 driver_options driver_defaults(void)
 {
     driver_options o = { .fma = FMA_FUSED, .level = 2, .until = PASS_COUNT };
-    o.machine = (machine){ .vector_bytes = 32, .vector_registers = 16, .fma_latency = 4, .fma_per_cycle = 2, .loads_per_cycle = 2,
-                           .l1_bytes = 32768, .l2_bytes = 524288, .l3_bytes = 33554432 };
+    target t = target_host(0);
+    driver_set_target(&o, &t);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
     o.codegen.prefix = "model";
-    o.codegen.threads = 2;
+    o.codegen.threads = n > 1 ? n > 64 ? 64 : (int)n : 1;
     return o;
 }
 
@@ -45,6 +56,9 @@ static dlc_status import_text(dlc_context *ctx, arena *a, const char *path, grap
 dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
 {
     double start = now();
+    graph_evaluator *e = NEW(a, graph_evaluator);
+    *e = eval_evaluator(o->fma);
+    ctx->evaluator = e;
     dlc_status s = ends_with(path, ".onnx") ? onnx_import(ctx, a, path, &o->onnx, out) : import_text(ctx, a, path, out);
     if (s != DLC_OK) return s;
     if (o->verify && !graph_verify(*out, "import")) return DLC_ERR_INTERNAL;
@@ -160,4 +174,40 @@ dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64
         if (p->bufs.at[i].kind == PBUF_output && !shape_of(p->dims, p->bufs.at[i].rank, p->bufs.at[i].dims, s, out[p->bufs.at[i].index].dims))
             return DLC_ERR_SHAPE;
     return DLC_OK;
+}
+
+/* -- Generated code -------------------------------------------------------------------------------------------------------- */
+
+const llvm_backend *driver_llvm(dlc_context *ctx)
+{
+    void *module = dlopen("libdlc-llvm.so", RTLD_NOW | RTLD_LOCAL);       /* stays open: LLVM cannot be unloaded */
+    const llvm_backend *b = module ? dlsym(module, "dlc_llvm_backend") : NULL;
+    if (b && b->abi == DLC_LLVM_BACKEND_ABI) return b;
+    diag_no_backend(ctx, (place){ 0 }, "LLVM", module ? "libdlc-llvm.so is of another version" : dlerror());
+    return NULL;
+}
+
+dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options *o, loaded_code **code, const dlc_model **model)
+{
+    const llvm_backend *b = driver_llvm(ctx);
+    return b ? b->jit(ctx, p, &o->codegen, code, model) : DLC_ERR_UNSUPPORTED;
+}
+
+void driver_unload(loaded_code *code)
+{
+    void *module = dlopen("libdlc-llvm.so", RTLD_NOW | RTLD_NOLOAD);
+    const llvm_backend *b = module ? dlsym(module, "dlc_llvm_backend") : NULL;
+    if (b) b->unload(code);
+}
+
+dlc_status driver_emit_shared(dlc_context *ctx, const program *p, const driver_options *o, const char *path)
+{
+    const llvm_backend *b = driver_llvm(ctx);
+    return b ? b->emit_shared(ctx, p, &o->codegen, path) : DLC_ERR_UNSUPPORTED;
+}
+
+dlc_status driver_emit(dlc_context *ctx, arena *a, const program *p, const driver_options *o, emit_kind kind, bytes *out)
+{
+    const llvm_backend *b = driver_llvm(ctx);
+    return b ? b->emit(ctx, a, p, &o->codegen, kind, out) : DLC_ERR_UNSUPPORTED;
 }

@@ -43,12 +43,16 @@ dlc_status driver_constants(dlc_context *ctx, program *p);
 /* Runs a program by the interpreter of loops. Tensors as in eval_graph. */
 dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out);
 
+/* What schedules and code are made for, in place of the host's. */
+void driver_set_target(driver_options *o, const target *t);
+
 /* Code in memory. */
 dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options *o, loaded_code **code, const dlc_model **model);
 void driver_unload(loaded_code *code);
-/* Runs a model of either kind (JIT, or a shared library's) once. symbols: n_dims, read and written. out[].bytes in `a`. */
-dlc_status driver_run(dlc_context *ctx, arena *a, const dlc_model *m, int64_t *symbols, int n_in, const tensor *in, tensor *out,
-                      const dlc_run_hook *hook);
+/* A shared library. */
+dlc_status driver_emit_shared(dlc_context *ctx, const program *p, const driver_options *o, const char *path);
+/* An object, LLVM IR or assembly, in `a`. */
+dlc_status driver_emit(dlc_context *ctx, arena *a, const program *p, const driver_options *o, emit_kind kind, bytes *out);
 /* The LLVM module; NULL and a diagnostic if it cannot be opened. */
 const llvm_backend *driver_llvm(dlc_context *ctx);
 

@@ -1,0 +1,321 @@
+/* engine: a model made ready to run by interpreter, JIT, library or C, and run (engine.h)
+ *
+ * How    Interpreters run what the driver made. Generated code is reached through its dlc_model alone, as any program
+ *        would: so what `dlc test --backend=so` shows holds for every user of the library.
+ * Sizes  A dlc_model says which extents follow from its dims, not the reverse. What an input's sizes say about the dims is
+ *        found by asking it for the extents at two values of each dim; the answer is checked against all inputs.
+ */
+#include "api/engine.h"
+#include "backend/eval/eval.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+const char *const engine_name[ENGINE_COUNT] = {
+#define X(name) #name,
+    ENGINE_LIST(X)
+#undef X
+};
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* -- What a model says of itself ---------------------------------------------------------------------------------------------- */
+
+static void alloc_lists(engine *e, int n_in, int n_out)
+{
+    arena *a = e->arena;
+    e->n_in = n_in;
+    e->n_out = n_out;
+    e->in_name = NEW_ARRAY(a, const char *, n_in);
+    e->out_name = NEW_ARRAY(a, const char *, n_out);
+    e->in_dtype = NEW_ARRAY(a, dtype, n_in);
+    e->out_dtype = NEW_ARRAY(a, dtype, n_out);
+    e->in_rank = NEW_ARRAY(a, int, n_in);
+    e->out_rank = NEW_ARRAY(a, int, n_out);
+}
+
+static void describe_graph(engine *e, const graph *g)
+{
+    alloc_lists(e, (int)g->inputs.n, (int)g->results.n);
+    for (int i = 0; i < e->n_in; i++) {
+        const node *n = node_of(g, g->inputs.at[i]);
+        e->in_name[i] = n->input->name ? n->input->name : "";
+        e->in_dtype[i] = n->types[0].dtype;
+        e->in_rank[i] = n->types[0].rank;
+    }
+    for (int i = 0; i < e->n_out; i++) {
+        type t = type_of(g, g->results.at[i]);
+        e->out_name[i] = g->result_names.at[i] ? g->result_names.at[i] : "";
+        e->out_dtype[i] = t.dtype;
+        e->out_rank[i] = t.rank;
+    }
+}
+
+static dlc_status refuse(dlc_context *ctx, const char *path, const char *what)
+{
+    diag_run_refused(ctx, (place){ .file = path }, what);
+    return DLC_ERR_INPUT;
+}
+
+static bool describe_tensors(int n, const dlc_tensor_info *info, const char **name, dtype *type_, int *rank)
+{
+    for (int i = 0; i < n; i++) {
+        if (!info[i].dtype || info[i].rank < 0 || info[i].rank > MAX_RANK) return false;
+        name[i] = info[i].name ? info[i].name : "";
+        type_[i] = dtype_by_name(info[i].dtype, strlen(info[i].dtype));
+        rank[i] = info[i].rank;
+        if (type_[i] == DTYPE_NONE) return false;
+    }
+    return true;
+}
+
+static dlc_status describe_model(dlc_context *ctx, engine *e, const char *path, const dlc_model *m)
+{
+    if (m->abi != DLC_MODEL_ABI) return refuse(ctx, path, "made by another version of dlc: compile it again");
+    if (m->n_inputs < 0 || m->n_outputs < 0 || m->n_dims < 0) return refuse(ctx, path, "its description is damaged");
+    alloc_lists(e, m->n_inputs, m->n_outputs);
+    e->model = m;
+    bool ok = describe_tensors(m->n_inputs, m->inputs, e->in_name, e->in_dtype, e->in_rank)
+        && describe_tensors(m->n_outputs, m->outputs, e->out_name, e->out_dtype, e->out_rank);
+    return ok ? DLC_OK : refuse(ctx, path, "its description is damaged");
+}
+
+/* -- Opening -------------------------------------------------------------------------------------------------------------------- */
+
+static void close_library(void *handle) { dlclose(handle); }
+static void unload_code(void *code) { driver_unload(code); }
+
+static dlc_status open_library(dlc_context *ctx, engine *e, const char *path)
+{
+    const char *with_slash = strchr(path, '/') ? path : arena_printf(e->arena, "./%s", path);
+    void *handle = dlopen(with_slash, RTLD_NOW | RTLD_LOCAL);
+    if (!handle) return refuse(ctx, path, dlerror());
+    arena_on_free(e->arena, close_library, handle);
+    const dlc_model *m = dlsym(handle, "dlc_model_v1");
+    if (!m) return refuse(ctx, path, "not a library made by dlc: it has no dlc_model_v1");
+    return describe_model(ctx, e, path, m);
+}
+
+/* Writes into a folder of its own, which is gone once the library is open. */
+static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options *o, dlc_status (*write)(dlc_context *, const program *,
+                               const driver_options *, const char *folder, const char *path))
+{
+    const char *base = getenv("TMPDIR");
+    char *folder = arena_printf(e->arena, "%s/dlc-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(folder)) {
+        diag_cannot_write(ctx, (place){ .file = folder }, "no folder can be made for the library");
+        return DLC_ERR_IO;
+    }
+    const char *path = arena_printf(e->arena, "%s/model.so", folder);
+    dlc_status s = write(ctx, e->program, o, folder, path);
+    if (s == DLC_OK) s = open_library(ctx, e, path);
+    unlink(path);
+    rmdir(folder);
+    return s;
+}
+
+static dlc_status write_so(dlc_context *ctx, const program *p, const driver_options *o, const char *folder, const char *path)
+{
+    (void)folder;
+    return driver_emit_shared(ctx, p, o, path);
+}
+
+static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_options *o)
+{
+    e->graph = g;
+    e->fma = o->fma;
+    describe_graph(e, g);
+    if (e->kind == ENGINE_eval) return DLC_OK;
+    dlc_status s = driver_passes(ctx, o, &g);
+    if (s == DLC_OK) s = driver_lower(ctx, o, g, &e->program);
+    if (s == DLC_OK) s = driver_constants(ctx, e->program);
+    if (s != DLC_OK) return s;
+    switch (e->kind) {
+    case ENGINE_eval: case ENGINE_loop: case ENGINE_COUNT: break;
+    case ENGINE_jit:
+        s = driver_load(ctx, e->program, o, &e->code, &e->model);
+        if (s == DLC_OK) arena_on_free(e->arena, unload_code, e->code);
+        break;
+    case ENGINE_so:
+        s = make_library(ctx, e, o, write_so);
+        break;
+    case ENGINE_c:
+        diag_no_backend(ctx, (place){ 0 }, "c", "it is not built");
+        s = DLC_ERR_UNSUPPORTED;
+        break;
+    }
+    return s;
+}
+
+static engine *engine_new(arena *a, engine_kind kind)
+{
+    engine *e = NEW(a, engine);
+    e->arena = a;
+    e->kind = kind;
+    return e;
+}
+
+dlc_status engine_make(dlc_context *ctx, arena *a, graph *g, const driver_options *o, engine_kind kind, engine **out)
+{
+    engine *e = engine_new(a, kind);
+    dlc_status s = make(ctx, e, g, o);
+    *out = s == DLC_OK ? e : NULL;
+    return s;
+}
+
+dlc_status engine_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, engine_kind kind, engine **out)
+{
+    engine *e = engine_new(a, kind);
+    graph *g;
+    dlc_status s;
+    if (ends_with(path, ".so")) {
+        e->kind = ENGINE_so;
+        s = open_library(ctx, e, path);
+    } else {
+        s = driver_import(ctx, e->arena, path, o, &g);
+        if (s == DLC_OK) s = make(ctx, e, g, o);
+    }
+    *out = s == DLC_OK ? e : NULL;
+    return s;
+}
+
+/* -- Sizes ------------------------------------------------------------------------------------------------------------------------ */
+
+static int n_extents(const engine *e)
+{
+    int n = 0;
+    for (int i = 0; i < e->n_in; i++) n += e->in_rank[i];
+    for (int i = 0; i < e->n_out; i++) n += e->out_rank[i];
+    return n;
+}
+
+static int first_extent(const engine *e, int input)
+{
+    int n = 0;
+    for (int i = 0; i < input; i++) n += e->in_rank[i];
+    return n;
+}
+
+void engine_input_shape(const engine *e, int i, int64_t *extents)
+{
+    arena *scratch = arena_new(arena_mem(e->arena));
+    if (e->graph) {
+        type t = type_of(e->graph, e->graph->inputs.at[i]);
+        for (int k = 0; k < t.rank; k++)
+            if (!dim_is_const(t.dims[k], &extents[k])) extents[k] = -1;
+    } else {
+        const dlc_model *m = e->model;
+        int n = n_extents(e), at = first_extent(e, i);
+        int64_t *size = NEW_ARRAY(scratch, int64_t, m->n_dims), *low = NEW_ARRAY(scratch, int64_t, n), *high = NEW_ARRAY(scratch, int64_t, n);
+        for (int k = 0; k < m->n_dims; k++) size[k] = m->dims[k].lo;
+        m->shapes(size, low);
+        for (int k = 0; k < m->n_dims; k++) size[k] += size[k] < m->dims[k].hi;
+        m->shapes(size, high);
+        for (int k = 0; k < e->in_rank[i]; k++) extents[k] = low[at + k] == high[at + k] ? low[at + k] : -1;
+    }
+    arena_free(scratch);
+}
+
+/* The dims of a model from the sizes of its inputs. */
+static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const tensor *in, int64_t *size)
+{
+    const dlc_model *m = e->model;
+    int n = n_extents(e), n_in = first_extent(e, e->n_in), at = 0;
+    int64_t *have = NEW_ARRAY(a, int64_t, n_in), *low = NEW_ARRAY(a, int64_t, n), *next = NEW_ARRAY(a, int64_t, n);
+    for (int i = 0; i < e->n_in; i++)
+        for (int k = 0; k < in[i].rank; k++) have[at++] = in[i].dims[k];
+    for (int k = 0; k < m->n_dims; k++) size[k] = m->dims[k].is_result ? m->dims[k].hi : m->dims[k].lo;
+    m->shapes(size, low);
+    int64_t *found = NEW_ARRAY(a, int64_t, m->n_dims);
+    memcpy(found, size, sizeof *size * (size_t)m->n_dims);
+    for (int k = 0; k < m->n_dims; k++) {
+        if (m->dims[k].is_result || m->dims[k].lo >= m->dims[k].hi) continue;
+        size[k]++;
+        m->shapes(size, next);
+        size[k]--;
+        for (int j = 0; j < n_in; j++) {
+            int64_t step = next[j] - low[j];
+            if (step <= 0 || (have[j] - low[j]) % step) continue;
+            found[k] = size[k] + (have[j] - low[j]) / step;
+            if (step == 1 && low[j] == size[k]) break;               /* the dim itself: surely right */
+        }
+        if (found[k] < m->dims[k].lo || found[k] > m->dims[k].hi) {
+            diag_run_dim(ctx, (place){ 0 }, m->dims[k].name, (long long)m->dims[k].lo, (long long)m->dims[k].hi, (long long)found[k]);
+            return DLC_ERR_SHAPE;
+        }
+    }
+    memcpy(size, found, sizeof *size * (size_t)m->n_dims);
+    m->shapes(size, next);
+    for (int i = 0, j = 0; i < e->n_in; i++)
+        for (int k = 0; k < in[i].rank; k++, j++)
+            if (next[j] != have[j]) {
+                diag_run_size(ctx, (place){ 0 }, e->in_name[i], k, (long long)next[j], (long long)have[j]);
+                return DLC_ERR_SHAPE;
+            }
+    return DLC_OK;
+}
+
+/* -- Running ------------------------------------------------------------------------------------------------------------------------ */
+
+static dlc_status check_types(dlc_context *ctx, const engine *e, const tensor *in)
+{
+    for (int i = 0; i < e->n_in; i++) {
+        int64_t n;
+        bool is_right = in[i].dtype == e->in_dtype[i] && in[i].rank == e->in_rank[i] && tensor_count(&in[i], &n);
+        if (is_right) continue;
+        diag_run_input(ctx, (place){ 0 }, e->in_name[i],
+                       arena_printf(ctx->arena, "%s of rank %d", dtype_info[e->in_dtype[i]].name, e->in_rank[i]),
+                       arena_printf(ctx->arena, "%s of rank %d", dtype_info[in[i].dtype].name, in[i].rank));
+        return DLC_ERR_INPUT;
+    }
+    return DLC_OK;
+}
+
+static void *align64(void *p) { return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
+
+static dlc_status run_model(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook)
+{
+    const dlc_model *m = e->model;
+    int64_t *size = NEW_ARRAY(a, int64_t, m->n_dims + 1), *extents = NEW_ARRAY(a, int64_t, n_extents(e));
+    dlc_status s = bind_model(ctx, a, e, in, size);
+    if (s != DLC_OK) return s;
+    int64_t work = m->workspace(size);
+    if (work < 0) return refuse(ctx, NULL, "a size is out of its bounds");
+    const void **inputs = NEW_ARRAY(a, const void *, e->n_in);
+    void **outputs = NEW_ARRAY(a, void *, e->n_out);
+    for (int i = 0; i < e->n_in; i++) inputs[i] = in[i].bytes;
+    m->shapes(size, extents);
+    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; i++) {
+        out[i] = (tensor){ .dtype = e->out_dtype[i], .rank = e->out_rank[i] };
+        memcpy(out[i].dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
+        at += e->out_rank[i];
+        int64_t n;
+        if (!tensor_count(&out[i], &n) || n > (int64_t)1 << 40) return refuse(ctx, NULL, "an output is too large");
+        outputs[i] = out[i].bytes = align64(arena_alloc(a, tensor_bytes(&out[i]) + 64));
+    }
+    dlc_run run = { .workspace = align64(arena_alloc(a, (size_t)work + 64)) };
+    if (hook) run.hook = *hook;
+    if (m->run(&run, size, inputs, outputs) != DLC_RUN_OK) return refuse(ctx, NULL, "a size is out of its bounds");
+    m->shapes(size, extents);
+    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; at += e->out_rank[i++])
+        memcpy(out[i].dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
+    return DLC_OK;
+}
+
+dlc_status engine_run(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook)
+{
+    dlc_status s = check_types(ctx, e, in);
+    if (s != DLC_OK) return s;
+    if (e->model) return run_model(ctx, a, e, in, out, hook);
+    int64_t *symbols = NEW_ARRAY(a, int64_t, dims_n_symbols(e->graph->dims) + 1);
+    s = eval_bind(ctx, e->graph, in, symbols);
+    if (s != DLC_OK) return s;
+    if (e->kind == ENGINE_loop) return driver_eval(ctx, a, e->program, symbols, in, out);
+    eval_options o = { .fma = e->fma };
+    return eval_graph(ctx, a, e->graph, symbols, in, out, &o);
+}

@@ -1,0 +1,50 @@
+/* api/engine.h: a model made ready to run in one of the ways that dlc has, and run. What `dlc run`, `test`, `bench`,
+ * `compare` and the public API are made of.
+ *
+ *     eval    the graph, as imported, by the interpreter of graphs
+ *     loop    the lowered, scheduled, planned program by the interpreter of loops
+ *     jit     code in memory, by LLVM
+ *     so      a shared library, written, linked and opened, by LLVM
+ *     c       portable C, compiled by the system's C compiler and opened
+ */
+#ifndef DLC_API_ENGINE_H
+#define DLC_API_ENGINE_H
+#include "api/driver.h"
+
+#define ENGINE_LIST(X) X(eval) X(loop) X(jit) X(so) X(c)
+typedef enum {
+#define X(name) ENGINE_##name,
+    ENGINE_LIST(X)
+#undef X
+    ENGINE_COUNT
+} engine_kind;
+extern const char *const engine_name[ENGINE_COUNT];
+
+typedef struct engine {
+    engine_kind kind;
+    arena *arena;
+    int n_in, n_out;
+    const char **in_name, **out_name;
+    dtype *in_dtype, *out_dtype;
+    int *in_rank, *out_rank;
+    graph *graph;              /* as imported; NULL for a library from a file */
+    program *program;          /* NULL with eval, and for a library from a file */
+    const dlc_model *model;    /* jit, so, c */
+    loaded_code *code;         /* jit */
+    fma_mode fma;
+} engine;
+
+/* From a model (.onnx, .dl, graph text) or a library made by dlc compile (.so; `kind` is then not looked at). Everything
+ * is released with `a`. Not DLC_OK: diagnostics. */
+dlc_status engine_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, engine_kind kind, engine **out);
+/* From a graph that is there already. */
+dlc_status engine_make(dlc_context *ctx, arena *a, graph *g, const driver_options *o, engine_kind kind, engine **out);
+
+/* Sizes of the inputs: those fixed, and -1 where open. `extents`: rank of them. */
+void engine_input_shape(const engine *e, int i, int64_t *extents);
+
+/* Runs once. in[i] is checked against the model; out[i] is set, its bytes live in `a` (or are a constant's): only read.
+ * hook may be NULL. */
+dlc_status engine_run(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook);
+
+#endif

@@ -1,0 +1,74 @@
+/* cli/cli.h: what the commands share: the options given, messages, exit codes.
+ *
+ * A command is one file with one function, named in options.def: it takes its options out of `cli`, calls the driver, and
+ * returns an exit code. Diagnostics stay in the context; main prints what is left.
+ */
+#ifndef DLC_CLI_CLI_H
+#define DLC_CLI_CLI_H
+#include "api/driver.h"
+#include "api/engine.h"
+#include "api/tensor_file.h"
+#include <stdio.h>
+
+typedef enum {
+#define COMMAND(name, ...) COMMAND_##name,
+#define OPTION(...)
+#include "cli/options.def"
+    COMMAND_COUNT
+} command_id;
+
+typedef enum {
+#define COMMAND(...)
+#define OPTION(id, ...) OPT_##id,
+#include "cli/options.def"
+    OPT_COUNT
+} option_id;
+
+typedef struct cli cli;
+typedef struct { const char *name, *operands, *doc, *example; int (*run)(cli *c); } command_row;
+typedef struct { const char *name; char letter; const char *argument; uint32_t commands; const char *doc; } option_row;
+extern const command_row command_info[COMMAND_COUNT];
+extern const option_row option_info[OPT_COUNT];
+
+typedef struct { option_id option; const char *value; } given;     /* value: NULL if none was given */
+struct cli {
+    dlc_context *ctx;
+    arena *a;
+    command_id command;
+    vec(given) options;
+    vec(const char *) operands;
+    int64_t n_shown;               /* diagnostics printed */
+    size_t shown_bytes;
+    bool is_usage;                 /* an error was in the command line itself */
+    bool has_colour;               /* stderr is a terminal */
+};
+
+enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 70 };
+int exit_code(dlc_status s);
+
+/* -- The command line (options.c) ------------------------------------------------------------------------------------- */
+
+bool cli_parse(cli *c, int argc, char **argv);           /* false: diagnostics say why */
+bool opt_given(const cli *c, option_id o);
+const char *opt_value(const cli *c, option_id o);        /* the last one; NULL: not given */
+int opt_choice(const cli *c, option_id o, int other);    /* which of the argument's words */
+/* A whole number in lo..hi; a suffix k, M or G is not taken. Wrong: a diagnostic, and `other`. */
+int64_t opt_int(cli *c, option_id o, int64_t lo, int64_t hi, int64_t other);
+/* The word of a list that is spelled most alike; NULL if none is near. */
+const char *nearest(const char *word, int n, const char *const *words);
+/* The one operand that a command takes; NULL and a diagnostic if there is another number of them. */
+const char *cli_operand(cli *c);
+
+/* -- Messages (report.c) ------------------------------------------------------------------------------------------------ */
+
+void cli_help(FILE *f, const cli *c);                    /* of the command, or of all (COMMAND_COUNT) */
+void cli_show_diags(cli *c);                             /* those not yet shown, to stderr; bounded in all */
+
+/* -- Options that several commands share (common.c) ----------------------------------------------------------------------- */
+
+bool cli_driver_options(cli *c, driver_options *o);      /* false: a diagnostic */
+
+#define COMMAND(name, ...) int command_##name(cli *c);
+#define OPTION(...)
+#include "cli/options.def"
+#endif

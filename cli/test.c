@@ -1,0 +1,243 @@
+/* test: runs an official ONNX test folder: model.onnx, data.json, test_data_set_N/input_K.pb and output_K.pb
+ *
+ * Exit: 0 every output of every data set is near enough; 1 one is not; 2 the model is not supported; 3 the folder, the
+ * model or its data are refused.
+ *
+ * The model is compiled as it is, with open dimensions open. Inputs that decide a structure (shapes, axes, k) become
+ * constants with the values of the data set; only if that is not enough are the open dimensions fixed to its sizes.
+ */
+#include "cli/cli.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { TEST_PASS = 0, TEST_WRONG = 1, TEST_UNSUPPORTED = 2, TEST_REFUSED = 3 };
+enum { MAX_FILES = 100000, MAX_SETS = 10000 };
+
+typedef struct { const char *name, *dir; int number; } data_set;
+typedef struct {
+    cli *c;
+    const char *dir, *out_dir;
+    driver_options options;
+    engine_kind kind;
+    double rtol, atol;
+    vec(data_set) sets;
+    engine *made;               /* by an earlier set, fit for all */
+} test;
+
+static int refused(test *t, const char *what)
+{
+    diag_test_folder(t->c->ctx, (place){ .file = t->dir }, what);
+    return TEST_REFUSED;
+}
+
+static int test_code(dlc_status s)
+{
+    int code = exit_code(s);
+    return code == EXIT_INPUT ? TEST_REFUSED : code;
+}
+
+/* -- The folder ---------------------------------------------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b)
+{
+    const data_set *x = a, *y = b;
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+static bool find_sets(test *t)
+{
+    static const char prefix[] = "test_data_set_";
+    DIR *d = opendir(t->dir);
+    if (!d) return false;
+    for (struct dirent *e; (e = readdir(d)) && t->sets.n < MAX_SETS;) {
+        const char *digits = e->d_name + sizeof prefix - 1;
+        if (strncmp(e->d_name, prefix, sizeof prefix - 1) != 0 || !*digits || strspn(digits, "0123456789") != strlen(digits)) continue;
+        if (strlen(digits) > 8) continue;
+        const char *name = arena_strdup(t->c->a, e->d_name);
+        data_set s = { name, arena_printf(t->c->a, "%s/%s", t->dir, name), atoi(digits) };
+        vec_push(t->c->a, &t->sets, s);
+    }
+    closedir(d);
+    if (t->sets.n) qsort(t->sets.at, (size_t)t->sets.n, sizeof *t->sets.at, by_number);
+    return t->sets.n > 0;
+}
+
+/* "name": number, wherever it stands. */
+static double json_number(const char *json, const char *name, double other)
+{
+    const char *p = strstr(json, name);
+    if (!p) return other;
+    p += strlen(name);
+    p += strspn(p, " \t\n:");
+    char *end;
+    double v = strtod(p, &end);
+    return end != p && v >= 0 && v < 1e9 ? v : other;
+}
+
+static void read_tolerance(test *t)
+{
+    t->rtol = 1e-3;
+    t->atol = 1e-7;
+    bytes file;
+    int err;
+    if (!file_map(t->c->a, arena_printf(t->c->a, "%s/data.json", t->dir), &file, &err) || file.n > 1 << 20) return;
+    const char *json = arena_strndup(t->c->a, (const char *)file.at, file.n);
+    t->rtol = json_number(json, "\"rtol\"", t->rtol);
+    t->atol = json_number(json, "\"atol\"", t->atol);
+}
+
+/* KIND_0.pb, KIND_1.pb, … as far as they go. */
+static dlc_status read_files(test *t, arena *a, const data_set *s, const char *kind, int *n, onnx_tensor **out)
+{
+    vec(onnx_tensor) list = { 0 };
+    dlc_status st = DLC_OK;
+    while (list.n < MAX_FILES && st == DLC_OK) {
+        const char *path = arena_printf(a, "%s/%s_%lld.pb", s->dir, kind, (long long)list.n);
+        struct stat info;
+        if (stat(path, &info) != 0) break;
+        onnx_tensor x;
+        st = onnx_read_tensor(t->c->ctx, a, path, &x);
+        if (st == DLC_OK) vec_push(a, &list, x);
+    }
+    *n = (int)list.n;
+    *out = list.at;
+    return st;
+}
+
+static tensor as_tensor(const onnx_tensor *x)
+{
+    tensor t = { .dtype = x->dtype, .rank = x->rank, .bytes = (void *)(uintptr_t)x->bytes };
+    memcpy(t.dims, x->dims, sizeof t.dims);
+    return t;
+}
+
+/* -- One data set ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct { int n_in, n_want; onnx_tensor *in, *want; bool *is_taken; } data;
+
+static dlc_status read_set(test *t, arena *a, const data_set *s, data *d)
+{
+    dlc_status st = read_files(t, a, s, "input", &d->n_in, &d->in);
+    if (st == DLC_OK) st = read_files(t, a, s, "output", &d->n_want, &d->want);
+    d->is_taken = NEW_ARRAY(a, bool, d->n_in);
+    if (st == DLC_OK && d->n_want == 0) {
+        refused(t, arena_printf(t->c->a, "%s holds no expected output", s->name));
+        return DLC_ERR_INPUT;
+    }
+    return st;
+}
+
+/* The model, made ready for this set. */
+static dlc_status open_for(test *t, arena *a, data *d, bool is_specialized, engine **e)
+{
+    driver_options o = t->options;
+    o.onnx.n_offers = d->n_in;
+    o.onnx.offers = d->in;
+    o.onnx.is_offer_taken = d->is_taken;
+    o.onnx.is_specialized = is_specialized;
+    memset(d->is_taken, 0, sizeof *d->is_taken * (size_t)d->n_in);
+    return engine_open(t->c->ctx, a, arena_printf(a, "%s/model.onnx", t->dir), &o, t->kind, e);
+}
+
+static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
+{
+    if (t->made) {
+        *e = t->made;
+        return DLC_OK;
+    }
+    dlc_context *ctx = t->c->ctx;
+    int64_t n_diags = ctx->diags.n;
+    dlc_status s = open_for(t, t->c->a, d, false, e);
+    if (s == DLC_OK) {
+        bool is_general = true;
+        for (int i = 0; i < d->n_in; i++) is_general &= !d->is_taken[i];
+        if (is_general) t->made = *e;
+        return s;
+    }
+    if (s != DLC_ERR_UNSUPPORTED) return s;
+    int n_errors = ctx->n_errors;
+    if (open_for(t, a, d, true, e) != DLC_OK) {
+        ctx->diags.n = ctx->diags.n < n_diags ? ctx->diags.n : n_diags + n_errors < ctx->diags.n ? n_diags + n_errors : ctx->diags.n;
+        return s;
+    }
+    ctx->diags.n = n_diags;
+    ctx->n_errors = 0;
+    ctx->status = DLC_OK;
+    return DLC_OK;
+}
+
+static dlc_status run_set(test *t, arena *a, const engine *e, const data *d, tensor *out)
+{
+    tensor *in = NEW_ARRAY(a, tensor, d->n_in);
+    int n = 0;
+    for (int i = 0; i < d->n_in; i++)
+        if (!d->is_taken[i]) in[n++] = as_tensor(&d->in[i]);
+    if (n != e->n_in) {
+        diag_run_inputs(t->c->ctx, (place){ .file = t->dir }, e->n_in, n);
+        return DLC_ERR_INPUT;
+    }
+    return engine_run(t->c->ctx, a, e, in, out, NULL);
+}
+
+static dlc_status write_outputs(test *t, arena *a, const data_set *s, const engine *e, const tensor *out)
+{
+    const char *dir = t->out_dir;
+    if (t->sets.n > 1) dir = arena_printf(a, "%s/%s", dir, s->name);
+    if ((mkdir(t->out_dir, 0777) != 0 && errno != EEXIST) || (t->sets.n > 1 && mkdir(dir, 0777) != 0 && errno != EEXIST)) {
+        diag_cannot_write(t->c->ctx, (place){ .file = dir }, strerror(errno));
+        return DLC_ERR_IO;
+    }
+    for (int k = 0; k < e->n_out; k++) {
+        dlc_status st = tensor_write_pb(t->c->ctx, a, arena_printf(a, "%s/output_%d.pb", dir, k), e->out_name[k], &out[k]);
+        if (st != DLC_OK) return st;
+    }
+    return DLC_OK;
+}
+
+static int judge(test *t, arena *a, const data_set *s, const engine *e, const data *d, const tensor *out)
+{
+    int code = TEST_PASS;
+    for (int k = 0; k < d->n_want; k++) {
+        tensor want = as_tensor(&d->want[k]);
+        const char *what = tensor_differs(a, &out[k], &want, t->rtol, t->atol);
+        if (!what) continue;
+        diag_test_wrong(t->c->ctx, (place){ .file = t->dir }, s->name, e->out_name[k], what);
+        code = TEST_WRONG;
+    }
+    return code;
+}
+
+static int run_one(test *t, arena *a, const data_set *s)
+{
+    data d;
+    engine *e = NULL;
+    dlc_status st = read_set(t, a, s, &d);
+    if (st == DLC_OK) st = make_engine(t, a, &d, &e);
+    if (st != DLC_OK) return test_code(st);
+    if (d.n_want > e->n_out) {
+        diag_run_outputs(t->c->ctx, (place){ .file = t->dir }, e->n_out, d.n_want);
+        return TEST_REFUSED;
+    }
+    tensor *out = NEW_ARRAY(a, tensor, e->n_out);
+    st = run_set(t, a, e, &d, out);
+    if (st == DLC_OK && t->out_dir) st = write_outputs(t, a, s, e, out);
+    return st == DLC_OK ? judge(t, a, s, e, &d, out) : test_code(st);
+}
+
+int command_test(cli *c)
+{
+    test t = { .c = c, .dir = cli_operand(c), .out_dir = opt_value(c, OPT_test_out), .kind = (engine_kind)opt_choice(c, OPT_backend, ENGINE_jit) };
+    if (!t.dir || !cli_driver_options(c, &t.options)) return EXIT_USAGE;
+    if (!find_sets(&t)) return refused(&t, "holds no test_data_set_N");
+    read_tolerance(&t);
+    int code = TEST_PASS;
+    for (int64_t i = 0; i < t.sets.n && code == TEST_PASS; i++) {
+        arena *a = arena_new(&c->ctx->mem);
+        code = run_one(&t, a, &t.sets.at[i]);
+        arena_free(a);
+    }
+    if (code == TEST_PASS && !opt_given(c, OPT_quiet)) printf("passed %lld data set%s\n", (long long)t.sets.n, t.sets.n == 1 ? "" : "s");
+    return code;
+}
