@@ -1,9 +1,9 @@
 /* onnx_eval: runs one ONNX test folder through the front end and the graph interpreter
  *
- *     onnx_eval DIR -o OUT [--print] [--specialize]     DIR/model.onnx, DIR/test_data_set_0/input_K.pb -> OUT/output_K.pb
+ *     onnx_eval DIR -o OUT [--print] [--specialize | --open]     DIR/model.onnx, DIR/test_data_set_0/input_K.pb -> OUT/output_K.pb
  *
  * Inputs that decide a structure (axes, sizes, trip counts) become constants where the import asks for their value. If
- * the model cannot be built for all sizes (or with --specialize), it is built for those of the inputs.
+ * the model cannot be built for all sizes (or with --specialize), it is built for those of the inputs; with --open never.
  * Exit: 0 ran, 2 not implemented, 3 refused, 4 the interpreter failed, 70 a bug. Whoever calls compares.
  */
 #include "backend/eval/eval.h"
@@ -15,7 +15,7 @@ int onnx_dtype_code(dtype t);                    /* frontend/onnx/tensor_read.c 
 
 enum { MAX_INPUTS = 256 };
 
-typedef struct { const char *dir, *out_dir; bool print, specialize; } options;
+typedef struct { const char *dir, *out_dir; bool print, specialize, open; } options;
 typedef struct { onnx_tensor at[MAX_INPUTS]; bool is_taken[MAX_INPUTS]; int n; } inputs;
 
 /* -- Inputs ------------------------------------------------------------------------------------------------------------ */
@@ -158,7 +158,7 @@ static dlc_status run_folder(dlc_context *ctx, const options *o, bool *imported)
     if (!mem_try(&ctx->mem, &frame)) return DLC_ERR_MEMORY;
     arena *a = arena_new(&ctx->mem);
     dlc_status st = o->specialize ? DLC_ERR_SHAPE : try_folder(ctx, a, o, false, imported);
-    if (st != DLC_OK) st = try_folder(ctx, a, o, true, imported);
+    if (st != DLC_OK && !o->open) st = try_folder(ctx, a, o, true, imported);
     show_diags(a, ctx);
     mem_end(&ctx->mem, &frame);
     arena_free(a);
@@ -172,10 +172,11 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "-o") == 0 && i + 1 < argc) o.out_dir = argv[++i];
         else if (strcmp(argv[i], "--print") == 0) o.print = true;
         else if (strcmp(argv[i], "--specialize") == 0) o.specialize = true;
+        else if (strcmp(argv[i], "--open") == 0) o.open = true;
         else o.dir = argv[i];
     }
     if (!o.dir) {
-        fprintf(stderr, "usage: onnx_eval DIR -o OUT [--print] [--specialize]\n");
+        fprintf(stderr, "usage: onnx_eval DIR -o OUT [--print] [--specialize | --open]\n");
         return 64;
     }
     dlc_context *ctx = context_new();
