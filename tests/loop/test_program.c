@@ -217,9 +217,42 @@ static void rules(void **state)
     context_clear_diags(ctx);
 }
 
+/* Memory that runs out at the n-th request, for every n: an error each time, and nothing is left. */
+static bool attempt(uint64_t n)
+{
+    volatile bool done = false;
+    dlc_context *c = context_new();
+    mem_frame f;
+    assert_non_null(c);
+    c->mem.fail_at = n;
+    if (mem_try(&c->mem, &f)) {
+        arena *m = arena_new(&c->mem);
+        program *p = program_parse(c, m, "test.loop", everything, strlen(everything));
+        assert_non_null(p);
+        program_show(p);
+        program_verify(p, "test");
+        float x[4] = { 1, 2, 3, 4 }, y[4], total[4], st[4] = { 0 };
+        int64_t k[1] = { 4 };
+        eval_io io = { .inputs = (const void *const[]){ x }, .outputs = (void *[]){ y, total }, .states = (void *[]){ st }, .symbols = k };
+        eval_program(c, expander_new(m), p, &io, &(loop_eval_options){ .fill = 0 });
+        mem_end(&c->mem, &f);
+        done = true;
+    }
+    context_free(c);
+    return done;
+}
+
+static void out_of_memory(void **state)
+{
+    (void)state;
+    uint64_t n = 0;
+    while (!attempt(++n)) assert_true(n < 100000);
+    assert_true(n > 50);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = { T(text_form), T(graph_constant), T(runs), T(lstm), T(rules) };
+    const struct CMUnitTest tests[] = { T(text_form), T(graph_constant), T(runs), T(lstm), T(rules), T(out_of_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
