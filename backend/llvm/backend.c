@@ -9,8 +9,9 @@ static link_job job_of(arena *a, const program *p, const codegen_options *o, lin
     link_job job = { .kind = kind, .target = &o->target, .n_objects = units->n, .objects = units->at };
     if (o->external_weights) return job;
     data_symbol *data = NEW_ARRAY(a, data_symbol, p->bufs.n);
+    const int *first = constant_table(a, p);
     for (int i = 0; i < p->bufs.n; i++) {
-        if (p->bufs.at[i].kind != PBUF_const || constant_is_small(p, i) || constant_of(p, i) != i) continue;
+        if (p->bufs.at[i].kind != PBUF_const || constant_is_small(p, i) || first[i] != i) continue;
         data[job.n_data++] = (data_symbol){ constant_symbol(a, o->prefix, i), p->bufs.at[i].data, constant_bytes(p, i) };
     }
     job.data = data;

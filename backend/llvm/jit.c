@@ -29,8 +29,9 @@ static LLVMErrorRef define(LLVMOrcLLJITRef jit, arena *a, const program *p, cons
     LLVMJITSymbolFlags flags = { LLVMJITSymbolGenericFlagsExported, 0 };
     for (int i = 0; i < 3; i++)
         pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, library[i].name), { (uintptr_t)library[i].at, flags } };
+    const int *first = constant_table(a, p);
     for (int i = 0; i < p->bufs.n && !o->external_weights; i++) {
-        if (p->bufs.at[i].kind != PBUF_const || constant_of(p, i) != i) continue;
+        if (p->bufs.at[i].kind != PBUF_const || first[i] != i) continue;
         const char *name = constant_symbol(a, o->prefix, i);
         pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, name), { (uintptr_t)p->bufs.at[i].data, flags } };
     }

@@ -80,7 +80,7 @@ static V masked_call(emitter *e, const char *name, LLVMTypeRef data, LLVMTypeRef
     int n = 0;
     args[n++] = first;
     if (second) args[n++] = second;
-    args[n++] = LLVMConstInt(e->i32, (uint64_t)bytes, 0);
+    args[n++] = LLVMConstInt(e->i32, (uint64_t)element_bytes, 0);
     args[n++] = mask;
     if (last) args[n++] = last;
     return call_intrinsic(e, name, 2, types, n, args);

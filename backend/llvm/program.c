@@ -25,6 +25,8 @@ typedef struct {
     V *offset;                        /* by buffer: bytes from the workspace's start; NULL: not laid out */
     V *var;                           /* by program variable: its value in scope */
     V *data;                          /* by constant: its address, once used */
+    const int *first;                 /* constant_table() */
+    int64_t *weight_offset, weights_bytes;
 } prog_state;
 
 /* -- Constants ---------------------------------------------------------------------------------------------------------- */
@@ -40,29 +42,33 @@ int64_t constant_bytes(const program *p, int buf)
     return n;
 }
 
-/* The first constant with the same data: constants shared by several buffers are stored once. */
-int constant_of(const program *p, int buf)
+/* By buffer: the first constant with the same data, which is the one that is stored. */
+int *constant_table(arena *a, const program *p)
 {
-    for (int i = 0; i < buf; i++) {
-        const pbuf *b = &p->bufs.at[i];
-        if (b->kind == PBUF_const && b->data == p->bufs.at[buf].data && constant_bytes(p, i) == constant_bytes(p, buf)) return i;
+    int *first = NEW_ARRAY(a, int, p->bufs.n);
+    map_str seen;
+    map_init(&seen, a);
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        first[i] = (int)i;
+        if (p->bufs.at[i].kind != PBUF_const) continue;
+        uint64_t key[2] = { (uint64_t)(uintptr_t)p->bufs.at[i].data, (uint64_t)constant_bytes(p, (int)i) };
+        bool fresh;
+        first[i] = (int)*map_put(&seen, (const char *)key, sizeof key, (uint64_t)i, &fresh);
     }
-    return buf;
+    return first;
 }
 
 bool constant_is_small(const program *p, int buf) { return constant_bytes(p, buf) <= SMALL_CONSTANT; }
 
 const char *constant_symbol(arena *a, const char *prefix, int buf) { return arena_printf(a, "%s_w%d", prefix, buf); }
 
-int64_t weights_layout(const program *p, int64_t *offset)
+int64_t weights_layout(const program *p, const int *first, int64_t *offset)
 {
     int64_t at = 0;
     for (int64_t i = 0; i < p->bufs.n; i++) {
         if (p->bufs.at[i].kind != PBUF_const) continue;
-        int first = constant_of(p, (int)i);
-        if (first < i) { if (offset) offset[i] = offset[first]; continue; }
-        if (offset) offset[i] = at;
-        at += (constant_bytes(p, (int)i) + 63) / 64 * 64;
+        offset[i] = first[i] < i ? offset[first[i]] : at;
+        if (first[i] == i) at += (constant_bytes(p, (int)i) + 63) / 64 * 64;
     }
     return at;
 }
@@ -81,11 +87,9 @@ static V text_constant(emitter *e, const char *s)
 static V constant_address(prog_state *s, int buf)
 {
     emitter *e = s->e;
-    int first = constant_of(s->p, buf);
+    int first = s->first[buf];
     if (s->o->external_weights) {
-        int64_t *offset = NEW_ARRAY(e->a, int64_t, s->p->bufs.n);
-        weights_layout(s->p, offset);
-        V at = k_i64(e, offset[first]);
+        V at = k_i64(e, s->weight_offset[first]);
         return LLVMBuildGEP2(e->b, e->i8, s->weights, &at, 1, "");
     }
     if (s->data[first]) return s->data[first];
@@ -547,7 +551,7 @@ static void emit_model(prog_state *s, V workspace, V shapes, V run)
         LLVMConstInt(e->i32, (uint64_t)p->n_inputs, 0), LLVMConstInt(e->i32, (uint64_t)p->n_outputs, 0),
         LLVMConstInt(e->i32, (uint64_t)dims_n_symbols(p->dims), 0),
         tensor_table(s, PBUF_input, p->n_inputs), tensor_table(s, PBUF_output, p->n_outputs), dim_table(s),
-        k_i64(e, s->o->external_weights ? weights_layout(p, NULL) : 0),
+        k_i64(e, s->o->external_weights ? s->weights_bytes : 0),
         workspace, shapes, run,
     };
     V init = LLVMConstStructInContext(e->c, fields, sizeof fields / sizeof *fields, 0);
@@ -560,6 +564,9 @@ void emit_program(emitter *e, const program *p, const codegen_options *o, const 
     prog_state s = { .e = e, .p = p, .o = o, .kernel_of = kernel_of, .is_jit = is_jit };
     s.offset = NEW_ARRAY(e->a, V, p->bufs.n);
     s.data = NEW_ARRAY(e->a, V, p->bufs.n);
+    s.first = constant_table(e->a, p);
+    s.weight_offset = NEW_ARRAY(e->a, int64_t, p->bufs.n);
+    s.weights_bytes = weights_layout(p, s.first, s.weight_offset);
     s.var = NEW_ARRAY(e->a, V, p->exprs ? p->exprs->vars.n : 0);
     V run = emit_run(&s), workspace = emit_workspace(&s), shapes = emit_shapes(&s);
     emit_model(&s, workspace, shapes, run);

@@ -8,10 +8,10 @@ const char *kernel_symbol(arena *a, const char *prefix, int kernel);
 const pbuf *program_tensor(const program *p, pbuf_kind kind, int index);
 void program_results(const program *p, bool *is_result);            /* by symbol: found by the run */
 
-/* Constants: bytes (-1: open); the first with the same data, which is the one that is stored; small ones stand in the code. */
+/* Constants: bytes (-1: open); by buffer the first with the same data, which is stored; small ones stand in the code. */
 int64_t constant_bytes(const program *p, int buf);
-int constant_of(const program *p, int buf);
+int *constant_table(arena *a, const program *p);
 bool constant_is_small(const program *p, int buf);
 const char *constant_symbol(arena *a, const char *prefix, int buf);
-int64_t weights_layout(const program *p, int64_t *offset);           /* of one block of all; offset may be NULL; bytes */
+int64_t weights_layout(const program *p, const int *first, int64_t *offset);      /* of one block of all; its bytes */
 #endif
