@@ -755,7 +755,7 @@ static bool read_element(parser *p, dtype t, uint8_t *out, dim *d, bool *symboli
     *symbolic = false;
     if (t != DTYPE_i64 && t != DTYPE_i32) return lex_scalar(&p->l, t, out);
     lex saved = p->l;
-    bool minus = lex_take(&p->l, "-");
+    lex_take(&p->l, "-");
     bool plain = lex_at(&p->l, TOK_INT);
     if (plain) lex_next(&p->l);
     plain = plain && (lex_is(&p->l, ",") || lex_is(&p->l, "]") || lex_is(&p->l, ":"));
@@ -765,16 +765,28 @@ static bool read_element(parser *p, dtype t, uint8_t *out, dim *d, bool *symboli
         *d = dim_const(sv_to_i64(t, sv_load(t, out)));
         return true;
     }
-    if (minus && !lex_is(&p->l, "-")) return false;
-    *symbolic = true;
-    return lex_dim(&p->l, p->dims, d);
+    int64_t v;
+    place at = lex_place(&p->l);
+    TRY(lex_dim(&p->l, p->dims, d));
+    *symbolic = !dim_is_const(*d, &v);
+    if (*symbolic) return true;
+    if (t == DTYPE_i32 && v != (int32_t)v) {
+        diag_expected(p->ctx, at, "a value of type i32", "one outside it");
+        lex_fail(&p->l);
+        return false;
+    }
+    sv_store(t, out, sv_from_i64(t, v));
+    return true;
 }
 
-static value constant_sizes(graph *g, const type *t, const dim *sizes, int n)
+/* A constant of sizes, of any shape, as it is: the builder's own functions take rank 0 and 1. */
+static value constant_sizes(graph *g, const type *t, const dim *sizes, int64_t n)
 {
-    if (t->rank == 0) return constant_dim(g, t->dtype, sizes[0]);
-    value flat = constant_dims(g, t->dtype, sizes, n);
-    return t->rank == 1 ? flat : reshape(g, flat, t->rank, t->dims);
+    const_attr c = { .dims = sizes, .n = n };
+    node as_written = { .prim = PRIM_const, .n_out = 1, .types = t, .konst = &c };
+    value out = NO_VALUE;
+    rebuild(g, g, &as_written, NULL, &out);
+    return out;
 }
 
 static bool read_elements(parser *p, pending *n, const char *name)
@@ -816,7 +828,7 @@ static bool read_elements(parser *p, pending *n, const char *name)
     int64_t count;
     if (!type_count(&t, &count) || count != sizes.n || is_list != (t.rank > 0)) return wrong_count(p, at, &t, sizes.n);
     if (!symbolic) BUILD(constant(g, t.dtype, t.rank, t.dims, data.at ? data.at : (uint8_t *)"", name));
-    BUILD(constant_sizes(g, &t, sizes.at, (int)sizes.n));
+    BUILD(constant_sizes(g, &t, sizes.at, sizes.n));
 }
 
 static bool read_const(parser *p, pending *n)
