@@ -424,6 +424,28 @@ static void specialize(importer *imp, scope *s, const graph_proto *g)
     }
 }
 
+/* An input that is a sequence or optional: one input of the graph for each item offered. */
+static void define_items(importer *imp, scope *s, const char *name, int ordinal)
+{
+    const onnx_tensor *o = ordinal < imp->options->n_offers ? &imp->options->offers[ordinal] : NULL;
+    if (!o || o->kind == ONNX_TENSOR) {
+        type_error(imp, s->g->at, name, "is a sequence or optional, of which the length must be known: not implemented", true);
+        return;
+    }
+    edge *items = NEW_ARRAY(imp->a, edge, o->n_items + 1);
+    for (int k = 0; k < o->n_items; k++) {
+        const onnx_tensor *t = &o->items[k];
+        dim d[MAX_RANK];
+        for (int i = 0; i < t->rank; i++) d[i] = dim_const(t->dims[i]);
+        items[k] = (edge){ .kind = EDGE_TENSOR, .v = input(s->g, arena_printf(imp->a, "%s[%d]", name, k), t->dtype, t->rank, d) };
+        vec_push(imp->scratch, &imp->offer_of_input, -1);
+    }
+    edge e = { .kind = EDGE_SEQUENCE, .n = o->n_items, .items = items, .dtype = o->n_items ? o->items[0].dtype : DTYPE_f32 };
+    if (o->is_absent) e = (edge){ .kind = EDGE_NONE, .dtype = DTYPE_f32 };
+    else if (o->kind == ONNX_OPTIONAL) e = items[0];
+    scope_define(imp, s, name, (slot){ .e = e });
+}
+
 static void define_inputs(importer *imp, scope *s, const graph_proto *g)
 {
     int ordinal = 0;
@@ -434,8 +456,12 @@ static void define_inputs(importer *imp, scope *s, const graph_proto *g)
         dtype dt;
         int rank;
         dim d[MAX_RANK];
-        if (!read_type(imp, s->g, name, g->input[i]->type, at, &dt, &rank, d)) continue;
         s->g->at = at;
+        if (declared_kind(g->input[i]->type) != ONNX_TENSOR) {
+            define_items(imp, s, name, ordinal++);
+            continue;
+        }
+        if (!read_type(imp, s->g, name, g->input[i]->type, at, &dt, &rank, d)) continue;
         uint64_t *bound = map_find(&imp->binds, name, strlen(name));
         int offer = ordinal < imp->options->n_offers ? ordinal : -1;
         type t = { dt, rank, d };
@@ -462,9 +488,12 @@ static void define_outputs(importer *imp, scope *s, const graph_proto *g)
         edge e;
         if (!scope_find(imp, s, name, &e)) {
             imp->failed = true;
-        } else if (e.kind != EDGE_TENSOR) {
-            type_error(imp, s->g->at, name, "is an output of the graph and not a tensor, which is not implemented", true);
-        } else {
+        } else if (e.kind == EDGE_SEQUENCE) {
+            for (int k = 0; k < e.n; k++) {
+                if (e.items[k].kind == EDGE_TENSOR) add_result(s->g, e.items[k].v, arena_printf(imp->a, "%s[%d]", name, k));
+                else type_error(imp, s->g->at, name, "is an output of the graph with sequences inside, which is not implemented", true);
+            }
+        } else if (e.kind == EDGE_TENSOR) {
             check_declared(imp, s->g, name, g->output[i]->type, e.v);
             add_result(s->g, e.v, arena_strdup(imp->a, name));
         }
@@ -571,38 +600,9 @@ dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes
     return ctx->n_errors > errors_before && ctx->status ? ctx->status : DLC_ERR_INTERNAL;
 }
 
-static bool map_input(dlc_context *ctx, arena *a, const char *path, bytes *file)
-{
-    int err;
-    if (file_map(a, path, file, &err)) return true;
-    diag_onnx_open(ctx, (place){ .file = path }, err == EINVAL ? "not a regular file" : strerror(err));
-    return false;
-}
-
 dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_options *options, graph **out)
 {
     bytes file;
     *out = NULL;
-    return map_input(ctx, a, path, &file) ? onnx_import_bytes(ctx, a, path, file, options, out) : DLC_ERR_INPUT;
-}
-
-dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out)
-{
-    bytes file;
-    decoded d;
-    tensor_data e;
-    arena *scratch = arena_new(&ctx->mem);
-    bool ok = map_input(ctx, a, path, &file) && decode_message(ctx, scratch, path, file, &onnx__tensor_proto__descriptor, &d);
-    if (ok) {
-        const tensor_proto *t = (const tensor_proto *)d.root;
-        tensor_source s = { ctx, a, &d, NULL };
-        ok = tensor_read(&s, (place){ .file = path }, t, TENSOR_ELEMENTS, &e);
-        if (ok) {
-            *out = (onnx_tensor){ .dtype = e.dtype, .rank = e.rank, .n = e.n, .name = arena_strdup(a, str_or(t->name, "")) };
-            memcpy(out->dims, e.dims, sizeof out->dims);
-            out->bytes = arena_copy(a, e.bytes, (size_t)(e.n * dtype_bytes(e.dtype)));
-        }
-    }
-    arena_free(scratch);
-    return ok ? DLC_OK : ctx->status ? ctx->status : DLC_ERR_INPUT;
+    return onnx_map(ctx, a, path, &file) ? onnx_import_bytes(ctx, a, path, file, options, out) : DLC_ERR_INPUT;
 }

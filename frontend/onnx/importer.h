@@ -132,6 +132,10 @@ void scope_define(importer *imp, scope *s, const char *name, slot what);
 bool scope_find(importer *imp, scope *s, const char *name, edge *e);       /* false: undefined (or failed) */
 value tensor_constant(graph *g, const tensor_data *t, const char *name);
 
+/* value_file.c */
+onnx_kind declared_kind(const type_proto *t);
+bool onnx_map(dlc_context *ctx, arena *a, const char *path, bytes *file);
+
 /* import.c */
 bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes);
 void bind_result(importer *imp, scope *s, const char *name, edge e);

@@ -12,14 +12,24 @@ typedef struct { const char *name; int64_t lo, hi; } onnx_dim_option;
 /* --bind NAME=V,V,…: a value of the main graph (an input, or what a node computes) fixed to these elements. */
 typedef struct { const char *name, *values; } onnx_bind_option;
 
-/* A tensor out of a file: elements row-major, dtype_bytes each, aligned. */
-typedef struct { dtype dtype; int rank; int64_t dims[MAX_RANK]; int64_t n; const void *bytes; const char *name; } onnx_tensor;
+/* A value out of a file: a tensor; or a sequence of them, or an optional (n_items 0 or 1 tensor, or a sequence). */
+typedef enum { ONNX_TENSOR, ONNX_SEQUENCE, ONNX_OPTIONAL, ONNX_OPTIONAL_SEQUENCE } onnx_kind;
+typedef struct onnx_tensor {
+    dtype dtype; int rank; int64_t dims[MAX_RANK]; int64_t n;
+    const void *bytes;        /* elements row-major, dtype_bytes each, aligned */
+    const char *name;
+    onnx_kind kind;           /* not ONNX_TENSOR: only name, items and is_absent count */
+    int n_items; const struct onnx_tensor *items;
+    bool is_absent;           /* an optional without a value */
+} onnx_tensor;
 
 typedef struct {
     int n_dims; const onnx_dim_option *dims;
     int n_binds; const onnx_bind_option *binds;
     /* Values for the graph inputs in their order, as `dlc test` has them. An input whose value decides a structure
      * (a shape, axes, k) becomes a constant of its offer, is_offer_taken[i] is set, and the graph has no such input.
+     * A sequence or optional becomes as many inputs as its offer has items, x[0], x[1], …, of the items' shapes; without
+     * an offer it is not implemented, since its length must be known.
      * is_specialized: open dimensions take the sizes of the offers (a graph for these shapes only). */
     int n_offers; const onnx_tensor *offers; bool *is_offer_taken;
     bool is_specialized;
@@ -35,7 +45,16 @@ dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_
 dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, const onnx_options *options,
                              graph **out);
 
-/* Reads a tensor file (a TensorProto, as test_data_set_0/input_0.pb). */
+/* An output that is a sequence becomes as many results, y[0], y[1], …; an empty optional none. */
+
+/* The main graph's inputs (without those that are initializers) and outputs as the file declares them. */
+typedef struct { const char *name; onnx_kind kind; } onnx_io;
+dlc_status onnx_list_io(dlc_context *ctx, arena *a, const char *path, int *n_in, onnx_io **in, int *n_out, onnx_io **out);
+
+/* Reads a value file, as test_data_set_0/input_0.pb: a TensorProto, or what the kind says. */
+dlc_status onnx_read_value(dlc_context *ctx, arena *a, const char *path, onnx_kind kind, onnx_tensor *out);
 dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out);
+/* The same message as bytes, appended to `to`. */
+void onnx_put_value(text *to, const onnx_tensor *v);
 
 #endif

@@ -67,7 +67,11 @@ static dlc_status import_and_print(dlc_context *ctx, arguments *a)
     onnx_tensor offers[MAX_OPTIONS];
     bool taken[MAX_OPTIONS] = { false };
     dlc_status status = DLC_OK;
-    for (int i = 0; i < a->n_offers && status == DLC_OK; i++) status = onnx_read_tensor(ctx, at, a->offers[i], &offers[i]);
+    int n_in = 0, n_out;
+    onnx_io *ins, *outs;
+    if (a->n_offers) status = onnx_list_io(ctx, at, a->path, &n_in, &ins, &n_out, &outs);
+    for (int i = 0; i < a->n_offers && status == DLC_OK; i++)
+        status = onnx_read_value(ctx, at, a->offers[i], i < n_in ? ins[i].kind : ONNX_TENSOR, &offers[i]);
     a->o.n_offers = a->n_offers;
     a->o.offers = offers;
     a->o.is_offer_taken = taken;

@@ -238,7 +238,10 @@ static void offers_are_taken_where_needed(void **state)
     text m = reshape_model(f);
     static const float x[6] = { 0 };
     static const int64_t s[2] = { 6, 1 };
-    onnx_tensor offers[2] = { { DTYPE_f32, 2, { 2, 3 }, 6, x, "" }, { DTYPE_i64, 1, { 2 }, 2, s, "" } };
+    onnx_tensor offers[2] = {
+        { .dtype = DTYPE_f32, .rank = 2, .dims = { 2, 3 }, .n = 6, .bytes = x },
+        { .dtype = DTYPE_i64, .rank = 1, .dims = { 2 }, .n = 2, .bytes = s }
+    };
     bool taken[2] = { false, false };
     onnx_options o = { .n_offers = 2, .offers = offers, .is_offer_taken = taken };
     graph *g = import_with(f, &m, &o, DLC_OK);
