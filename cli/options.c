@@ -210,7 +210,9 @@ const char *opt_value(const cli *c, option_id o) { return last(c, o) ? last(c, o
 int opt_choice(const cli *c, option_id o, int other)
 {
     const char *word = opt_value(c, o), **words;
-    return word ? word_index(choices(c->a, option_info[o].argument, &words), words, word) : other;
+    if (!word) return other;
+    int n = choices(c->a, option_info[o].argument, &words);
+    return word_index(n, words, word);
 }
 
 int64_t opt_int(cli *c, option_id o, int64_t lo, int64_t hi, int64_t other)
