@@ -1,12 +1,12 @@
-/* lower_flatten: parameters read through a split position become flat
+/* lower_flatten: axes of a parameter that are read through a split position become one
  *
  * A position that runs over several axes at once (a row of a reduction over H and W, a reshape) is split by floordiv and
  * mod. In the element's address the parts meet again:
  *
  *     c*p * (a floordiv c) + p * (a mod c)  =  p * a
  *
- * If that removes every division from every access to a buffer, the buffer is declared with one axis and accessed by its
- * address, which is affine; vectors can then run along it. Any other buffer stays as it is.
+ * The axes from the first to the last whose index is divided somewhere are merged, if that removes every division from
+ * every access to the buffer: what is left is affine, and vectors can run along it. Any other buffer stays as it is.
  */
 #include "passes/lower.h"
 #include "ir/linear.h"
@@ -40,23 +40,53 @@ static bool meet(kernel_code *k, linear *l)
     return false;
 }
 
-static const expr *flat_address(kernel_code *k, int buf, const expr *const *index)
+/* Axes lo … hi of a buffer are to become one; hi < lo: none. */
+typedef struct { int lo, hi; bool keep; } merge;
+
+/* Position in the merged axis. */
+static const expr *merged_position(kernel_code *k, int buf, const expr *const *index, merge m)
 {
-    linear l = linear_of(k, x_address(k, buf, index));
+    const buffer *b = &k->bufs.at[buf];
+    linear l;
+    dim stride = dim_const(1);
+    linear_init(&l);
+    for (int i = m.hi; i >= m.lo; i--) {
+        linear_add(k, &l, index[i], stride);
+        stride = dim_mul(k->dims, stride, b->dims[i]);
+    }
     while (meet(k, &l)) continue;
     return linear_expr(k, &l);
 }
 
+static int merged_index(kernel_code *k, int buf, const expr *const *index, merge m, const expr **out)
+{
+    int n = 0;
+    for (int i = 0; i < k->bufs.at[buf].rank; i++) {
+        if (i < m.lo || i > m.hi) out[n++] = index[i];
+        else if (i == m.lo) out[n++] = merged_position(k, buf, index, m);
+    }
+    return n;
+}
+
 /* -- Walks over all accesses ------------------------------------------------------------------------------------------- */
 
-typedef struct { kernel_code *k; bool *divides, *keep; } survey;
+/* Two rounds: which axes are divided; whether merging them helps. */
+typedef struct { kernel_code *k; merge *merges; bool checks; } survey;
 
 static void look_access(survey *s, int buf, const expr *const *index)
 {
-    bool any = false;
-    for (int i = 0; i < s->k->bufs.at[buf].rank; i++) any |= has_division(index[i]);
-    s->divides[buf] |= any;
-    if (any && has_division(flat_address(s->k, buf, index))) s->keep[buf] = true;
+    merge *m = &s->merges[buf];
+    if (buf >= s->k->n_params) return;
+    if (s->checks) {
+        if (m->hi >= m->lo && has_division(merged_position(s->k, buf, index, *m))) m->keep = true;
+        return;
+    }
+    for (int i = 0; i < s->k->bufs.at[buf].rank; i++) {
+        if (!has_division(index[i])) continue;
+        if (m->hi < m->lo) m->lo = m->hi = i;
+        if (i < m->lo) m->lo = i;
+        if (i > m->hi) m->hi = i;
+    }
 }
 
 static void look_expr(survey *s, const expr *e)
@@ -65,16 +95,16 @@ static void look_expr(survey *s, const expr *e)
     for (int i = 0; i < e->n_args; i++) look_expr(s, e->args[i]);
 }
 
-static const expr *flatten_load(kernel_code *k, const expr *e, void *arg)
+static const expr *merge_load(kernel_code *k, const expr *e, void *arg)
 {
-    const bool *flat = arg;
-    if (e->kind != EXPR_load || !flat[e->id]) return NULL;
-    const expr *at = flat_address(k, e->id, e->args);
+    const merge *m = (const merge *)arg + e->id;
+    const expr *index[MAX_RANK];
+    if (e->kind != EXPR_load || e->id >= k->n_params || m->hi < m->lo) return NULL;
     buffer whole = k->bufs.at[e->id];                /* its axes are still needed for the other accesses */
-    k->bufs.at[e->id].rank = 1;
-    const expr *flat_load = x_load(k, e->id, &at);
+    k->bufs.at[e->id].rank = merged_index(k, e->id, e->args, *m, index);
+    const expr *merged = x_load(k, e->id, index);
     k->bufs.at[e->id] = whole;
-    return flat_load;
+    return merged;
 }
 
 /* Calls both on every statement. Loop nests are as deep as lower made them, so recursion is bounded. */
@@ -97,35 +127,51 @@ static void look_statement(void *arg, stmt *s)
     if (s->cond) look_expr(v, s->cond);
 }
 
-typedef struct { kernel_code *k; bool *flat; } change;
+typedef struct { kernel_code *k; merge *merges; } change;
 
 static void change_statement(void *arg, stmt *s)
 {
     change *c = arg;
-    if (s->value) s->value = x_rewrite(c->k, s->value, flatten_load, c->flat);
-    if (s->cond) s->cond = x_rewrite(c->k, s->cond, flatten_load, c->flat);
+    if (s->value) s->value = x_rewrite(c->k, s->value, merge_load, c->merges);
+    if (s->cond) s->cond = x_rewrite(c->k, s->cond, merge_load, c->merges);
     if (!s->index || s->kind != STMT_store) return;
     int rank = c->k->bufs.at[s->id].rank;
     const expr **index = NEW_ARRAY(c->k->arena, const expr *, rank + 1);
-    for (int i = 0; i < rank; i++) index[i] = x_rewrite(c->k, s->index[i], flatten_load, c->flat);
-    if (c->flat[s->id]) index[0] = flat_address(c->k, s->id, index);
+    for (int i = 0; i < rank; i++) index[i] = x_rewrite(c->k, s->index[i], merge_load, c->merges);
+    if (s->id < c->k->n_params && c->merges[s->id].hi >= c->merges[s->id].lo) {
+        const expr *merged[MAX_RANK];
+        int n = merged_index(c->k, s->id, index, c->merges[s->id], merged);
+        memcpy(index, merged, sizeof *merged * (size_t)n);
+    }
     s->index = index;
 }
 
 void flatten_params(kernel_code *k, arena *scratch)
 {
-    survey s = { k, NEW_ARRAY(scratch, bool, k->bufs.n + 1), NEW_ARRAY(scratch, bool, k->bufs.n + 1) };
+    survey s = { k, NEW_ARRAY(scratch, merge, k->bufs.n + 1), false };
+    for (int64_t i = 0; i < k->bufs.n; i++) s.merges[i] = (merge){ 0, -1, false };
+    each_statement(&k->body, look_statement, &s);
+    s.checks = true;
     each_statement(&k->body, look_statement, &s);
     bool any = false;
-    for (int64_t i = 0; i < k->bufs.n; i++) any |= s.divides[i] = s.divides[i] && !s.keep[i] && i < k->n_params;
+    for (int i = 0; i < k->n_params; i++) {
+        if (s.merges[i].keep) s.merges[i].hi = s.merges[i].lo - 1;
+        any |= s.merges[i].hi >= s.merges[i].lo;
+    }
     if (!any) return;
-    change c = { k, s.divides };
+    change c = { k, s.merges };
     each_statement(&k->body, change_statement, &c);
-    for (int64_t i = 0; i < k->n_params; i++) {
-        if (!c.flat[i]) continue;
-        dim *n = NEW(k->arena, dim);
-        *n = dim_product(k->dims, k->bufs.at[i].dims, k->bufs.at[i].rank);
-        k->bufs.at[i].rank = 1;
-        k->bufs.at[i].dims = n;
+    for (int i = 0; i < k->n_params; i++) {
+        merge m = s.merges[i];
+        buffer *b = &k->bufs.at[i];
+        if (m.hi < m.lo) continue;
+        dim *extents = NEW_ARRAY(k->arena, dim, b->rank);
+        int n = 0;
+        for (int j = 0; j < b->rank; j++) {
+            if (j < m.lo || j > m.hi) extents[n++] = b->dims[j];
+            else if (j == m.lo) extents[n++] = dim_product(k->dims, b->dims + m.lo, m.hi - m.lo + 1);
+        }
+        b->rank = n;
+        b->dims = extents;
     }
 }

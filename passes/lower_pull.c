@@ -144,7 +144,7 @@ static const expr *clamped(lowering *l, const expr *position, dim extent)
 void delinearize(lowering *l, const expr *e, int rank, const dim *extents, const expr **index)
 {
     for (int i = rank - 1; i >= 0; i--) {
-        if (dim_is(extents[i], 1)) {
+        if (dim_is(extents[i], 1) || dim_is(extents[i], 0)) {      /* 0: nothing will be read */
             index[i] = x_int(l->k, 0);
             continue;
         }

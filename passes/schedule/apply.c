@@ -64,6 +64,46 @@ static bool parse_steps(scheduler *s, const char *source)
     return true;
 }
 
+/* An accumulator that an open tail indexes by a run-time variable cannot be a register there: it goes to the stack. */
+static bool is_constant_index(const scheduler *s, const bool *is_fixed, const expr *e)
+{
+    if (e->kind == EXPR_var) return is_fixed[e->id];
+    for (int i = 0; i < e->n_args; i++)
+        if (!is_constant_index(s, is_fixed, e->args[i])) return false;
+    return true;
+}
+
+static void demote_index(scheduler *s, const bool *is_fixed, int buf, const expr *const *index)
+{
+    buffer *b = &s->k->bufs.at[buf];
+    for (int i = 0; b->space == SPACE_reg && i < b->rank; i++)
+        if (!is_constant_index(s, is_fixed, index[i])) b->space = SPACE_stack;
+}
+
+static void demote_expr(scheduler *s, const bool *is_fixed, const expr *e)
+{
+    if (e->kind == EXPR_load) demote_index(s, is_fixed, e->id, e->args);
+    for (int i = 0; i < e->n_args; i++) demote_expr(s, is_fixed, e->args[i]);
+}
+
+static void demote_block(scheduler *s, bool *is_fixed, const block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->kind == STMT_store) demote_index(s, is_fixed, x->id, x->index);
+        if (x->value) demote_expr(s, is_fixed, x->value);
+        if (x->cond) demote_expr(s, is_fixed, x->cond);
+        if (x->kind == STMT_for) is_fixed[x->var] = x->mark == MARK_vector || x->mark == MARK_unroll;
+        demote_block(s, is_fixed, &x->body);
+        demote_block(s, is_fixed, &x->other);
+    }
+}
+
+static void demote_registers(scheduler *s)
+{
+    demote_block(s, NEW_ARRAY(s->scratch, bool, s->k->vars.n + 1), &s->k->body);
+}
+
 bool schedule_apply(kernel_code **k, const char *steps, arena *scratch, const char **why)
 {
     scheduler s = { .k = kernel_clone(*k), .scratch = scratch };
@@ -81,6 +121,7 @@ bool schedule_apply(kernel_code **k, const char *steps, arena *scratch, const ch
         *why = s.error;
         return false;
     }
+    demote_registers(&s);
     s.k->schedule = arena_strdup(s.k->arena, steps);
     *k = s.k;
     return true;
@@ -174,7 +215,15 @@ static void simplify_block(scheduler *s, range *r, block *b)
             x->lo = simpler(s, r, x->lo);
             x->hi = simpler(s, r, x->hi);
             int64_t lo, hi;
-            if (x_is_int(x->lo, &lo) && x_is_int(x->hi, &hi) && hi <= lo) { block_remove(b, i--); continue; }
+            if (x_is_int(x->lo, &lo) && x_is_int(x->hi, &hi) && hi <= lo + 1) {      /* no iteration, or one */
+                block once = { 0 };
+                if (hi > lo) {
+                    block_subst(k, &x->body, x->var, x->lo);
+                    once = x->body;
+                }
+                splice(k, b, i--, &once);
+                continue;
+            }
             range saved = r[x->var];
             scope sc = { (int)k->vars.n, r };
             r[x->var] = x_var_range(k, &sc, x);

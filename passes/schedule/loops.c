@@ -14,7 +14,7 @@ static bool to_number(scheduler *s, const char *word, int64_t *n)
     return (*word && !*end && *n > 0) || refuse(s, "expected a positive number, found %s", word);
 }
 
-typedef struct { int outer, inner; int64_t k; bool even; bool any; } split_arg;
+typedef struct { int outer, inner; int64_t k; bool even; } split_arg;
 
 static int part_var(scheduler *s, const char *name, const char *part, loop_role role)
 {
@@ -40,7 +40,6 @@ static bool split_loop(scheduler *s, block *b, int i, void *arg)
     stmt *x = b->at[i];
     const expr *n = x_sub(k, x->hi, x->lo), *size = x_int(k, a->k), *o = x_var(k, a->outer), *r = x_var(k, a->inner);
     int64_t extent;
-    a->any = true;
     if (a->even) {
         if (!x_is_int(n, &extent)) return refuse(s, "tiles need a constant extent");
         int64_t tiles = (extent + a->k - 1) / a->k, big = tiles ? (extent + tiles - 1) / tiles : 1, n_big = extent - (big - 1) * tiles;
@@ -65,9 +64,8 @@ static bool split_named(scheduler *s, const char *name, int64_t k, bool even)
     int var = find_var(s, name);
     if (var < 0) return false;
     loop_role role = s->k->vars.at[var].role;
-    split_arg a = { part_var(s, name, "o", role), part_var(s, name, "i", role), k, even, false };
-    if (!each_loop(s, &s->k->body, var, split_loop, &a)) return false;
-    return a.any || refuse(s, "there is no loop %s any more", name);
+    split_arg a = { part_var(s, name, "o", role), part_var(s, name, "i", role), k, even };
+    return each_loop(s, &s->k->body, var, split_loop, &a);
 }
 
 bool step_split(scheduler *s, const sched_step *step)
@@ -124,15 +122,26 @@ bool step_fuse(scheduler *s, const sched_step *step)
 
 /* -- Constant extents ------------------------------------------------------------------------------------------------------- */
 
-/* The first min(constant, something that falls with var) in e. */
-static const expr *find_min(const expr *e, int var)
+/* Does e use a variable of a loop in b? */
+static bool uses_loops_of(const block *b, const expr *e)
 {
-    if (e->kind == EXPR_op && e->fn == SCALAR_min && x_uses_var(e, var) && (x_is_int(e->args[0], NULL) || x_is_int(e->args[1], NULL))) return e;
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->kind == STMT_for && x_uses_var(e, x->var)) return true;
+        if (uses_loops_of(&x->body, e) || uses_loops_of(&x->other, e)) return true;
+    }
+    return false;
+}
+
+/* The innermost min(constant, something that falls with var) in e that no loop of b moves. */
+static const expr *find_min(const block *b, const expr *e, int var)
+{
     for (int i = 0; i < e->n_args; i++) {
-        const expr *m = find_min(e->args[i], var);
+        const expr *m = find_min(b, e->args[i], var);
         if (m) return m;
     }
-    return NULL;
+    bool is_min = e->kind == EXPR_op && e->fn == SCALAR_min && (x_is_int(e->args[0], NULL) || x_is_int(e->args[1], NULL));
+    return is_min && x_uses_var(e, var) && !uses_loops_of(b, e) ? e : NULL;
 }
 
 typedef struct { const expr *from, *to; } exchange;
@@ -147,13 +156,13 @@ static const expr *exchange_one(kernel_code *k, const expr *e, void *arg)
 typedef struct { int inner; bool changed; } constant_arg;
 
 /* Does the body hold a loop of `inner` whose extent depends on x's variable through a min? */
-static const expr *dependent_min(const block *b, int inner, int var)
+static const expr *dependent_min(const block *whole, const block *b, int inner, int var)
 {
     for (int i = 0; i < b->n; i++) {
         const stmt *y = b->at[i];
-        const expr *m = y->kind == STMT_for && y->var == inner ? find_min(y->hi, var) : NULL;
-        if (!m) m = dependent_min(&y->body, inner, var);
-        if (!m) m = dependent_min(&y->other, inner, var);
+        const expr *m = y->kind == STMT_for && y->var == inner ? find_min(whole, y->hi, var) : NULL;
+        if (!m) m = dependent_min(whole, &y->body, inner, var);
+        if (!m) m = dependent_min(whole, &y->other, inner, var);
         if (m) return m;
     }
     return NULL;
@@ -193,7 +202,7 @@ static bool make_constant(scheduler *s, block *b, int inner, bool *changed)
     for (int i = 0; i < b->n; i++) {
         stmt *x = b->at[i];
         if (x->kind == STMT_for) {
-            const expr *m = dependent_min(&x->body, inner, x->var);
+            const expr *m = dependent_min(&x->body, &x->body, inner, x->var);
             if (m) {
                 *changed = true;
                 return cut_at_min(s, b, i, m);
@@ -219,7 +228,7 @@ bool make_extents_constant(scheduler *s, int inner)
 
 /* -- Marks ---------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct { loop_mark mark; int64_t most; bool any; } mark_arg;
+typedef struct { loop_mark mark; int64_t most; int n_loops, n_marked; } mark_arg;
 
 static bool is_independent(loop_role role)
 {
@@ -231,13 +240,14 @@ static bool mark_loop(scheduler *s, block *b, int i, void *arg)
     mark_arg *a = arg;
     stmt *x = b->at[i];
     int64_t extent;
+    a->n_loops++;
     if (a->mark != MARK_parallel) {
         bool fits = x_is_int(x_sub(s->k, x->hi, x->lo), &extent) && extent <= a->most;
         if (a->mark == MARK_vector) fits = fits && extent >= 2 && (extent & (extent - 1)) == 0;
         if (!fits) return true;                       /* tails stay serial */
     }
     x->mark = a->mark;
-    a->any = true;
+    a->n_marked++;
     return true;
 }
 
@@ -248,9 +258,9 @@ static bool mark_named(scheduler *s, const sched_step *step, loop_mark mark, int
         if (var < 0) return false;
         if (needs_independent && !is_independent(s->k->vars.at[var].role)) return refuse(s, "%s is summed", step->word[w]);
         if (mark != MARK_parallel && !make_extents_constant(s, var)) return false;
-        mark_arg a = { mark, most, false };
+        mark_arg a = { mark, most, 0, 0 };
         if (!each_loop(s, &s->k->body, var, mark_loop, &a)) return false;
-        if (!a.any) return refuse(s, "no loop %s has a constant extent of at most %lld that fits", step->word[w], (long long)most);
+        if (a.n_loops && !a.n_marked) return refuse(s, "no loop %s has a constant extent of at most %lld that fits", step->word[w], (long long)most);
     }
     return true;
 }
@@ -269,13 +279,11 @@ static bool is_tail(const block *b, int var)
     return false;
 }
 
-/* Parallel loops must be a chain from the outside of each top-level nest. */
+/* Marks the chain of these loops from the outside of each top-level nest; loops further in stay serial. */
 bool step_parallel(scheduler *s, const sched_step *step)
 {
-    bool any = false;
     for (int i = 0; i < s->k->body.n; i++) {
-        block *b = &s->k->body;
-        stmt *x = b->at[i];
+        stmt *x = s->k->body.at[i];
         for (int w = 0; w < step->n && x->kind == STMT_for; w++) {
             int var = find_var(s, step->word[w]);
             if (var < 0) return false;
@@ -283,12 +291,11 @@ bool step_parallel(scheduler *s, const sched_step *step)
             if (x->var != var) continue;
             if (is_tail(&x->body, var)) break;
             x->mark = MARK_parallel;
-            any = true;
             if (x->body.n != 1) break;
             x = x->body.at[0];
         }
     }
-    return any || refuse(s, "none of these loops is outermost");
+    return true;
 }
 
 /* Registers are found by the backends from constant indices; here only the name is checked. */

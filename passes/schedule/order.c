@@ -87,7 +87,7 @@ static bool read_order(scheduler *s, nest *n, const sched_step *step, wanted *w)
         int var = find_var(s, step->word[i]);
         if (var < 0) return false;
         stmt *x = take_loop(n, used, var);
-        if (!x) return refuse(s, "loop %s is not in the nest", step->word[i]);
+        if (!x) continue;                          /* it had one iteration */
         if (bar) w->after[w->n_after++] = x;
         else w->before[w->n_before++] = x;
     }

@@ -42,7 +42,8 @@ typedef bool (*loop_fn)(scheduler *s, block *b, int i, void *arg);
 bool each_loop(scheduler *s, block *b, int var, loop_fn fn, void *arg);
 void block_subst(kernel_code *k, block *b, int var, const expr *to);  /* in place */
 void block_rewrite(kernel_code *k, block *b, x_rewriter fn, void *arg);
-/* Simplifies every expression by the ranges of the loops around it; drops decided ifs and empty loops. */
+/* Simplifies every expression by the ranges of the loops around it; drops decided ifs, empty loops, and loops of one
+ * iteration (so a name may come to stand for no loop at all, which every step takes as done). */
 void simplify_kernel(scheduler *s);
 range loop_range(scheduler *s, const stmt *loop);                     /* of its extent, by what surrounds it */
 
