@@ -306,7 +306,7 @@ dim dim_symbol(dims *t, const char *name)
     if (old) return dims_symbol(t, (int)*old);
     int index = (int)t->symbols.n;
     dim d = intern(t, (entry){ .kind = ENTRY_SYMBOL, .symbol = index, .size = 1 });
-    symbol s = { arena_strdup(t->arena, name), (uint32_t)(d.code - DIM_EXPR), 0, 1000000000 };
+    symbol s = { arena_strdup(t->arena, name), (uint32_t)(d.code - DIM_EXPR), 0, ((int64_t)1 << 31) - 1 };
     vec_push(t->arena, &t->symbols, s);
     map_put(&t->names, name, strlen(name), (uint64_t)index, NULL);
     return d;

@@ -21,7 +21,7 @@ bool dim_is_const(dim d, int64_t *v);        /* v may be NULL */
 bool dim_is(dim d, int64_t v);
 bool dim_is_bad(dim d);
 
-/* A symbol; the same name gives the same symbol. Default bounds [0, 10^9]: no axis is longer, so that "to the end" as INT_MAX or the like is provably past it. */
+/* A symbol; the same name gives the same symbol. Default bounds [0, 2^31). */
 dim dim_symbol(dims *t, const char *name);
 bool dim_symbol_bounds(dims *t, dim sym, int64_t lo, int64_t hi);     /* narrows; false if empty */
 dim dim_fresh(dims *t, const char *prefix, int64_t lo, int64_t hi);   /* a new symbol, for sizes that data decide */

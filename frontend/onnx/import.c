@@ -45,6 +45,9 @@ static bool is_too_large(graph *g, dtype dt, int rank, const dim *d)
 /* Some exporters call every open dimension "?". */
 static bool is_named(const char *dim_param) { return dim_param && *dim_param && strcmp(dim_param, "?") != 0; }
 
+/* No axis is longer; so "to the end", as exporters write it (INT_MAX and the like), is provably past it. */
+enum { LONGEST_AXIS = 1000000000 };
+
 static dim symbol_dim(importer *imp, const char *name)
 {
     bool is_new;
@@ -63,7 +66,10 @@ static dim symbol_dim(importer *imp, const char *name)
                 option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld leaves no size", name, (long long)o->lo, (long long)o->hi));
         }
     }
-    if (dim_same(d, DIM_BAD)) d = dim_symbol(imp->g->dims, name);
+    if (dim_same(d, DIM_BAD)) {
+        d = dim_symbol(imp->g->dims, name);
+        dim_symbol_bounds(imp->g->dims, d, 0, LONGEST_AXIS);
+    }
     *known = (uint64_t)d.code;
     return d;
 }
