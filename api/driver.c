@@ -104,7 +104,7 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
     else if (pass == PASS_plan) ok = plan_program(&run, *p);
     arena_free(run.scratch);
     if (!ok || ctx->n_errors) return ctx->status ? ctx->status : DLC_ERR_INTERNAL;
-    if (o->verify && (!program_verify(*p, pass_info[pass].name) || (pass == PASS_plan && !plan_check(*p)))) return DLC_ERR_INTERNAL;
+    if (o->verify && (!program_verify(*p, pass_info[pass].name) || !program_text_check(*p, pass_info[pass].name) || (pass == PASS_plan && !plan_check(*p)))) return DLC_ERR_INTERNAL;
     if (o->after) o->after(o->after_arg, pass, g, *p, run.changes, now() - start);
     return DLC_OK;
 }

@@ -248,6 +248,7 @@ bool kernel_verify(const kernel_code *k, const char *when);   /* rules: ir/loop_
 bool buffer_in_registers(const kernel_code *k, int buf);     /* a reg buffer whose every index is known once unrolled and
                                                                 vectorized; if not, backends keep it in memory */
 bool program_verify(const program *p, const char *when);
+bool program_text_check(const program *p, const char *when);      /* prints, parses, prints: the same? */
 const char *kernel_show(const kernel_code *k);               /* for the debugger */
 void x_print(const kernel_code *k, const expr *e, text *out);
 void s_print_line(const kernel_code *k, const stmt *s, text *out);       /* its first line only: for messages */

@@ -252,3 +252,32 @@ program *program_parse(dlc_context *ctx, arena *a, const char *file, const char 
     }
     return read_program(&p) ? p.p : NULL;
 }
+
+/* The first line in which a and b differ, of each. */
+static const char *difference(arena *m, const char *a, const char *b)
+{
+    int line = 1;
+    const char *from = a, *to = b;
+    for (; *a && *a == *b; a++, b++) {
+        if (*a != '\n') continue;
+        line++;
+        from = a + 1;
+        to = b + 1;
+    }
+    return arena_printf(m, "the text form does not come back the same: line %d is `%.*s`, was `%.*s`", line, (int)strcspn(to, "\n"), to,
+                        (int)strcspn(from, "\n"), from);
+}
+
+bool program_text_check(const program *p, const char *when)
+{
+    arena *scratch = arena_new(arena_mem(p->arena));
+    text once = { .a = scratch }, twice = { .a = scratch };
+    program_print(p, &once);
+    program *q = program_parse(p->ctx, scratch, when, text_str(&once), (size_t)once.n);
+    if (q) program_print(q, &twice);
+    bool same = q && strcmp(text_str(&once), text_str(&twice)) == 0;
+    if (q && !same)
+        diag_program_run(p->ctx, (place){ .file = when }, p->name, difference(p->ctx->arena, text_str(&once), text_str(&twice)));
+    arena_free(scratch);
+    return same;
+}
