@@ -355,10 +355,47 @@ dlc_status eval_graph(dlc_context *ctx, arena *a, const graph *g, const int64_t 
 
 /* -- Symbols from sizes --------------------------------------------------------------------------------------------------------------- */
 
+enum { MAX_TERMS = 256 };
+typedef struct { int n; dim at[MAX_TERMS]; } vec_of_dims;
+
 static int symbol_index(dims *t, dim d)
 {
     dim_view v = dim_look(t, d);
     return v.kind == DIM_SYMBOL ? v.symbol : -1;
+}
+
+/* The only symbol of d that is not known yet; -1: none or several. */
+static int unknown_symbol(dims *t, dim d, const bool *known)
+{
+    vec_of_dims stack = { .n = 1, .at = { d } };
+    int found = -1;
+    while (stack.n > 0) {
+        dim_view v = dim_look(t, stack.at[--stack.n]);
+        if (v.kind == DIM_SYMBOL && !known[v.symbol]) {
+            if (found >= 0 && found != v.symbol) return -1;
+            found = v.symbol;
+        }
+        for (int i = 0; i < v.n_args; i++) {
+            if (stack.n == MAX_TERMS) return -1;
+            stack.at[stack.n++] = v.args[i];
+        }
+    }
+    return found;
+}
+
+/* The value of symbol s for which d is `want`, where d is linear in s. */
+static bool solve(dims *t, dim d, int s, int64_t want, int64_t *symbols)
+{
+    int64_t f[3], keep = symbols[s], x;
+    for (int i = 0; i < 3; i++) {
+        symbols[s] = i;
+        if (!dim_eval(t, d, symbols, &f[i])) f[2] = f[1] = f[0] = 0;
+    }
+    int64_t slope = f[1] - f[0];
+    symbols[s] = slope ? (want - f[0]) / slope : keep;
+    if (slope && f[2] - f[1] == slope && dim_eval(t, d, symbols, &x) && x == want) return true;
+    symbols[s] = keep;
+    return false;
 }
 
 static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *x, int input, int axis, bool *known, int64_t *symbols)
@@ -367,11 +404,12 @@ static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *x, int inp
     type t = type_of(g, v);
     int s = symbol_index(g->dims, t.dims[axis]);
     int64_t lo, hi, want = x->dims[axis];
-    if (s >= 0 && !known[s]) {
-        dims_symbol_range(g->dims, s, &lo, &hi);
-        symbols[s] = x->dims[axis];
-        known[s] = true;
-        if (x->dims[axis] >= lo && x->dims[axis] <= hi) return true;
+    int open = s < 0 ? unknown_symbol(g->dims, t.dims[axis], known) : known[s] ? -1 : s;
+    if (open >= 0 && (open == s || solve(g->dims, t.dims[axis], open, want, symbols))) {
+        dims_symbol_range(g->dims, open, &lo, &hi);
+        if (open == s) symbols[s] = want;
+        known[open] = true;
+        if (symbols[open] >= lo && symbols[open] <= hi) return true;
     } else if (!dim_eval(g->dims, t.dims[axis], symbols, &want) || want == x->dims[axis]) {
         return true;
     }
