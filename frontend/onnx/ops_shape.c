@@ -430,6 +430,8 @@ static value pad_index(graph *g, pad_mode mode, dim d, dim lo, dim size)
     return bin(g, SCALAR_min, q, sub(g, period, q));
 }
 
+enum { MOST_TABLED = 1 << 16 };      /* longer axes are computed at run time, however long a file says they are */
+
 static value pad_by_index(graph *g, pad_mode mode, value x, int axis, dim lo, dim hi)
 {
     dim d = dim_of(g, x, axis), size = dim_add(D, dim_add(D, d, lo), hi);
@@ -438,6 +440,7 @@ static value pad_by_index(graph *g, pad_mode mode, value x, int axis, dim lo, di
         return take(g, x, pad_index(g, mode, d, lo, size), axis);
     if (n < 0) return build_fail(g, "padding that leaves an extent of 0 or more expected, found %lld", (long long)n);
     if (nd == 0 && n > 0) return build_fail(g, "an axis of extent 0 cannot be padded from itself");
+    if (n > MOST_TABLED) return take(g, x, pad_index(g, nd == 1 ? PAD_edge : mode, d, lo, size), axis);
     int64_t *src = NEW_ARRAY(g->arena, int64_t, n + 1);
     for (int64_t i = 0; i < n; i++) src[i] = pad_source(mode, i - nlo, nd);
     return take(g, x, op_ints(g, src, n, -1), axis);
