@@ -15,6 +15,15 @@ bool op_rank(op_call *c, value v, int lo, int hi, const char *what)
     return false;
 }
 
+bool op_divides(op_call *c, dim d, int64_t n, const char *what)
+{
+    int64_t k;
+    if (n > 0 && dim_divides(c->g->dims, d, n)) return true;
+    if (dim_is_const(d, &k)) op_fail(c, "%s is %lld, which %lld does not divide", what, (long long)k, (long long)n);
+    else op_unsupported(c, "%s of an open size that %lld may not divide (fix it with --dim)", what, (long long)n);
+    return false;
+}
+
 value as_shape(graph *g, value x, int rank, ...)
 {
     dim d[MAX_RANK];

@@ -9,6 +9,8 @@
 
 /* v's rank lies in [lo, hi]; else op_fail in the words of `what`, and false. False too if something failed before. */
 bool op_rank(op_call *c, value v, int lo, int hi, const char *what);
+/* n divides extent d of `what`; else op_fail, or op_unsupported if d is open. */
+bool op_divides(op_call *c, dim d, int64_t n, const char *what);
 static inline uint32_t axes_from(int first, int rank) { return rank > first ? (((uint32_t)1 << rank) - 1) & ~(((uint32_t)1 << first) - 1) : 0; }
 static inline uint32_t axis_bit(int axis) { return (uint32_t)1 << axis; }
 

@@ -53,13 +53,6 @@ static bool heads_attr(op_call *c, const char *name, int64_t *n)
     return false;
 }
 
-static bool heads_divide(op_call *c, value x, int axis, int64_t n, const char *what)
-{
-    if (dim_divides(c->g->dims, dim_of(c->g, x, axis), n)) return true;
-    op_fail(c, "%lld heads do not divide the last extent of %s", (long long)n, what);
-    return false;
-}
-
 /* The factor of the scores: the attribute, or 1/sqrt(D). 0 after a diagnostic. */
 static double score_scale(op_call *c, dim depth)
 {
@@ -120,8 +113,10 @@ ONNX_OP(Attention)
     dtype t = dtype_of(g, q);
     if (rank3) {
         int64_t nq, nk;
-        if (!heads_attr(c, "q_num_heads", &nq) || !heads_attr(c, "kv_num_heads", &nk) || !heads_divide(c, q, 2, nq, "Q") ||
-            !heads_divide(c, k, 2, nk, "K") || !heads_divide(c, v, 2, nk, "V"))
+        if (!heads_attr(c, "q_num_heads", &nq) || !heads_attr(c, "kv_num_heads", &nk) ||
+            !op_divides(c, dim_of(g, q, 2), nq, "the last extent of Q") ||
+            !op_divides(c, dim_of(g, k, 2), nk, "the last extent of K") ||
+            !op_divides(c, dim_of(g, v, 2), nk, "the last extent of V"))
             return;
         q = split_heads(g, q, nq);
         k = split_heads(g, k, nk);
@@ -130,6 +125,8 @@ ONNX_OP(Attention)
     double scale = score_scale(c, dim_of(g, q, 3));
     if (c->failed) return;
     scale = sqrt(scale);
+    if (is_value(mask) && !op_rank(c, mask, 1, 4, "attn_mask")) return;
+    if (is_value(nonpad) && !op_rank(c, nonpad, 1, 1, "nonpad_kv_seqlen")) return;
     dim past = dim_const(0);
     bool past_given = has_in(4);
     if (past_given) {
@@ -203,7 +200,7 @@ ONNX_OP(RotaryEmbedding)
     dims *t = g->dims;
     int64_t heads = attr_int("num_heads", 0), turned = attr_int("rotary_embedding_dim", 0);
     if (rank3) {
-        if (!heads_attr(c, "num_heads", &heads) || !heads_divide(c, x, 2, heads, "X")) return;
+        if (!heads_attr(c, "num_heads", &heads) || !op_divides(c, dim_of(g, x, 2), heads, "the last extent of X")) return;
         x = as_shape(g, x, 4, shape.dims[0], shape.dims[1], dim_const(heads),
                      dim_div(t, shape.dims[2], dim_const(heads)));
     } else {
@@ -245,7 +242,7 @@ ONNX_OP(RotaryEmbedding)
 static value by_time(op_call *c, value z, int64_t n, dtype f, const char *what)
 {
     graph *g = c->g;
-    if (!op_rank(c, z, 3, 3, what) || !heads_divide(c, z, 2, n, what)) return NO_VALUE;
+    if (!op_rank(c, z, 3, 3, what) || !op_divides(c, dim_of(g, z, 2), n, what)) return NO_VALUE;
     dim each = dim_div(g->dims, dim_of(g, z, 2), dim_const(n));
     return swap_axes(g, as_shape(g, cast(g, z, f), 4, dim_of(g, z, 0), dim_of(g, z, 1), dim_const(n), each), 0, 1);
 }

@@ -162,12 +162,7 @@ static bool conv_operands(op_call *c, value x, value w, bool transposed, int64_t
         op_fail(c, "X has %lld channels, W with %lld groups takes %lld", (long long)a, (long long)*groups, (long long)b);
         return false;
     }
-    dim split = dim_of(g, w, 0);
-    if (!dim_divides(g->dims, split, *groups)) {
-        op_fail(c, "%lld groups do not divide the first extent of W", (long long)*groups);
-        return false;
-    }
-    return true;
+    return op_divides(c, dim_of(g, w, 0), *groups, "the first extent of W");
 }
 
 /* The bias in the contract's accumulator type where that differs (f16: conv() widens it itself). */

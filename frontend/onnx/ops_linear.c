@@ -342,7 +342,11 @@ ONNX_OP(Det)
     type t = type_of(g, x);
     int nb = t.rank - 2;
     dim n = t.dims[nb];
-    if (!dim_same(n, t.dims[nb + 1])) { op_fail(c, "X holds matrices that are not square"); return; }
+    if (!dim_same(n, t.dims[nb + 1])) {
+        if (dim_is_const(n, NULL) && dim_is_const(t.dims[nb + 1], NULL)) op_fail(c, "X holds matrices that are not square");
+        else op_unsupported(c, "matrices of two open sizes (fix them with --dim)");
+        return;
+    }
     value one = full(g, t.dtype, 1, nb, t.dims);
     if (dim_is(n, 0)) { out(0, one); return; }
     body_maker b = body_begin(g, "det");

@@ -108,7 +108,7 @@ ONNX_OP(GroupNormalization)
     type t = type_of(g, x);
     int64_t groups = attr_int("num_groups", 0);
     if (groups < 1) { op_fail(c, "attribute num_groups is %lld, expected at least 1", (long long)groups); return; }
-    if (!dim_divides(g->dims, t.dims[1], groups)) { op_fail(c, "num_groups %lld does not divide the channels", (long long)groups); return; }
+    if (!op_divides(c, t.dims[1], groups, "the number of channels")) return;
     dim grouped[MAX_RANK];
     grouped[0] = t.dims[0], grouped[1] = dim_const(groups);
     grouped[2] = dim_div(g->dims, t.dims[1], dim_const(groups));

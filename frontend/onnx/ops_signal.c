@@ -167,7 +167,8 @@ static bool is_complex(op_call *c, value x, bool *yes)
     dim d = dim_of(g, x, rank_of(g, x) - 1);
     *yes = dim_is(d, 2);
     if (*yes || dim_is(d, 1)) return true;
-    op_fail(c, "the last axis must have extent 1 (real) or 2 (complex)");
+    if (!dim_is_const(d, NULL)) op_unsupported(c, "a last axis of open size (fix it with --dim)");
+    else op_fail(c, "the last axis must have extent 1 (real) or 2 (complex)");
     return false;
 }
 
@@ -293,7 +294,7 @@ static value count_grams(graph *g, value x, int64_t L, const int64_t *pool, int6
     dim B = dim_of(g, x, 0), size[2] = { B, dim_const(count) }, grams[3] = { dim_const(1), dim_const(1), dim_const(count) };
     value total = full(g, DTYPE_f32, 0, 2, size);
     int64_t *columns = NEW_ARRAY(g->arena, int64_t, count);
-    for (int64_t s = 1; s <= (n > 1 ? skips : 0) + 1; s++) {
+    for (int64_t s = 1; s - 1 <= (n > 1 ? skips : 0); s++) {
         int64_t starts = L - (n - 1) * s;
         if (starts <= 0) break;
         value hit = NO_VALUE;
