@@ -166,7 +166,7 @@ static V load_symbols(prog_state *s, V open)
     int n = dims_n_symbols(s->p->dims);
     s->symbol = NEW_ARRAY(e->a, V, n);
     bool *is_result = NEW_ARRAY(e->a, bool, n);
-    program_results(s->p, is_result);
+    program_results(e->a, s->p, is_result);
     V ok = LLVMConstInt(e->i1, 1, 0);
     for (int i = 0; i < n; i++) {
         int64_t lo, hi;
@@ -193,7 +193,26 @@ static void find_results(const prog_block *b, bool *is_result)
     }
 }
 
-void program_results(const program *p, bool *is_result) { find_results(&p->body, is_result); }
+static void find_symbols(dims *t, dim d, bool *found)
+{
+    if (dim_is_const(d, NULL)) return;
+    dim_view v = dim_look(t, d);
+    if (v.kind == DIM_SYMBOL) found[v.symbol] = true;
+    else if (v.kind != DIM_CONST)
+        for (int i = 0; i < v.n_args; i++) find_symbols(t, v.args[i], found);
+}
+
+/* Set by the program; or in no input's shape, so that no caller could know it: then it stays at its bound. */
+void program_results(arena *a, const program *p, bool *is_result)
+{
+    int n = dims_n_symbols(p->dims);
+    bool *given = NEW_ARRAY(a, bool, n);
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        for (int j = 0; p->bufs.at[i].kind == PBUF_input && j < p->bufs.at[i].rank; j++)
+            find_symbols(p->dims, p->bufs.at[i].dims[j], given);
+    for (int i = 0; i < n; i++) is_result[i] = !given[i];
+    find_results(&p->body, is_result);
+}
 
 /* -- Workspace ------------------------------------------------------------------------------------------------------------- */
 
@@ -266,15 +285,23 @@ static V buffer_pointer(prog_state *s, int buf)
     return LLVMConstNull(e->ptr);
 }
 
-static V view_pointer(prog_state *s, view v)
+/* Part number v.at of the buffer, parts being of `part` elements. */
+static V view_pointer(prog_state *s, view v, V part)
 {
     emitter *e = s->e;
     V p = buffer_pointer(s, v.buf);
     if (!v.at) return p;
-    const pbuf *b = &s->p->bufs.at[v.buf];
-    V size = LLVMBuildMul(e->b, index_value(s, v.at), k_i64(e, dtype_bytes(b->dtype)), "");
-    for (int i = 1; i < b->rank; i++) size = LLVMBuildMul(e->b, size, dim_value(s, b->dims[i]), "");
-    return pointer_plus(e, p, size);
+    V element = k_i64(e, dtype_bytes(s->p->bufs.at[v.buf].dtype));
+    return pointer_plus(e, p, LLVMBuildMul(e->b, LLVMBuildMul(e->b, index_value(s, v.at), element, ""), part, ""));
+}
+
+static V one_element(prog_state *s, view v) { return view_pointer(s, v, k_i64(s->e, 1)); }
+
+static V part_of(prog_state *s, const buffer *b)
+{
+    V n = k_i64(s->e, 1);
+    for (int i = 0; i < b->rank; i++) n = LLVMBuildMul(s->e->b, n, dim_value(s, b->dims[i]), "");
+    return n;
 }
 
 /* -- The body --------------------------------------------------------------------------------------------------------------------- */
@@ -300,7 +327,7 @@ static void emit_call(prog_state *s, const prog_op *x)
     V *args = NEW_ARRAY(e->a, V, 1 + k->n_params + open.n);
     int n = 0;
     args[n++] = s->run_arg;                                     /* its first field is the hook */
-    for (int i = 0; i < k->n_params; i++) args[n++] = view_pointer(s, x->args[i]);
+    for (int i = 0; i < k->n_params; i++) args[n++] = view_pointer(s, x->args[i], part_of(s, &k->bufs.at[i]));
     for (int64_t i = 0; i < open.n; i++) args[n++] = dim_value(s, open.at[i]);
     LLVMBuildCall2(e->b, ty, fn, args, (unsigned)n, "");
 }
@@ -308,7 +335,7 @@ static void emit_call(prog_state *s, const prog_op *x)
 static V truth_at(prog_state *s, view v)
 {
     emitter *e = s->e;
-    V byte = LLVMBuildLoad2(e->b, e->i8, view_pointer(s, v), "");
+    V byte = LLVMBuildLoad2(e->b, e->i8, one_element(s, v), "");
     return LLVMBuildICmp(e->b, LLVMIntNE, byte, LLVMConstInt(e->i8, 0, 0), "");
 }
 
@@ -364,7 +391,7 @@ static void emit_setdim(prog_state *s, const prog_op *x)
     emitter *e = s->e;
     int64_t lo, hi;
     dims_symbol_range(s->p->dims, x->symbol, &lo, &hi);
-    V v = LLVMBuildLoad2(e->b, e->i64, view_pointer(s, x->source), "");
+    V v = LLVMBuildLoad2(e->b, e->i64, one_element(s, x->source), "");
     v = choose(e, LLVMIntSLT, v, k_i64(e, lo), k_i64(e, lo), v);
     v = choose(e, LLVMIntSGT, v, k_i64(e, hi), k_i64(e, hi), v);
     LLVMBuildStore(e->b, v, s->symbol[x->symbol]);
@@ -423,7 +450,7 @@ static V emit_run(prog_state *s)
     fp_leave(e, old);
     int n = dims_n_symbols(s->p->dims);
     bool *is_result = NEW_ARRAY(e->a, bool, n);
-    program_results(s->p, is_result);
+    program_results(e->a, s->p, is_result);
     for (int i = 0; i < n; i++) {
         if (!is_result[i]) continue;
         V at = k_i64(e, i);
@@ -531,7 +558,7 @@ static V dim_table(prog_state *s)
     int n = dims_n_symbols(s->p->dims);
     V *rows = NEW_ARRAY(e->a, V, n);
     bool *is_result = NEW_ARRAY(e->a, bool, n);
-    program_results(s->p, is_result);
+    program_results(e->a, s->p, is_result);
     for (int i = 0; i < n; i++) {
         int64_t lo, hi;
         dims_symbol_range(s->p->dims, i, &lo, &hi);

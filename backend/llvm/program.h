@@ -6,7 +6,7 @@
 void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, bool is_jit);
 const char *kernel_symbol(arena *a, const char *prefix, int kernel);
 const pbuf *program_tensor(const program *p, pbuf_kind kind, int index);
-void program_results(const program *p, bool *is_result);            /* by symbol: found by the run */
+void program_results(arena *a, const program *p, bool *is_result);      /* by symbol: found by the run */
 
 /* Constants: bytes (-1: open); by buffer the first with the same data, which is stored; small ones stand in the code. */
 int64_t constant_bytes(const program *p, int buf);
