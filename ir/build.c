@@ -55,6 +55,18 @@ value build_fail(graph *g, const char *fmt, ...)
     return NO_VALUE;
 }
 
+value build_fail_dims(graph *g, const dim *d, int n, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const char *what = arena_vprintf(g->arena, fmt, ap);
+    va_end(ap);
+    if (all_const(d, n)) diag_build(g->ctx, g->at, what);
+    else diag_build_open(g->ctx, g->at, what);
+    g->failed = true;
+    return NO_VALUE;
+}
+
 bool ready(const graph *g, int n, const value *x)
 {
     if (g->failed) return false;
@@ -109,20 +121,29 @@ bool dims_equal(graph *g, dim a, dim b)
     return dim_known_le(g->dims, a, b) && dim_known_le(g->dims, b, a);
 }
 
-/* m is min(x, c) or max(x, c), and would be x if its symbol kept within c: it must, so its bounds are narrowed. */
-static bool narrow(graph *g, dim m, dim x)
+bool narrow_symbol(graph *g, dim x, int64_t lo, int64_t hi)
 {
-    dim_view v = dim_look(g->dims, m), s = dim_look(g->dims, x);
+    int64_t from, to;
+    if (g->parent || dim_look(g->dims, x).kind != DIM_SYMBOL) return false;
+    dim_range(g->dims, x, &from, &to);
+    return lo <= to && hi >= from && dim_symbol_bounds(g->dims, x, lo, hi);
+}
+
+/* x is a symbol, and m would be the same if it kept within c: m is c, or min(x, c), or max(x, c). */
+static bool narrow_to_agree(graph *g, dim m, dim x)
+{
     int64_t c;
-    if ((v.kind != DIM_MIN && v.kind != DIM_MAX) || s.kind != DIM_SYMBOL) return false;
+    if (dim_is_const(m, &c)) return c > 1 && narrow_symbol(g, x, c, c);
+    dim_view v = dim_look(g->dims, m);
+    if (v.kind != DIM_MIN && v.kind != DIM_MAX) return false;
     dim other = dim_same(v.args[0], x) ? v.args[1] : dim_same(v.args[1], x) ? v.args[0] : DIM_BAD;
     if (!dim_is_const(other, &c)) return false;
-    return v.kind == DIM_MIN ? dim_symbol_bounds(g->dims, x, 0, c) : dim_symbol_bounds(g->dims, x, c, INT64_MAX);
+    return v.kind == DIM_MIN ? narrow_symbol(g, x, 0, c) : narrow_symbol(g, x, c, INT64_MAX);
 }
 
 bool dims_agree(graph *g, dim a, dim b)
 {
-    return dims_equal(g, a, b) || ((narrow(g, a, b) || narrow(g, b, a)) && dims_equal(g, a, b));
+    return dims_equal(g, a, b) || ((narrow_to_agree(g, a, b) || narrow_to_agree(g, b, a)) && dims_equal(g, a, b));
 }
 
 bool types_equal(graph *g, type a, type b)

@@ -8,7 +8,7 @@
  * Floats f16 and bf16: means and the like work in f32 and round once at their end.
  * See    docs/primitives.md; tests/ir/test_build_composite.c
  */
-#include "ir/build.h"
+#include "ir/build_inner.h"
 
 #include <math.h>
 
@@ -269,7 +269,7 @@ bool broadcast_shapes(graph *g, type a, type b, int *rank, dim *d)
             text s = { .a = g->arena }, u = { .a = g->arena };
             type_print(g, a, &s);
             type_print(g, b, &u);
-            build_fail(g, "shapes that broadcast together expected, found %s and %s", text_str(&s), text_str(&u));
+            build_fail_dims(g, (dim[]){ p, q }, 2, "shapes that broadcast together expected, found %s and %s", text_str(&s), text_str(&u));
             return false;
         }
     }
@@ -564,12 +564,12 @@ value conv(graph *g, value x, value w, value bias, const conv_spec *s)
     dim w0 = grouped ? dim_div(D, tw.dims[0], dim_const(groups)) : tw.dims[0];
     dim per_y = s->transposed ? tw.dims[1] : w0, M = dim_mulk(D, per_y, groups);
     if (grouped && (!dim_divides(D, tx.dims[1], groups) || !dim_divides(D, tw.dims[0], groups)))
-        return build_fail(g, "channels that %lld groups divide expected", (long long)groups);
+        return build_fail_dims(g, (dim[]){ tx.dims[1], tw.dims[0] }, 2, "channels that %lld groups divide expected", (long long)groups);
     if (!dim_same(per_x, s->transposed ? w0 : tw.dims[1])) {
         text u = { .a = g->arena }, v = { .a = g->arena };
         type_print(g, tx, &u);
         type_print(g, tw, &v);
-        return build_fail(g, "weights for the channels of the input expected, found input %s, weights %s, %lld groups",
+        return build_fail_dims(g, (dim[]){ per_x, tw.dims[1] }, 2, "weights for the channels of the input expected, found input %s, weights %s, %lld groups",
                           text_str(&u), text_str(&v), (long long)groups);
     }
     bool has_c = !grouped || !dim_is(per_x, 1), has_m = !grouped || !dim_is(per_y, 1);

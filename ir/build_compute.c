@@ -20,7 +20,7 @@ static bool map_shape(graph *g, scalar fn, int n, const value *x, dim *d)
         for (int i = 0; i < t.rank; i++) {
             if (dim_is(d[i], 1)) d[i] = t.dims[i];
             else if (!dim_is(t.dims[i], 1) && !dims_agree(g, d[i], t.dims[i])) {
-                build_fail(g, "map %s: extents %s and %s of axis %d differ: %s and %s", scalar_info[fn].name, show_dim(g, d[i]),
+                build_fail_dims(g, (dim[]){ d[i], t.dims[i] }, 2, "map %s: extents %s and %s of axis %d differ: %s and %s", scalar_info[fn].name, show_dim(g, d[i]),
                            show_dim(g, t.dims[i]), i, show_type(g, first), show_type(g, t));
                 return false;
             }

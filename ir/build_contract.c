@@ -69,7 +69,7 @@ static bool set_extent(checker *k, uint8_t label, dim d)
         return true;
     }
     if (dims_agree(k->g, k->c.extent[label], d)) return true;
-    build_fail(k->g, "contract: label %s is %s and %s in %s and %s", k->c.label_name[label], show_dim(k->g, k->c.extent[label]),
+    build_fail_dims(k->g, (dim[]){ k->c.extent[label], d }, 2, "contract: label %s is %s and %s in %s and %s", k->c.label_name[label], show_dim(k->g, k->c.extent[label]),
                show_dim(k->g, d), show_type(k->g, k->a), show_type(k->g, k->b));
     return false;
 }

@@ -37,7 +37,7 @@ static bool check_index(graph *g, const char *what, value x, const index_spec *s
     for (int j = 0; j < s->n_batch; j++) {
         int sd = s->batch_s[j];
         if (sd < 0 || sd >= it.rank || used_s >> sd & 1 || !dims_agree(g, t.dims[s->batch_x[j]], it.dims[sd])) {
-            build_fail(g, "%s: batch axis %d of %s does not run with axis %d of the index %s", what, s->batch_x[j], show_type(g, t), sd, show_type(g, it));
+            build_fail_dims(g, (dim[]){ t.dims[s->batch_x[j]], sd >= 0 && sd < it.rank ? it.dims[sd] : dim_const(0) }, 2, "%s: batch axis %d of %s does not run with axis %d of the index %s", what, s->batch_x[j], show_type(g, t), sd, show_type(g, it));
             return false;
         }
         used_s |= 1u << sd;
@@ -111,8 +111,10 @@ value sort(graph *g, int n_keys, const value *keys, int axis, uint32_t descendin
         if (is_storage(u.dtype) || !types_equal(g, (type){ t.dtype, u.rank, u.dims }, t))
             return build_fail(g, "sort: key %d is %s, key 0 is %s; expected computable types of one shape", j, show_type(g, u), show_type(g, t));
     }
-    if (dim_is_bad(k) || !dim_known_le(g->dims, k, t.dims[axis]))
-        return build_fail(g, "sort: the first %s of axis %d of %s", show_dim(g, k), axis, show_type(g, t));
+    int64_t n;
+    bool fits = dim_known_le(g->dims, k, t.dims[axis]) || (dim_is_const(k, &n) && narrow_symbol(g, t.dims[axis], n, INT64_MAX));
+    if (dim_is_bad(k) || !fits)
+        return build_fail_dims(g, (dim[]){ k, t.dims[axis] }, 2, "sort: the first %s of axis %d of %s", show_dim(g, k), axis, show_type(g, t));
     dim d[MAX_RANK];
     memcpy(d, t.dims, (size_t)t.rank * sizeof *d);
     d[axis] = k;

@@ -37,8 +37,13 @@ value make_const(graph *g, type t, const const_attr *c);
 value constant_of_dims(graph *g, type t, const dim *d, int n);
 
 bool dims_equal(graph *g, dim a, dim b);        /* provably */
-/* Extents that must be equal. Where they are for all but some sizes of a symbol (N and min(N, 512)), its bounds are
- * narrowed: other sizes have no meaning. */
+/* A mismatch of these dims: if one is open the sizes may yet fit, and the message says how to fix them. */
+value build_fail_dims(graph *g, const dim *d, int n, const char *fmt, ...) DLC_PRINTF(4, 5);
+/* The bounds of symbol x become narrower, since other sizes have no meaning; false if x is no symbol, nothing would be
+ * left, or g is a body (which may not run for those sizes). */
+bool narrow_symbol(graph *g, dim x, int64_t lo, int64_t hi);
+/* Extents that must be equal. Where they are for all but some sizes of a symbol (N and min(N, 512), or N and 3), its
+ * bounds are narrowed. */
 bool dims_agree(graph *g, dim a, dim b);
 bool types_equal(graph *g, type a, type b);
 const char *show_type(graph *g, type t);        /* for messages */

@@ -24,7 +24,7 @@ value reshape(graph *g, value x, int rank, const dim *d)
     if (type_same(from, to)) return x;
     dim n = type_elements(g, from), m = type_elements(g, to);
     if (!dims_agree(g, n, m) && !(dim_is_bad(n) && dim_is_bad(m)))
-        return build_fail(g, "reshape: %s has %s elements, %s has %s", show_type(g, from), show_dim(g, n),
+        return build_fail_dims(g, (dim[]){ n, m }, 2, "reshape: %s has %s elements, %s has %s", show_type(g, from), show_dim(g, n),
                           show_shape(g, rank, d), show_dim(g, m));
     SIMPLER(simplify_reshape(g, x, to));
     SIMPLER(fold_reshape(g, x, to));
@@ -62,7 +62,7 @@ value broadcast(graph *g, value x, int rank, const dim *d)
         return build_fail(g, "broadcast: %s has rank %d, %s has rank %d", show_type(g, from), from.rank, show_shape(g, rank, d), rank);
     for (int i = 0; i < rank; i++)
         if (!dim_is(from.dims[i], 1) && !dims_agree(g, from.dims[i], d[i]))
-            return build_fail(g, "broadcast: extent %s of axis %d of %s does not stretch to %s", show_dim(g, from.dims[i]), i,
+            return build_fail_dims(g, (dim[]){ from.dims[i], d[i] }, 2, "broadcast: extent %s of axis %d of %s does not stretch to %s", show_dim(g, from.dims[i]), i,
                               show_type(g, from), show_dim(g, d[i]));
     SIMPLER(simplify_broadcast(g, x, to));
     SIMPLER(fold_broadcast(g, x, to));
@@ -89,6 +89,24 @@ bool slice_is_inside(graph *g, dim extent, dim start, dim size, int64_t step)
     return dim_known_le(t, dim_const(0), low) && dim_known_lt(t, high, extent);
 }
 
+/* The found positions of a compact: as many as its symbol says. */
+static bool is_found_part(const graph *g, value x, dim start, dim size)
+{
+    const node *n = node_of(g, x);
+    return n->prim == PRIM_compact && result_index(g, x) == 0 && n->compact->has_symbol && dim_is(start, 0) &&
+           dim_same(n->compact->symbol, size);
+}
+
+/* slice_is_inside, or it is once an open extent is known to reach the last position (else the model has no meaning). */
+static bool slice_fits(graph *g, value x, int axis, dim extent, dim start, dim size, int64_t step)
+{
+    int64_t first, n;
+    if (slice_is_inside(g, extent, start, size, step)) return true;
+    if (axis == 0 && step == 1 && is_found_part(g, x, start, size)) return true;
+    if (!dim_is_const(start, &first) || !dim_is_const(size, &n) || first < 0 || step < 0 || n >= DIM_LIMIT / step) return false;
+    return narrow_symbol(g, extent, first + step * (n - 1) + 1, INT64_MAX) && slice_is_inside(g, extent, start, size, step);
+}
+
 value slice(graph *g, value x, const dim *start, const dim *size, const int64_t *step)
 {
     if (!ready1(g, x)) return NO_VALUE;
@@ -99,8 +117,8 @@ value slice(graph *g, value x, const dim *start, const dim *size, const int64_t 
     bool same = true;
     for (int i = 0; i < from.rank; i++) {
         if (step[i] == 0) return build_fail(g, "slice: step 0 along axis %d", i);
-        if (dim_is_bad(start[i]) || !slice_is_inside(g, from.dims[i], start[i], size[i], step[i]))
-            return build_fail(g, "slice: %s positions from %s by %lld are not all inside axis %d of %s", show_dim(g, size[i]),
+        if (dim_is_bad(start[i]) || !slice_fits(g, x, i, from.dims[i], start[i], size[i], step[i]))
+            return build_fail_dims(g, (dim[]){ from.dims[i], start[i], size[i] }, 3, "slice: %s positions from %s by %lld are not all inside axis %d of %s", show_dim(g, size[i]),
                               show_dim(g, start[i]), (long long)step[i], i, show_type(g, from));
         a.start[i] = dim_is(size[i], 0) ? dim_const(0) : start[i];
         a.step[i] = dim_is(size[i], 0) || dim_is(size[i], 1) ? 1 : step[i];
@@ -177,7 +195,7 @@ value concat(graph *g, int n, const value *x, int axis)
         bool fits = t.dtype == first.dtype && t.rank == first.rank;
         for (int i = 0; fits && i < t.rank; i++) fits = i == axis || dims_agree(g, t.dims[i], first.dims[i]);
         if (!fits)
-            return build_fail(g, "concat: operand %d is %s, operand 0 is %s; all but axis %d must agree", k, show_type(g, t),
+            return build_fail_dims(g, t.rank == first.rank ? t.dims : NULL, t.rank == first.rank ? t.rank : 0, "concat: operand %d is %s, operand 0 is %s; all but axis %d must agree", k, show_type(g, t),
                               show_type(g, first), axis);
         d[axis] = dim_add(g->dims, d[axis], t.dims[axis]);
     }

@@ -81,6 +81,23 @@ ONNX_OP(Size)
 
 /* -- Views --------------------------------------------------------------------------------------------------------------------- */
 
+/* The elements of t over the product of all d but d[open]: extents that stand on both sides are left out of both. */
+static dim what_is_left(graph *g, type t, int n, const dim *d, int open)
+{
+    dim above = dim_const(1), below = dim_const(1);
+    uint32_t used = 0;
+    for (int i = 0; i < n; i++) {
+        if (i == open) continue;
+        int k = 0;
+        while (k < t.rank && ((used >> k & 1) || !dim_same(t.dims[k], d[i]))) k++;
+        if (k < t.rank) used |= 1u << k;
+        else below = dim_mul(D, below, d[i]);
+    }
+    for (int k = 0; k < t.rank; k++)
+        if (!(used >> k & 1)) above = dim_mul(D, above, t.dims[k]);
+    return dim_div(D, above, below);
+}
+
 /* Reshape (1, 5, 13, 14, 19, 21, 23, 24, 25): 0 copies the input's dim (unless allowzero), -1 takes what is left */
 ONNX_OP(Reshape)
 {
@@ -126,7 +143,11 @@ ONNX_OP(Reshape)
         op_fail(c, "with allowzero, either 0 or -1 in the shape expected, found both");
         return;
     }
-    if (open >= 0) d[open] = dim_is(rest, 0) ? dim_const(0) : dim_div(D, type_elements(g, t), rest);
+    if (open >= 0) d[open] = dim_is(rest, 0) ? dim_const(0) : what_is_left(g, t, n, d, open);
+    if (open >= 0 && dim_is_bad(d[open])) {
+        op_unsupported(c, "-1 in a shape where it does not follow from the open sizes; fix them by --dim NAME=SIZE");
+        return;
+    }
     out(0, reshape(g, x, n, d));
 }
 
