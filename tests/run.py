@@ -7,8 +7,9 @@ A file:
 
     # run: dlc opt --pass=sink_transpose        the command; the input is the last argument, as case.txt
     # exit: 1                                   expected exit code (0 if left out)
-    # same: bits                                bits, close or none: interpret input and output with random inputs
-                                                first, compare results (bits for `dlc opt`, else none)
+    # same: bits                                bits, close (error against float64 at most twice the input's) or none:
+                                                interpret input and output with random inputs first
+                                                (bits for `dlc opt`, else none)
     ## name of a case
     input
     ---

@@ -27,4 +27,6 @@ dlc_status eval_bind(dlc_context *ctx, const graph *g, const tensor *in, int64_t
 
 /* The builder's evaluator of small constants (ir/graph.h), by eval_graph: set ctx->evaluator to it before building. */
 graph_evaluator eval_evaluator(fma_mode fma);
+/* The same graph with every float f64 (in g's arena): what errors are measured against. NULL: it has no such form. */
+graph *eval_widened(const graph *g);
 #endif

@@ -4,7 +4,8 @@
  *     dlc_text --brief FILE          long constants shown as ...
  *     dlc_text --eval FILE           evaluate; the inputs are the results of a second graph in FILE, `graph @inputs()`
  *     dlc_text --eval --in A,B --out PREFIX FILE       inputs are raw files; results are written to PREFIX0, PREFIX1 …
- *     dlc_text --same FILE FILE      random inputs, several sizes: equal bits?   (--close: within 1e-4)
+ *     dlc_text --same FILE FILE      random inputs, several sizes: equal bits?
+ *         --close                    no: the second's error against f64 at most twice the first's
  *         --rounded                  multiply-add with two roundings
  *         --undef X                  what pad undef holds (default NaN)
  *         --sym N=3                  value of a symbol that no input determines
@@ -187,6 +188,7 @@ static scalar_value random_element(dtype t, bool tame, uint64_t *s)
     if (!is_float(c)) return sv_from_i64(c, (int64_t)(w % 7) - (is_signed(c) && w >> 60 == 0));
     static const double special[] = { NAN, INFINITY, -INFINITY, -0.0, 0.0, 1e-42, 1, -1 };
     if (!tame && w >> 59 == 0) return sv_from_f64(c, special[w % 8]);
+    if (tame) return sv_from_f64(c, (double)(w >> 11) * 0x1p-51 - 2);
     double x = (double)(int64_t)(w >> 20 & 0xffff) / 16384 - 2;
     return sv_from_f64(c, w >> 63 ? rint(x) : x);
 }
@@ -205,16 +207,37 @@ static bool fill_inputs(tool *t, const graph *g, const int64_t *symbols, tensor 
     return true;
 }
 
-static bool equal_element(dtype t, const void *a, const void *b, bool close)
+static bool equal_element(dtype t, const void *a, const void *b)
 {
     scalar_value x = sv_load(t, a), y = sv_load(t, b);
-    if (x.bits == y.bits || !is_float(t)) return x.bits == y.bits;
-    double u = sv_to_f64(t, x), v = sv_to_f64(t, y);
-    if (isnan(u) || isnan(v)) return isnan(u) && isnan(v);
-    return close && (u == v || fabs(u - v) <= 1e-4 + 1e-4 * fabs(v));
+    return x.bits == y.bits || (is_float(t) && isnan(sv_to_f64(t, x)) && isnan(sv_to_f64(t, y)));
 }
 
-static bool equal_results(tool *t, const graph *g, const tensor *a, const tensor *b)
+/* The largest error of x against `wide`, and the largest magnitude; elements that are not finite in `wide` do not count. */
+static double error_of(const tensor *x, const tensor *wide, double *scale)
+{
+    double worst = 0;
+    for (int64_t e = 0; e < tensor_n(x); e++) {
+        double u = sv_to_f64(x->dtype, sv_load(x->dtype, (const char *)x->bytes + e * dtype_bytes(x->dtype)));
+        double w = ((const double *)wide->bytes)[e], d = fabs(u - w);
+        if (!isfinite(w)) continue;
+        if (!(d <= worst)) worst = d;                   /* a NaN is an error of NaN, which no bound admits */
+        if (fabs(w) > *scale) *scale = fabs(w);
+    }
+    return worst;
+}
+
+/* Twice the error of a, and two units in the last place of the largest value (a may be right by luck). */
+static bool close_results(const tensor *a, const tensor *b, const tensor *wide, int64_t result)
+{
+    static const double unit[DTYPE_COUNT] = { [DTYPE_f64] = 0x1p-50, [DTYPE_f32] = 0x1p-23, [DTYPE_f16] = 0x1p-10, [DTYPE_bf16] = 0x1p-7 };
+    double scale = 0, before = error_of(a, wide, &scale), after = error_of(b, wide, &scale);
+    if (after <= 2 * before + 2 * unit[a->dtype] * scale) return true;
+    printf("result %lld: error %g, before %g, of values up to %g\n", (long long)result, after, before, scale);
+    return false;
+}
+
+static bool equal_results(tool *t, const graph *g, const tensor *a, const tensor *b, const tensor *wide)
 {
     for (int64_t i = 0; i < g->results.n; i++) {
         if (a[i].dtype != b[i].dtype || a[i].rank != b[i].rank
@@ -222,10 +245,14 @@ static bool equal_results(tool *t, const graph *g, const tensor *a, const tensor
             printf("result %lld differs in type\n", (long long)i);
             return false;
         }
+        if (wide && is_float(a[i].dtype)) {
+            if (!close_results(&a[i], &b[i], &wide[i], i)) return false;
+            continue;
+        }
         int width = dtype_bytes(a[i].dtype);
         for (int64_t e = 0; e < tensor_n(&a[i]); e++) {
             const char *x = (const char *)a[i].bytes + e * width, *y = (const char *)b[i].bytes + e * width;
-            if (equal_element(a[i].dtype, x, y, t->close)) continue;
+            if (equal_element(a[i].dtype, x, y)) continue;
             text line = { .a = t->a };
             text_printf(&line, "result %lld, element %lld: ", (long long)i, (long long)e);
             put_scalar(&line, a[i].dtype, x);
@@ -236,6 +263,23 @@ static bool equal_results(tool *t, const graph *g, const tensor *a, const tensor
         }
     }
     return true;
+}
+
+/* The results of g in f64 for the same inputs; NULL if there is no such graph. */
+static tensor *wide_results(tool *t, const graph *g, const int64_t *symbols, const tensor *in, const eval_options *o)
+{
+    graph *w = t->close ? eval_widened(g) : NULL;
+    if (!w) return NULL;
+    tensor *x = NEW_ARRAY(t->a, tensor, g->inputs.n + 1), *out = NEW_ARRAY(t->a, tensor, g->results.n + 1);
+    for (int64_t i = 0; i < g->inputs.n; i++) {
+        x[i] = in[i];
+        if (!is_float(in[i].dtype)) continue;
+        x[i].dtype = DTYPE_f64;
+        double *d = x[i].bytes = arena_alloc(t->a, tensor_bytes(&x[i]));
+        for (int64_t e = 0; e < tensor_n(&x[i]); e++)
+            d[e] = sv_to_f64(in[i].dtype, sv_load(in[i].dtype, (const char *)in[i].bytes + e * dtype_bytes(in[i].dtype)));
+    }
+    return eval_graph(t->ctx, t->a, w, symbols, x, out, o) == DLC_OK ? out : NULL;
 }
 
 /* Values of g's symbols by name in h's order. */
@@ -269,7 +313,7 @@ static bool compare_once(tool *t, const graph *g, const graph *h, int round)
     context_clear_diags(t->ctx);
     if (!ok_g) return true;                              /* these sizes do not fit the graph itself */
     if (eval_graph(t->ctx, t->a, h, sh, in, b, &o) != DLC_OK) return false;
-    return equal_results(t, g, a, b);
+    return equal_results(t, g, a, b, wide_results(t, g, sg, in, &o));
 }
 
 static bool run_same(tool *t)
