@@ -645,7 +645,7 @@ static dlc_status fuse_graph(pass_run *run, const graph *g, graph *outer, graph 
 dlc_status pass_fuse(pass_run *run, graph **g)
 {
     graph *to = NULL;
-    dlc_status s = fuse_graph(run, *g, NULL, &to);
+    dlc_status s = fuse_graph(run, graph_compact(*g), NULL, &to);      /* what is dead must not keep values alive */
     if (s == DLC_OK) *g = to;
     return s;
 }

@@ -58,6 +58,13 @@ static bool is_window_tap(const contract_attr *a, uint8_t label)
     return false;
 }
 
+static bool is_window_axis(const contract_attr *a, uint8_t label)
+{
+    for (int i = 0; i < a->n_windows; i++)
+        if (a->windows[i].a == label) return true;
+    return false;
+}
+
 /* Positions in a and b for the labels' values; *inside: the position in a exists; *within: no limit is passed. */
 static void term_positions(product *p, const expr **inside, const expr **within)
 {
@@ -88,7 +95,7 @@ static const expr *multiply_add(product *p, const expr *acc, const expr *inside)
     type ta = type_of(l->body, p->n->in[0]);
     for (int i = 0; zero && i < ta.rank; i++) {
         const expr *last = x_dim(l->k, dim_addk(l->k->dims, ta.dims[i], -1));
-        if (in_bounds(l, p->a_index[i], ta.dims[i]))
+        if (is_window_axis(p->a, p->a->la[i]) && in_bounds(l, p->a_index[i], ta.dims[i]))
             p->a_index[i] = x_op2(l->k, SCALAR_min, x_op2(l->k, SCALAR_max, p->a_index[i], x_int(l->k, 0)), last);
     }
     const expr *x = x_cast(l->k, pull(l, p->n->in[0], p->a_index), p->a->acc);

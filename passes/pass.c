@@ -2,6 +2,8 @@
 #include "passes/pass.h"
 #include <assert.h>
 
+dlc_status pass_simplify(pass_run *run, graph **g);
+dlc_status pass_layout(pass_run *run, graph **g);
 dlc_status pass_fuse(pass_run *run, graph **g);
 #define BEFORE(a, b, why) static_assert((int)PASS_##a < (int)PASS_##b, why);
 #define PASS(name, ...)
@@ -65,6 +67,7 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
         value *in = NEW_ARRAY(w->run->scratch, value, n->n_in + 1), *out = NEW_ARRAY(w->run->scratch, value, n->n_out + 1);
         for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
         to->at = n->at ? *n->at : (place){ 0 };
+        w->run->uses = uses;
         bool done = !owns_bodies(n) && n->prim != PRIM_input && w->rewrite(w->run, to, g, n, in, out);
         if (!done && owns_bodies(n)) {
             dlc_status s = rewrite_owner(w, to, n, in, out);

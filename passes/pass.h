@@ -24,6 +24,8 @@ typedef struct pass_run {
     int64_t changes;
     int64_t limit;               /* changes allowed; < 0: any number (--limit) */
     text *explain;               /* one line a decision, or NULL (--explain) */
+    const uint32_t *uses;        /* readers of each value of the graph being rewritten (pass_rewrite) */
+    void *state;                 /* a pass's own, in scratch */
 } pass_run;
 
 /* May one more change be made? Counts it. */

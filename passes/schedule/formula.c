@@ -364,14 +364,14 @@ static bool choose_tile(choice *c, tiling *t)
     while (t->v > 1 && n >= 0 && n < t->v) t->v /= 2;
     if (t->v == 1) return false;
     int stream = sb != 0 ? t->b : t->a;                   /* the operand of vectors */
+    /* The innermost axis that is long enough, else the longest; an open one only if there is no other. */
     int64_t longest = 0;
     for (int i = c->n_par - 1; i >= 0; i--) {
         const stmt *x = c->par[i];
         int64_t e = extent_of(c, x);
-        if (x == t->vector || step_of(c, stream, x->var) != 0 || (e >= 0 && e <= longest)) continue;
-        if (longest && e > 0 && longest >= 6) continue;   /* the innermost one that is long enough */
-        t->tile = x;
-        longest = e < 0 ? INT64_MAX : e;
+        if (x == t->vector || step_of(c, stream, x->var) != 0 || longest >= 4) continue;
+        if (e < 0 ? t->tile == NULL : e > longest) t->tile = x;
+        if (e > longest) longest = e;
     }
     t->nv = n >= 0 && n < 2 * t->v ? 1 : 2;
     if (n > 2 * t->v && n % (2 * t->v) != 0 && n % t->v == 0) t->nv = 1;
