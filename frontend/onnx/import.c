@@ -540,6 +540,26 @@ static void check_options_used(importer *imp)
 
 /* -- Entry --------------------------------------------------------------------------------------------------------------------- */
 
+/* After an error that speaks of open dimensions: they could be fixed. */
+static void note_open_dims(importer *imp)
+{
+    const dlc_context *ctx = imp->ctx;
+    if (ctx->diags.n == 0) return;
+    const char *message = ctx->diags.at[ctx->diags.n - 1].message;
+    text t = { .a = imp->scratch };
+    int n = 0;
+    for (int64_t i = 0; i < imp->symbols.n && n < 8; i++) {
+        const struct map_entry *e = &imp->symbols.entries[i];
+        dim d = { (int64_t)e->value };
+        if (e->len == 0 || dim_is_const(d, NULL) || !strstr(message, e->key)) continue;
+        if (n++) text_put(&t, ", ");
+        text_put_escaped(&t, e->key, e->len, 60);
+    }
+    if (n == 0) return;
+    text_put(&t, n == 1 ? " is" : " are");
+    diag_onnx_open_dims(imp->ctx, (place){ .file = imp->path }, text_str(&t));
+}
+
 static bool build_once(importer *imp)
 {
     const graph_proto *g = imp->model->graph;
@@ -573,7 +593,10 @@ static bool build(importer *imp)
     int n_errors = ctx->n_errors;
     dlc_status status = ctx->status;
     while (!build_once(imp)) {
-        if (!imp->wants_restart) return false;
+        if (!imp->wants_restart) {
+            note_open_dims(imp);
+            return false;
+        }
         ctx->diags.n = n_diags;
         ctx->n_errors = n_errors;
         ctx->status = status;
