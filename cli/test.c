@@ -23,6 +23,7 @@ typedef struct {
     engine_kind kind;
     double rtol, atol;
     vec(data_set) sets;
+    int n_in, n_out; onnx_io *in, *out;      /* as the model declares them */
     engine *made;               /* by an earlier set, fit for all */
 } test;
 
@@ -88,8 +89,8 @@ static void read_tolerance(test *t)
     t->atol = json_number(json, "\"atol\"", t->atol);
 }
 
-/* KIND_0.pb, KIND_1.pb, … as far as they go. */
-static dlc_status read_files(test *t, arena *a, const data_set *s, const char *kind, int *n, onnx_tensor **out)
+/* KIND_0.pb, KIND_1.pb, … as far as they go; each as the model declares it. */
+static dlc_status read_files(test *t, arena *a, const data_set *s, const char *kind, int n_io, const onnx_io *io, int *n, onnx_tensor **out)
 {
     vec(onnx_tensor) list = { 0 };
     dlc_status st = DLC_OK;
@@ -97,8 +98,8 @@ static dlc_status read_files(test *t, arena *a, const data_set *s, const char *k
         const char *path = arena_printf(a, "%s/%s_%lld.pb", s->dir, kind, (long long)list.n);
         struct stat info;
         if (stat(path, &info) != 0) break;
-        onnx_tensor x;
-        st = onnx_read_tensor(t->c->ctx, a, path, &x);
+        onnx_tensor x = { 0 };
+        st = onnx_read_value(t->c->ctx, a, path, list.n < n_io ? io[list.n].kind : ONNX_TENSOR, &x);
         if (st == DLC_OK) vec_push(a, &list, x);
     }
     *n = (int)list.n;
@@ -113,20 +114,32 @@ static tensor as_tensor(const onnx_tensor *x)
     return t;
 }
 
+static onnx_tensor as_value(const tensor *t, const char *name)
+{
+    onnx_tensor x = { .dtype = t->dtype, .rank = t->rank, .n = tensor_n(t), .bytes = t->bytes, .name = name };
+    memcpy(x.dims, t->dims, sizeof x.dims);
+    return x;
+}
+
 /* -- One data set ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct { int n_in, n_want; onnx_tensor *in, *want; bool *is_taken; } data;
 
 static dlc_status read_set(test *t, arena *a, const data_set *s, data *d)
 {
-    dlc_status st = read_files(t, a, s, "input", &d->n_in, &d->in);
-    if (st == DLC_OK) st = read_files(t, a, s, "output", &d->n_want, &d->want);
+    dlc_status st = read_files(t, a, s, "input", t->n_in, t->in, &d->n_in, &d->in);
+    if (st == DLC_OK) st = read_files(t, a, s, "output", t->n_out, t->out, &d->n_want, &d->want);
     d->is_taken = NEW_ARRAY(a, bool, d->n_in);
-    if (st == DLC_OK && d->n_want == 0) {
+    if (st != DLC_OK) return st;
+    if (d->n_in != t->n_in) {
+        diag_run_inputs(t->c->ctx, (place){ .file = s->dir }, t->n_in, d->n_in);
+        return DLC_ERR_INPUT;
+    }
+    if (d->n_want == 0) {
         refused(t, arena_printf(t->c->a, "%s holds no expected output", s->name));
         return DLC_ERR_INPUT;
     }
-    return st;
+    return DLC_OK;
 }
 
 /* The model, made ready for this set. */
@@ -152,7 +165,7 @@ static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
     dlc_status s = open_for(t, t->c->a, d, false, e);
     if (s == DLC_OK) {
         bool is_general = true;
-        for (int i = 0; i < d->n_in; i++) is_general &= !d->is_taken[i];
+        for (int i = 0; i < d->n_in; i++) is_general &= !d->is_taken[i] && d->in[i].kind == ONNX_TENSOR;
         if (is_general) t->made = *e;
         return s;
     }
@@ -168,20 +181,65 @@ static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
     return DLC_OK;
 }
 
+/* A sequence or optional is as many inputs of the graph as it has items. */
 static dlc_status run_set(test *t, arena *a, const engine *e, const data *d, tensor *out)
 {
-    tensor *in = NEW_ARRAY(a, tensor, d->n_in);
-    int n = 0;
-    for (int i = 0; i < d->n_in; i++)
-        if (!d->is_taken[i]) in[n++] = as_tensor(&d->in[i]);
-    if (n != e->n_in) {
-        diag_run_inputs(t->c->ctx, (place){ .file = t->dir }, e->n_in, n);
+    vec(tensor) in = { 0 };
+    for (int i = 0; i < d->n_in; i++) {
+        const onnx_tensor *x = &d->in[i];
+        if (d->is_taken[i]) continue;
+        if (x->kind == ONNX_TENSOR) vec_push(a, &in, as_tensor(x));
+        for (int k = 0; x->kind != ONNX_TENSOR && k < x->n_items; k++) vec_push(a, &in, as_tensor(&x->items[k]));
+    }
+    if (in.n != e->n_in) {
+        diag_run_inputs(t->c->ctx, (place){ .file = t->dir }, e->n_in, (int)in.n);
         return DLC_ERR_INPUT;
     }
-    return engine_run(t->c->ctx, a, e, in, out, NULL);
+    return engine_run(t->c->ctx, a, e, in.at, out, NULL);
 }
 
-static dlc_status write_outputs(test *t, arena *a, const data_set *s, const engine *e, const tensor *out)
+/* The graph's results as the values that the model declares: y, or y[0], y[1], … of a sequence or optional. */
+static onnx_tensor *gather_outputs(const test *t, arena *a, const engine *e, const tensor *y)
+{
+    onnx_tensor *out = NEW_ARRAY(a, onnx_tensor, t->n_out);
+    for (int k = 0, at = 0; k < t->n_out; k++) {
+        const char *name = t->out[k].name;
+        size_t n = strlen(name);
+        out[k] = (onnx_tensor){ .name = name, .kind = t->out[k].kind };
+        if (out[k].kind == ONNX_TENSOR) {
+            if (at < e->n_out) out[k] = as_value(&y[at], name);
+            at++;
+            continue;
+        }
+        vec(onnx_tensor) items = { 0 };
+        for (; at < e->n_out && strncmp(e->out_name[at], name, n) == 0; at++) {
+            const char *rest = e->out_name[at] + n;
+            if (*rest && strcmp(rest, arena_printf(a, "[%lld]", (long long)items.n)) != 0) break;
+            vec_push(a, &items, as_value(&y[at], ""));
+        }
+        out[k].n_items = (int)items.n;
+        out[k].items = items.at;
+        out[k].is_absent = items.n == 0 && out[k].kind == ONNX_OPTIONAL;
+    }
+    return out;
+}
+
+static dlc_status write_value(test *t, arena *a, const char *path, const onnx_tensor *v)
+{
+    text bytes_ = { .a = a };
+    int err = 0;
+    onnx_put_value(&bytes_, v);
+    file_out *f = file_create(a, path, 0666, &err);
+    if (f) {
+        file_write(f, bytes_.at, (size_t)bytes_.n);
+        if (file_commit(f)) return DLC_OK;
+        err = errno;
+    }
+    diag_cannot_write(t->c->ctx, (place){ .file = path }, strerror(err));
+    return DLC_ERR_IO;
+}
+
+static dlc_status write_outputs(test *t, arena *a, const data_set *s, const onnx_tensor *out)
 {
     const char *dir = t->out_dir;
     if (t->sets.n > 1) dir = arena_printf(a, "%s/%s", dir, s->name);
@@ -189,21 +247,34 @@ static dlc_status write_outputs(test *t, arena *a, const data_set *s, const engi
         diag_cannot_write(t->c->ctx, (place){ .file = dir }, strerror(errno));
         return DLC_ERR_IO;
     }
-    for (int k = 0; k < e->n_out; k++) {
-        dlc_status st = tensor_write_pb(t->c->ctx, a, arena_printf(a, "%s/output_%d.pb", dir, k), e->out_name[k], &out[k]);
+    for (int k = 0; k < t->n_out; k++) {
+        dlc_status st = write_value(t, a, arena_printf(a, "%s/output_%d.pb", dir, k), &out[k]);
         if (st != DLC_OK) return st;
     }
     return DLC_OK;
 }
 
-static int judge(test *t, arena *a, const data_set *s, const engine *e, const data *d, const tensor *out)
+static const char *value_differs(const test *t, arena *a, const onnx_tensor *got, const onnx_tensor *want)
+{
+    if (want->kind == ONNX_TENSOR) {
+        tensor g = as_tensor(got), w = as_tensor(want);
+        return tensor_differs(a, &g, &w, t->rtol, t->atol);
+    }
+    if (got->n_items != want->n_items) return arena_printf(a, "%d items, expected %d", got->n_items, want->n_items);
+    for (int i = 0; i < want->n_items; i++) {
+        const char *d = value_differs(t, a, &got->items[i], &want->items[i]);
+        if (d) return arena_printf(a, "item %d: %s", i, d);
+    }
+    return NULL;
+}
+
+static int judge(test *t, arena *a, const data_set *s, const data *d, const onnx_tensor *out)
 {
     int code = TEST_PASS;
     for (int k = 0; k < d->n_want; k++) {
-        tensor want = as_tensor(&d->want[k]);
-        const char *what = tensor_differs(a, &out[k], &want, t->rtol, t->atol);
+        const char *what = value_differs(t, a, &out[k], &d->want[k]);
         if (!what) continue;
-        diag_test_wrong(t->c->ctx, (place){ .file = t->dir }, s->name, e->out_name[k], what);
+        diag_test_wrong(t->c->ctx, (place){ .file = t->dir }, s->name, t->out[k].name, what);
         code = TEST_WRONG;
     }
     return code;
@@ -216,14 +287,16 @@ static int run_one(test *t, arena *a, const data_set *s)
     dlc_status st = read_set(t, a, s, &d);
     if (st == DLC_OK) st = make_engine(t, a, &d, &e);
     if (st != DLC_OK) return test_code(st);
-    if (d.n_want > e->n_out) {
-        diag_run_outputs(t->c->ctx, (place){ .file = t->dir }, e->n_out, d.n_want);
+    if (d.n_want > t->n_out) {
+        diag_run_outputs(t->c->ctx, (place){ .file = t->dir }, t->n_out, d.n_want);
         return TEST_REFUSED;
     }
-    tensor *out = NEW_ARRAY(a, tensor, e->n_out);
-    st = run_set(t, a, e, &d, out);
-    if (st == DLC_OK && t->out_dir) st = write_outputs(t, a, s, e, out);
-    return st == DLC_OK ? judge(t, a, s, e, &d, out) : test_code(st);
+    tensor *y = NEW_ARRAY(a, tensor, e->n_out);
+    st = run_set(t, a, e, &d, y);
+    if (st != DLC_OK) return test_code(st);
+    const onnx_tensor *out = gather_outputs(t, a, e, y);
+    if (t->out_dir) st = write_outputs(t, a, s, out);
+    return st == DLC_OK ? judge(t, a, s, &d, out) : test_code(st);
 }
 
 int command_test(cli *c)
@@ -232,6 +305,8 @@ int command_test(cli *c)
     if (!t.dir || !cli_driver_options(c, &t.options)) return EXIT_USAGE;
     if (!find_sets(&t)) return refused(&t, "holds no test_data_set_N");
     read_tolerance(&t);
+    dlc_status st = onnx_list_io(c->ctx, c->a, arena_printf(c->a, "%s/model.onnx", t.dir), &t.n_in, &t.in, &t.n_out, &t.out);
+    if (st != DLC_OK) return test_code(st);
     int code = TEST_PASS;
     for (int64_t i = 0; i < t.sets.n && code == TEST_PASS; i++) {
         arena *a = arena_new(&c->ctx->mem);
