@@ -46,17 +46,26 @@ const char *name_clean(arena *a, const char *s)
     return r;
 }
 
-/* Enters the name, with _2, _3 … appended while it is taken. */
+/* Enters prefix + name, with _2, _3 … appended while it is taken; what to append next is kept with the name, so that many
+ * equal names cost no search. Returns what was entered, without the prefix. */
+static const char *enter(map_str *names, arena *a, const char *prefix, const char *base, uint64_t entry)
+{
+    const char *name = base;
+    size_t skip = strlen(prefix);
+    for (;;) {
+        bool fresh;
+        char *key = arena_printf(a, "%s%s", prefix, name);
+        map_put(names, key, strlen(key), entry, &fresh);
+        if (fresh) return names->entries[names->n - 1].key + skip;
+        char *counter = arena_printf(a, "#%s%s", prefix, base);
+        uint64_t *next = map_put(names, counter, strlen(counter), 2, NULL);
+        name = arena_printf(a, "%s_%llu", base, (unsigned long long)(*next)++);
+    }
+}
+
 static const char *name_enter(kernel_code *k, const char *s, name_kind kind, int id)
 {
-    const char *clean = name_clean(k->arena, s), *name = clean;
-    uint64_t entry = (uint64_t)kind << 32 | (uint32_t)id;
-    for (int i = 2;; i++) {
-        bool fresh;
-        map_put(&k->names, name, strlen(name), entry, &fresh);
-        if (fresh) return k->names.entries[k->names.n - 1].key;
-        name = arena_printf(k->arena, "%s_%d", clean, i);
-    }
+    return enter(&k->names, k->arena, "", name_clean(k->arena, s), (uint64_t)kind << 32 | (uint32_t)id);
 }
 
 name_kind name_find(const kernel_code *k, const char *s, size_t n, int *id)
@@ -339,17 +348,10 @@ int program_var(program *p, const char *name) { return kernel_var(p->exprs, name
 
 int program_kernel(program *p, kernel_code *k)
 {
-    const char *base = k->name, *name = base;
-    for (int i = 2;; i++) {
-        char *key = arena_printf(p->arena, "@%s", name);
-        bool fresh;
-        map_put(&p->exprs->names, key, strlen(key), (uint64_t)NAME_kernel << 32 | (uint64_t)p->kernels.n, &fresh);
-        if (fresh) break;
-        name = arena_printf(p->arena, "%s_%d", base, i);
-    }
-    k->name = name;
+    int id = (int)p->kernels.n;
+    k->name = enter(&p->exprs->names, p->arena, "@", k->name, (uint64_t)NAME_kernel << 32 | (uint32_t)id);
     vec_push(p->arena, &p->kernels, k);
-    return (int)p->kernels.n - 1;
+    return id;
 }
 
 prog_op *program_op(program *p, prog_block *b, prog_kind kind)
