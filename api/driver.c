@@ -1,5 +1,6 @@
 /* driver: the way of a model through the compiler (driver.h) */
 #include "api/driver.h"
+#include "backend/cache.h"
 #include "backend/eval/eval.h"
 #include "backend/eval/eval_loop.h"
 #include <dlfcn.h>
@@ -189,16 +190,10 @@ const llvm_backend *driver_llvm(dlc_context *ctx)
 
 dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options *o, loaded_code **code, const dlc_model **model)
 {
-    const llvm_backend *b = driver_llvm(ctx);
-    return b ? b->jit(ctx, p, &o->codegen, code, model) : DLC_ERR_UNSUPPORTED;
+    return load_code(ctx, p, &o->codegen, driver_llvm, code, model);
 }
 
-void driver_unload(loaded_code *code)
-{
-    void *module = dlopen("libdlc-llvm.so", RTLD_NOW | RTLD_NOLOAD);
-    const llvm_backend *b = module ? dlsym(module, "dlc_llvm_backend") : NULL;
-    if (b) b->unload(code);
-}
+void driver_unload(loaded_code *code) { unload_code(code); }
 
 dlc_status driver_emit_shared(dlc_context *ctx, const program *p, const driver_options *o, const char *path)
 {

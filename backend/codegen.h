@@ -21,17 +21,19 @@ typedef struct codegen_options {
     bool debug_names;          /* keep readable names in .ll */
     const char *cache_dir;     /* NULL: no cache */
     bool external_weights;     /* weights are passed by pointer (PREFIX.bin), not inside */
+    bool constant_table;       /* constants are read through the table dlc_constants_v1, by buffer (backend/cache.h) */
 } codegen_options;
 
 /* A loaded program, run through its dlc_model (runtime/model.h). */
 typedef struct loaded_code loaded_code;
+struct loaded_code { void (*unload)(loaded_code *code); };
 struct dlc_model;
 
 /* The LLVM module's table, found by dlsym("dlc_llvm_backend") in libdlc-llvm.so. */
 typedef struct llvm_backend {
     uint32_t abi;
     const char *llvm_version;
-    /* Code in memory. Free with unload. */
+    /* Code in memory. Free with unload, or by (*code)->unload. */
     dlc_status (*jit)(dlc_context *ctx, const program *p, const codegen_options *o, loaded_code **out,
                       const struct dlc_model **model);
     void (*unload)(loaded_code *code);

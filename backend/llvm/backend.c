@@ -7,7 +7,7 @@
 static link_job job_of(arena *a, const program *p, const codegen_options *o, link_kind kind, const unit_list *units)
 {
     link_job job = { .kind = kind, .target = &o->target, .n_objects = units->n, .objects = units->at };
-    if (o->external_weights) return job;
+    if (o->external_weights || o->constant_table) return job;
     data_symbol *data = NEW_ARRAY(a, data_symbol, p->bufs.n);
     const int *first = constant_table(a, p);
     for (int i = 0; i < p->bufs.n; i++) {

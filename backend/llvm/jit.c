@@ -10,7 +10,7 @@
 #include <llvm-c/Orc.h>
 #include <stdlib.h>
 
-struct loaded_code { LLVMOrcLLJITRef jit; };
+typedef struct { loaded_code base; LLVMOrcLLJITRef jit; } jit_code;
 
 static dlc_status report(dlc_context *ctx, const program *p, LLVMErrorRef error)
 {
@@ -71,8 +71,9 @@ dlc_status jit_program(dlc_context *ctx, const program *p, const codegen_options
     unit_list units;
     dlc_status status = compile_units(ctx, a, p, o, EMIT_JIT, &units);
     if (status != DLC_OK) { arena_free(a); return status; }
-    loaded_code *code = calloc(1, sizeof *code);
+    jit_code *code = calloc(1, sizeof *code);
     if (!code) mem_fail(&ctx->mem);
+    code->base.unload = jit_unload;
     LLVMOrcExecutorAddress address = 0;
     LLVMErrorRef error = create(&o->target, &code->jit);
     if (!error) error = define(code->jit, a, p, o);
@@ -80,9 +81,9 @@ dlc_status jit_program(dlc_context *ctx, const program *p, const codegen_options
     if (!error) error = LLVMOrcLLJITLookup(code->jit, &address, "dlc_model_v1");
     if (error) {
         status = report(ctx, p, error);
-        jit_unload(code);
+        jit_unload(&code->base);
     } else {
-        *out = code;
+        *out = &code->base;
         *model = (const struct dlc_model *)(uintptr_t)address;
     }
     arena_free(a);
@@ -92,6 +93,7 @@ dlc_status jit_program(dlc_context *ctx, const program *p, const codegen_options
 void jit_unload(loaded_code *code)
 {
     if (!code) return;
-    if (code->jit) LLVMConsumeError(LLVMOrcDisposeLLJIT(code->jit));
+    LLVMOrcLLJITRef jit = ((jit_code *)code)->jit;
+    if (jit) LLVMConsumeError(LLVMOrcDisposeLLJIT(jit));
     free(code);
 }

@@ -6,7 +6,8 @@
  *
  * Buffers   inputs and outputs come by pointer, temporaries from the workspace: at their planned offset, or, where the plan
  *           is open, at the sum of the sizes before them, each rounded up to 64 bytes, computed at entry. Constants are
- *           symbols PREFIX_wN (weights.c); small ones stand in the module; or they lie in the block `weights` of the run.
+ *           symbols PREFIX_wN (backend/elf.c); small ones stand in the module; or they lie in the block `weights` of the run;
+ *           or they are read through the table dlc_constants_v1.
  * Symbols   of open dims live in stack slots, since setdim writes some; those are given back in dims[].
  * Floats    run() sets the default floating-point mode and restores the caller's; regions do the same in their threads.
  */
@@ -91,6 +92,11 @@ static V constant_address(prog_state *s, int buf)
     if (s->o->external_weights) {
         V at = k_i64(e, s->weight_offset[first]);
         return LLVMBuildGEP2(e->b, e->i8, s->weights, &at, 1, "");
+    }
+    if (s->o->constant_table) {
+        V at = k_i64(e, first);
+        V p = LLVMBuildGEP2(e->b, e->ptr, LLVMGetNamedGlobal(e->m, "dlc_constants_v1"), &at, 1, "");
+        return LLVMBuildLoad2(e->b, e->ptr, p, "");
     }
     if (s->data[first]) return s->data[first];
     const char *name = constant_symbol(e->a, e->prefix, first);
@@ -595,6 +601,10 @@ void emit_program(emitter *e, const program *p, const codegen_options *o, const 
     s.weight_offset = NEW_ARRAY(e->a, int64_t, p->bufs.n);
     s.weights_bytes = weights_layout(p, s.first, s.weight_offset);
     s.var = NEW_ARRAY(e->a, V, p->exprs ? p->exprs->vars.n : 0);
+    if (o->constant_table) {
+        LLVMTypeRef table = LLVMArrayType2(e->ptr, (uint64_t)p->bufs.n);
+        LLVMSetInitializer(LLVMAddGlobal(e->m, table, "dlc_constants_v1"), LLVMConstNull(table));
+    }
     V run = emit_run(&s), workspace = emit_workspace(&s), shapes = emit_shapes(&s);
     emit_model(&s, workspace, shapes, run);
 }

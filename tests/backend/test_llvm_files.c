@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "backend/cache.h"
 #include "backend/codegen.h"
 #include "backend/eval/eval_loop.h"
 #include "runtime/model.h"
@@ -143,6 +144,81 @@ static void same_bytes(void **state)
     }
 }
 
+/* -- The cache ------------------------------------------------------------------------------------------------------------ */
+
+static int n_opened;
+static const llvm_backend *open_backend(dlc_context *c) { (void)c; n_opened++; return llvm; }
+
+static void load_and_run(const codegen_options *o, int want_opened)
+{
+    loaded_code *code;
+    const dlc_model *m;
+    n_opened = 0;
+    check(load_code(ctx, net, o, open_backend, &code, &m));
+    run_model(m, NULL);
+    assert_int_equal(n_opened, want_opened);
+    unload_code(code);
+}
+
+static const char *only_file(const char *folder)
+{
+    FILE *f = popen(arena_printf(a, "ls %s", folder), "r");
+    char name[256] = "", more[256];
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%255s", name), 1);
+    assert_int_equal(fscanf(f, "%255s", more), EOF);
+    pclose(f);
+    return arena_printf(a, "%s/%s", folder, name);
+}
+
+static void cache(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("DLC_CACHE_DIR", path("cache"), 1), 0);
+    const char *folder = cache_default_dir(a);
+    assert_non_null(folder);
+    codegen_options o = options(target_host(0), 1);
+    load_and_run(&o, 1);
+    o.cache_dir = folder;
+    load_and_run(&o, 1);
+    load_and_run(&o, 0);
+    const char *file = only_file(folder);
+    struct stat st;
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+
+    /* two loads at once have each their own constants */
+    loaded_code *one, *two;
+    const dlc_model *m1, *m2;
+    check(load_code(ctx, net, &o, open_backend, &one, &m1));
+    const void *kept[64];
+    for (int64_t i = 0; i < net->bufs.n; i++) {
+        kept[i] = net->bufs.at[i].data;
+        if (net->bufs.at[i].kind == PBUF_const) net->bufs.at[i].data = arena_alloc(a, 64 * 64 * 4);
+    }
+    check(load_code(ctx, net, &o, open_backend, &two, &m2));
+    for (int64_t i = 0; i < net->bufs.n; i++) net->bufs.at[i].data = kept[i];
+    run_model(m1, NULL);
+    assert_ptr_not_equal(m1, m2);
+    unload_code(two);
+    run_model(m1, NULL);
+    unload_code(one);
+
+    /* a file that somebody changed, or whose mode is too open, is made anew */
+    FILE *f = fopen(file, "r+b");
+    fseek(f, 4000, SEEK_SET);
+    fputc('x', f);
+    fclose(f);
+    load_and_run(&o, 1);
+    load_and_run(&o, 0);
+    assert_int_equal(chmod(file, 0644), 0);
+    load_and_run(&o, 1);
+    load_and_run(&o, 0);
+    o.target = target_host(16);
+    load_and_run(&o, 1);
+    assert_int_equal(system(arena_printf(a, "rm -r %s", folder)), 0);
+}
+
 static bool has_program(const char *name) { return system(arena_printf(a, "command -v %s >/dev/null 2>&1", name)) == 0; }
 
 static void cross(const char *triple, const char *cpu, const char *compiler, const char *runner)
@@ -185,7 +261,7 @@ int main(void)
     ctx = context_new();
     if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
     a = arena_new(&ctx->mem);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(shared), cmocka_unit_test(external_weights), cmocka_unit_test(same_bytes),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(shared), cmocka_unit_test(external_weights), cmocka_unit_test(same_bytes), cmocka_unit_test(cache),
                                         cmocka_unit_test(object_here), cmocka_unit_test(aarch64), cmocka_unit_test(riscv64) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
