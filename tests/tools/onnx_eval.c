@@ -11,12 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int onnx_dtype_code(dtype t);                    /* frontend/onnx/tensor_read.c */
-
 enum { MAX_INPUTS = 256 };
 
 typedef struct { const char *dir, *out_dir; bool print, specialize, open; } options;
-typedef struct { onnx_tensor at[MAX_INPUTS]; bool is_taken[MAX_INPUTS]; int n; } inputs;
+typedef struct { onnx_tensor at[MAX_INPUTS]; bool is_taken[MAX_INPUTS]; int n; onnx_io *out; int n_out; } inputs;
 
 /* -- Inputs ------------------------------------------------------------------------------------------------------------ */
 
@@ -29,90 +27,82 @@ static bool file_exists(const char *path)
 
 static bool read_inputs(dlc_context *ctx, arena *a, const char *dir, inputs *in)
 {
-    for (in->n = 0; in->n < MAX_INPUTS; in->n++) {
+    onnx_io *io;
+    int n;
+    if (onnx_list_io(ctx, a, arena_printf(a, "%s/model.onnx", dir), &n, &io, &in->n_out, &in->out) != DLC_OK) return false;
+    for (in->n = 0; in->n < MAX_INPUTS && in->n < n; in->n++) {
         const char *path = arena_printf(a, "%s/test_data_set_0/input_%d.pb", dir, in->n);
         if (!file_exists(path)) return true;
-        if (onnx_read_tensor(ctx, a, path, &in->at[in->n]) != DLC_OK) return false;
+        if (onnx_read_value(ctx, a, path, io[in->n].kind, &in->at[in->n]) != DLC_OK) return false;
     }
     return true;
 }
 
 /* -- Outputs ------------------------------------------------------------------------------------------------------------- */
 
-static void put_varint(text *t, uint64_t v)
+static onnx_tensor as_value(arena *a, const char *name, const tensor *y)
 {
-    for (; v >= 128; v >>= 7) text_putn(t, &(char){ (char)(v | 128) }, 1);
-    text_putn(t, &(char){ (char)v }, 1);
+    onnx_tensor t = { .dtype = y->dtype, .rank = y->rank, .n = tensor_n(y), .bytes = y->bytes, .name = arena_strdup(a, name) };
+    memcpy(t.dims, y->dims, sizeof t.dims);
+    return t;
 }
 
-static void put_field(text *t, int number, const void *p, size_t n)
+/* Output `io`: a result of its name, or the results name[0], name[1], … as its items. */
+static bool write_value(arena *a, const char *path, const onnx_io *io, const graph *g, const tensor *y)
 {
-    put_varint(t, (uint64_t)number << 3 | 2);
-    put_varint(t, n);
-    text_putn(t, p, n);
-}
-
-/* Elements of less than a byte are packed in files, the first in the low bits. */
-static const uint8_t *packed(arena *a, const tensor *y, int64_t *n_bytes)
-{
-    int bits = dtype_info[y->dtype].bits;
-    int64_t n = tensor_n(y), per = 8 / bits;
-    const uint8_t *from = y->bytes;
-    uint8_t *p = arena_alloc(a, (size_t)(n + 1));
-    for (int64_t i = 0; i < n; i++) p[i / per] |= (uint8_t)((from[i] & ((1 << bits) - 1)) << (i % per * bits));
-    *n_bytes = (n + per - 1) / per;
-    return p;
-}
-
-static bool write_tensor(arena *a, const char *path, const char *name, const tensor *y)
-{
-    text t = { .a = a };
-    for (int i = 0; i < y->rank; i++) {
-        put_varint(&t, 1 << 3);
-        put_varint(&t, (uint64_t)y->dims[i]);
+    onnx_tensor v = { .name = io->name, .kind = io->kind, .is_absent = true };
+    onnx_tensor *items = NEW_ARRAY(a, onnx_tensor, g->results.n);
+    size_t n = strlen(io->name);
+    for (int64_t k = 0; k < g->results.n; k++) {
+        const char *name = g->result_names.at[k] ? g->result_names.at[k] : "";
+        if (strncmp(name, io->name, n) != 0 || (name[n] && name[n] != '[')) continue;
+        if (io->kind == ONNX_TENSOR) v = as_value(a, io->name, &y[k]);
+        else items[v.n_items++] = as_value(a, "", &y[k]);
+        v.is_absent = false;
     }
-    put_varint(&t, 2 << 3);
-    put_varint(&t, (uint64_t)onnx_dtype_code(y->dtype));
-    if (name) put_field(&t, 8, name, strlen(name));
-    int64_t n = (int64_t)tensor_bytes(y);
-    const void *p = y->bytes;
-    if (is_storage(y->dtype) && dtype_info[y->dtype].bits <= 4) p = packed(a, y, &n);
-    put_field(&t, 9, p, (size_t)n);
+    v.items = items;
+    text t = { .a = a };
+    onnx_put_value(&t, &v);
     FILE *f = fopen(path, "wb");
     if (!f) return false;
-    bool ok = fwrite(t.at, 1, (size_t)t.n, f) == (size_t)t.n;
+    bool ok = fwrite(text_str(&t), 1, (size_t)t.n, f) == (size_t)t.n;
     return fclose(f) == 0 && ok;
 }
 
 /* -- Running -------------------------------------------------------------------------------------------------------------- */
 
-/* The next input that has not become a constant. */
-static bool next_input(const inputs *in, int *next, tensor *t)
+/* The inputs that have not become constants, items of sequences one by one. */
+static int flatten(const inputs *in, int most, tensor *x)
 {
-    while (*next < in->n && in->is_taken[*next]) ++*next;
-    if (*next >= in->n) return false;
-    const onnx_tensor *o = &in->at[(*next)++];
-    *t = (tensor){ .dtype = o->dtype, .rank = o->rank, .bytes = (void *)(uintptr_t)o->bytes };
-    memcpy(t->dims, o->dims, sizeof t->dims);
-    return true;
+    int n = 0;
+    for (int k = 0; k < in->n; k++) {
+        const onnx_tensor *o = &in->at[k];
+        if (in->is_taken[k] || o->is_absent) continue;
+        bool is_tensor = o->kind == ONNX_TENSOR;
+        for (int i = 0; i < (is_tensor ? 1 : o->n_items) && n < most; i++) {
+            const onnx_tensor *t = is_tensor ? o : &o->items[i];
+            x[n] = (tensor){ .dtype = t->dtype, .rank = t->rank, .bytes = (void *)(uintptr_t)t->bytes };
+            memcpy(x[n].dims, t->dims, sizeof t->dims);
+            n++;
+        }
+    }
+    return n;
 }
 
 static dlc_status run_graph(dlc_context *ctx, arena *a, const graph *g, const inputs *in, const char *out_dir)
 {
-    int n = (int)g->inputs.n, next = 0;
+    int n = (int)g->inputs.n;
     tensor *x = NEW_ARRAY(a, tensor, n), *y = NEW_ARRAY(a, tensor, g->results.n);
-    for (int k = 0; k < n; k++)
-        if (!next_input(in, &next, &x[k])) {
-            fprintf(stderr, "no input file for graph input %d\n", k);
-            return DLC_ERR_INPUT;
-        }
+    if (flatten(in, n, x) != n) {
+        fprintf(stderr, "fewer input files than graph inputs\n");
+        return DLC_ERR_INPUT;
+    }
     int64_t *symbols = NEW_ARRAY(a, int64_t, dims_n_symbols(g->dims) + 1);
     eval_options o = { 0 };
     dlc_status st = eval_bind(ctx, g, x, symbols);
     if (st == DLC_OK) st = eval_graph(ctx, a, g, symbols, x, y, &o);
-    for (int64_t k = 0; k < g->results.n && st == DLC_OK; k++)
-        if (!write_tensor(a, arena_printf(a, "%s/output_%lld.pb", out_dir, (long long)k), g->result_names.at[k], &y[k]))
-            st = DLC_ERR_IO;
+    for (int k = 0; k < in->n_out && st == DLC_OK; k++)
+        if (!write_value(a, arena_printf(a, "%s/output_%d.pb", out_dir, k), &in->out[k], g, y)) st = DLC_ERR_IO;
     return st;
 }
 
