@@ -37,9 +37,6 @@ static bool is_smaller(const graph *g, type t, type than)
     return false;
 }
 
-/* The other operand, if `which` of a commutative map is a contract of ours; both in the new graph. */
-typedef struct { value sum, other; } pair;
-
 static bool fits_accumulator(const graph *g, const node *c, value t)
 {
     return type_of(g, t).dtype == c->contract->acc && c->types[0].dtype == c->contract->acc;
@@ -62,7 +59,7 @@ static value factor_of_b(graph *g, const contract_attr *a, int rank_b, type resu
 {
     type t = type_of(g, s);
     int perm[MAX_RANK], n = 0;
-    dim kept[MAX_RANK], shape[MAX_RANK];
+    dim shape[MAX_RANK];
     bool used[MAX_RANK] = { 0 };
     for (int i = 0; i < rank_b; i++) {
         shape[i] = dim_const(1);
@@ -81,7 +78,6 @@ static value factor_of_b(graph *g, const contract_attr *a, int rank_b, type resu
             if (!dim_is(t.dims[j], 1)) return NO_VALUE;       /* s varies along something b does not have */
             perm[n + m++] = j;
         }
-    (void)kept;
     return reshape(g, transpose(g, s, perm), rank_b, shape);
 }
 
@@ -112,7 +108,8 @@ static value split_along(graph *g, type merged, type result, value t)
         if (!dim_same(p, merged.dims[j])) return NO_VALUE;
         for (int q = first; q < i; q++) shape[q] = dim_is(u.dims[j], 1) ? dim_const(1) : result.dims[q];
     }
-    return i == result.rank ? reshape(g, t, result.rank, shape) : NO_VALUE;
+    if (i != result.rank || !dim_same(dim_product(g->dims, shape, result.rank), type_elements(g, u))) return NO_VALUE;
+    return reshape(g, t, result.rank, shape);
 }
 
 static value fold(graph *g, scalar fn, value sum, value t)
