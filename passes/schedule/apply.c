@@ -241,6 +241,7 @@ static void simplify_block(scheduler *s, range *r, block *b)
     }
 }
 
+void simplify_apart(scheduler *s, block *b) { simplify_block(s, fresh_ranges(s), b); }
 void simplify_kernel(scheduler *s) { simplify_block(s, fresh_ranges(s), &s->k->body); }
 
 /* -- The extent of a loop, by what surrounds it --------------------------------------------------------------------------------------- */

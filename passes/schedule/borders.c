@@ -117,21 +117,17 @@ static stmt *copy_of(scheduler *s, const stmt *x)
     return s_clone(s->k, x, keep);
 }
 
-/* Would the tests vanish if the loop ran from lo to hi? Tried on a copy in place of the loop. */
-static bool is_free(scheduler *s, block *b, int i, const expr *lo, const expr *hi, int tap)
+/* Would the tests vanish if the loop ran from lo to hi? Tried on a copy, apart from the nest: the tests that matter
+ * depend on loops inside it. */
+static bool is_free(scheduler *s, const stmt *x, const expr *lo, const expr *hi, int tap)
 {
-    stmt *original = b->at[i], *trial = copy_of(s, original);
+    stmt *trial = copy_of(s, x);
+    block alone = { 0 };
     trial->lo = lo;
     trial->hi = hi;
-    b->at[i] = trial;
-    simplify_kernel(s);
-    int at = -1;
-    for (int j = 0; j < b->n; j++)
-        if (b->at[j] == trial) at = j;
-    bool free_of_tests = at < 0 || !tests_tap(&trial->body, tap);
-    if (at < 0) block_insert(s->k, b, i, original);
-    else b->at[at] = original;
-    return free_of_tests;
+    block_push(s->k, &alone, trial);
+    simplify_apart(s, &alone);
+    return !tests_tap(&alone, tap);
 }
 
 static bool unroll_tap(scheduler *s, block *b, int i, void *arg)
@@ -160,10 +156,10 @@ static bool edge_loop(scheduler *s, block *b, int i, void *arg)
     if (!tests_tap(&x->body, a->tap)) return true;
     if (!x_is_int(x->lo, &lo) || !x_is_int(x->hi, &hi)) return refuse(s, "the number of tiles is open");
     const expr *from = x->lo, *to = x->hi, *after = x_int(k, lo + 1), *before = x_int(k, hi - 1);
-    if (is_free(s, b, i, from, to, a->tap)) return true;
+    if (is_free(s, x, from, to, a->tap)) return true;
     bool first = true, last = true;
-    if (hi - lo >= 2 && is_free(s, b, i, after, to, a->tap)) last = false;
-    else if (hi - lo >= 2 && is_free(s, b, i, from, before, a->tap)) first = false;
+    if (hi - lo >= 2 && is_free(s, x, after, to, a->tap)) last = false;
+    else if (hi - lo >= 2 && is_free(s, x, from, before, a->tap)) first = false;
     else if (hi - lo == 1) last = false;
     a->any = true;
     if (last) insert_edge(s, b, i + 1, x, x_int(k, hi - 1), a->tap);

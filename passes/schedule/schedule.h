@@ -45,6 +45,7 @@ void block_rewrite(kernel_code *k, block *b, x_rewriter fn, void *arg);
 /* Simplifies every expression by the ranges of the loops around it; drops decided ifs, empty loops, and loops of one
  * iteration (so a name may come to stand for no loop at all, which every step takes as done). */
 void simplify_kernel(scheduler *s);
+void simplify_apart(scheduler *s, block *b);                          /* a block that is not in the nest */
 range loop_range(scheduler *s, const stmt *loop);                     /* of its extent, by what surrounds it */
 
 /* Cuts outer loops until no extent of `inner` depends on them. */
