@@ -67,6 +67,9 @@ void cli_show_diags(cli *c);                             /* those not yet shown,
 /* -- Options that several commands share (common.c) ----------------------------------------------------------------------- */
 
 bool cli_driver_options(cli *c, driver_options *o);      /* false: a diagnostic */
+/* Writes beside the place and renames; false: a diagnostic. */
+bool cli_write(cli *c, const char *path, const void *p, size_t n);
+bool cli_write_text(cli *c, const char *path, text *t);
 
 #define COMMAND(name, ...) int command_##name(cli *c);
 #define OPTION(...)
