@@ -124,6 +124,10 @@ ONNX_OP(If)
         text tp = { .a = op_arena(c) }, tq = { .a = op_arena(c) };
         type_print(then_body, p, &tp);
         type_print(else_body, q, &tq);
+        if (p.dtype != q.dtype) {
+            op_fail(c, "output %d is %s in then_branch and %s in else_branch", i, text_str(&tp), text_str(&tq));
+            return;
+        }
         must_know(c, 0, arena_printf(op_arena(c), "the condition of branches that differ in type (%s and %s)",
                                      text_str(&tp), text_str(&tq)));
         return;

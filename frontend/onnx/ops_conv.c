@@ -39,6 +39,16 @@ static bool all_positive(op_call *c, const char *name, int n, const int64_t *v)
     return true;
 }
 
+static bool none_negative(op_call *c, const char *name, int n, const int64_t *v)
+{
+    for (int i = 0; i < n; i++)
+        if (v[i] < 0) {
+            op_fail(c, "attribute %s holds %lld, expected 0 or more", name, (long long)v[i]);
+            return false;
+        }
+    return true;
+}
+
 typedef enum { AUTO_NOTSET, AUTO_SAME_UPPER, AUTO_SAME_LOWER, AUTO_VALID } auto_pad;
 
 static bool read_auto_pad(op_call *c, auto_pad *a)
@@ -95,7 +105,7 @@ bool spatial_windows(op_call *c, value x, const dim *kernel, bool ceil, spatial 
         s->size[d] = ceil ? rounded_up(t, num, dim_add(t, I, s->lo[d]), s->stride[d])
                           : dim_addk(t, dim_div(t, num, stride), 1);
         int64_t k;
-        if (dim_is_const(s->size[d], &k) && k < 0) {
+        if (dim_is_const(num, &k) && k < 0) {
             op_fail(c, "the window is larger than the padded operand along axis %d", 2 + d);
             return false;
         }
@@ -135,10 +145,14 @@ static bool kernel_of(op_call *c, value w, dim *kernel)
 {
     int n = rank_of(c->g, w) - 2, found = 0;
     const int64_t *k = op_attr_ints(c, "kernel_shape", &found);
+    if (k && found != n) {
+        op_fail(c, "attribute kernel_shape has %d entries, expected %d", found, n);
+        return false;
+    }
     for (int d = 0; d < n; d++) {
         kernel[d] = dim_of(c->g, w, 2 + d);
         int64_t have;
-        if (k && found == n && dim_is_const(kernel[d], &have) && have != k[d]) {
+        if (k && dim_is_const(kernel[d], &have) && have != k[d]) {
             op_fail(c, "attribute kernel_shape says %lld along spatial axis %d, W has %lld",
                     (long long)k[d], d, (long long)have);
             return false;
@@ -206,6 +220,7 @@ ONNX_OP(ConvTranspose)
     int n = rank_of(g, x) - 2, n_sizes = 0;
     if (!spatial_ints(c, "strides", n, 1, stride) || !spatial_ints(c, "dilations", n, 1, dil) ||
         !spatial_ints(c, "pads", 2 * n, 0, pads) || !spatial_ints(c, "output_padding", n, 0, extra) ||
+        !none_negative(c, "output_padding", n, extra) ||
         !all_positive(c, "strides", n, stride) || !all_positive(c, "dilations", n, dil))
         return;
     const int64_t *sizes = op_attr_ints(c, "output_shape", &n_sizes);
