@@ -216,14 +216,25 @@ static bool type_agrees(const graph *g, type a, type b)
     return true;
 }
 
+/* An operand of the same type: an input; of a compact the compact itself, for its count bounds slices of its positions. */
+static value scratch_operand(verifier *v, value x)
+{
+    graph *s = v->scratch_graph;
+    const node *n = node_of(v->g, x);
+    type t = type_of(v->g, x);
+    value mask, out[2] = { NO_VALUE, NO_VALUE };
+    if (n->prim != PRIM_compact || !n->compact->has_symbol) return input(s, NULL, t.dtype, t.rank, t.dims);
+    t = type_of(v->g, n->in[0]);
+    mask = input(s, NULL, t.dtype, t.rank, t.dims);
+    rebuild(s, v->g, n, &mask, out);
+    return out[result_index(v->g, x)];
+}
+
 static void check_inference(verifier *v, const node *n)
 {
     graph *s = v->scratch_graph;
     value *in = NEW_ARRAY(v->scratch, value, n->n_in + 1), *out = NEW_ARRAY(v->scratch, value, n->n_out + 1);
-    for (int k = 0; k < n->n_in; k++) {
-        type t = type_of(v->g, n->in[k]);
-        in[k] = input(s, NULL, t.dtype, t.rank, t.dims);
-    }
+    for (int k = 0; k < n->n_in; k++) in[k] = scratch_operand(v, n->in[k]);
     s->failed = false;
     s->at = n->at ? *n->at : (place){ 0 };
     if (!rebuild(s, v->g, n, in, out) || s->failed) {
