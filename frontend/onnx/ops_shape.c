@@ -364,12 +364,13 @@ static bool slice_position(op_call *c, graph *g, dim p, dim d, dim lo, dim hi, d
     return true;
 }
 
-/* One axis of Slice, as Python's slice(start, end, step).indices(d) */
+/* One axis of Slice, as Python's slice(start, end, step).indices(d), but that a start before the axis is its beginning */
 static value slice_one(op_call *c, graph *g, value x, int axis, dim start, dim end, int64_t step)
 {
     dim d = dim_of(g, x, axis), zero = dim_const(0), last = dim_addk(D, d, -1), s, e;
     dim lo = step > 0 ? zero : dim_const(-1), hi = step > 0 ? d : last;
-    if (!slice_position(c, g, start, d, lo, hi, &s) || !slice_position(c, g, end, d, lo, hi, &e)) return NO_VALUE;
+    dim first = dim_known_lt(D, zero, d) ? zero : lo;                        /* the standard clamps starts to [0, d-1] */
+    if (!slice_position(c, g, start, d, first, hi, &s) || !slice_position(c, g, end, d, lo, hi, &e)) return NO_VALUE;
     dim span = step > 0 ? dim_sub(D, e, s) : dim_sub(D, s, e);
     dim n = dim_ceildiv(D, span, dim_const(step > 0 ? step : -step));
     if (!dim_same(n, d) && !dim_known_le(D, zero, n)) n = dim_max(D, zero, n);
