@@ -131,7 +131,16 @@ static const char *show_proto(importer *imp, const type_proto *t)
     return text_str(&o);
 }
 
-/* What the file says of a value must not contradict what was computed. Sizes are compared where both are numbers. */
+/* Sizes that the model leaves open have been fixed from outside? */
+static bool is_fixed_outside(const importer *imp)
+{
+    for (int i = 0; i < imp->options->n_dims; i++)
+        if (imp->options->dims[i].lo == imp->options->dims[i].hi) return true;
+    return imp->options->is_specialized || imp->options->n_binds > 0;
+}
+
+/* What the file says of a value must not contradict what was computed. Sizes are compared where both are numbers by the
+ * file alone: exporters write the traced size of an inner value although the input's is open. */
 static void check_declared(importer *imp, graph *g, const char *name, const type_proto *t, value v)
 {
     if (!t || !t->tensor_type || !is_value(v) || failed(imp, g)) return;
@@ -143,7 +152,8 @@ static void check_declared(importer *imp, graph *g, const char *name, const type
         same = (int)s->n_dim == have.rank;
         for (int i = 0; same && i < have.rank; i++) {
             int64_t k;
-            if (s->dim[i]->has_dim_value && s->dim[i]->dim_value >= 0 && dim_is_const(have.dims[i], &k)) same = k == s->dim[i]->dim_value;
+            bool is_number = s->dim[i]->has_dim_value && s->dim[i]->dim_value >= 0 && !is_fixed_outside(imp);
+            if (is_number && dim_is_const(have.dims[i], &k)) same = k == s->dim[i]->dim_value;
         }
     }
     if (same) return;
@@ -369,7 +379,7 @@ bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes)
         }
         const node_proto *p = f->nodes[f->next++];
         resolved_op *r = resolve(imp, f->s->opsets, p);
-        set_place(imp, f->s, p, r->row ? r->row->name : r->op);
+        set_place(imp, f->s, p, r->row ? r->row->name : arena_strdup(imp->a, r->op));
         if (++imp->n_built > MAX_BUILT) {
             diag_onnx_limit(imp->ctx, s->g->at, "bodies and functions expand to over 20,000,000 nodes");
             imp->failed = true;
