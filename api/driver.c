@@ -69,7 +69,7 @@ dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const dri
 
 /* -- Passes --------------------------------------------------------------------------------------------------------------- */
 
-static bool runs(const driver_options *o, int pass)
+bool driver_runs(const driver_options *o, int pass)
 {
     return !o->off[pass] && pass_info[pass].level <= o->level && pass <= o->until;
 }
@@ -83,7 +83,7 @@ static pass_run begin(dlc_context *ctx, const driver_options *o, int pass)
 dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g)
 {
     for (int i = 0; i < PASS_COUNT; i++) {
-        if (pass_info[i].stage != STAGE_GRAPH || !runs(o, i)) continue;
+        if (pass_info[i].stage != STAGE_GRAPH || !driver_runs(o, i)) continue;
         double start = now();
         pass_run run = begin(ctx, o, i);
         dlc_status s = pass_info[i].graph_pass(&run, g);
@@ -95,11 +95,44 @@ dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g)
     return DLC_OK;
 }
 
+/* A schedule file: `@kernel: steps` a line; # starts a comment. */
+static dlc_status apply_schedules(dlc_context *ctx, const driver_options *o, program *p)
+{
+    arena *scratch = arena_new(&ctx->mem);
+    bytes file;
+    int err = 0;
+    dlc_status s = DLC_OK;
+    if (!file_map(scratch, o->schedule_file, &file, &err)) {
+        diag_cannot_read(ctx, (place){ .file = o->schedule_file }, strerror(err));
+        s = DLC_ERR_IO;
+    }
+    const char *at = s == DLC_OK ? arena_strndup(scratch, (const char *)file.at, file.n) : "";
+    for (int line = 1; *at && s == DLC_OK; line++) {
+        size_t n = strcspn(at, "\n"), skip = strspn(at, " \t");
+        const char *text_line = arena_strndup(scratch, at + skip, n > skip ? n - skip : 0), *colon = strchr(text_line, ':'), *why = "";
+        at += n + (at[n] == '\n');
+        if (!*text_line || *text_line == '#') continue;
+        place where = { .file = o->schedule_file, .line = line };
+        int64_t k = colon && *text_line == '@' ? 0 : p->kernels.n;
+        size_t n_name = colon ? (size_t)(colon - text_line - 1) : 0;
+        while (k < p->kernels.n && (strlen(p->kernels.at[k]->name) != n_name || memcmp(p->kernels.at[k]->name, text_line + 1, n_name) != 0)) k++;
+        if (k < p->kernels.n && schedule_kernel(p, (int)k, colon + 1, scratch, &why)) continue;
+        diag_schedule_line(ctx, where, k == p->kernels.n ? "names no kernel of the program; a line is `@kernel: steps`" : why);
+        s = DLC_ERR_INPUT;
+    }
+    arena_free(scratch);
+    return s;
+}
+
 static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pass, const graph *g, program **p)
 {
     double start = now();
     pass_run run = begin(ctx, o, pass);
     bool ok = true;
+    if (pass == PASS_schedule && o->schedule_file) {
+        dlc_status s = apply_schedules(ctx, o, *p);
+        if (s != DLC_OK) return s;
+    }
     if (pass == PASS_lower) *p = lower_program(&run, g, o->fma);
     else if (pass == PASS_schedule) ok = schedule_program(&run, *p, &o->machine);
     else if (pass == PASS_plan) ok = plan_program(&run, *p);
@@ -110,11 +143,12 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
     return DLC_OK;
 }
 
-dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **out)
+dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **p)
 {
     for (int i = PASS_lower; i < PASS_COUNT; i++) {
-        if (!runs(o, i)) continue;
-        dlc_status s = program_pass(ctx, o, i, g, out);
+        if (!driver_runs(o, i) || (i == PASS_lower && *p)) continue;
+        if (i != PASS_lower && !*p) break;
+        dlc_status s = program_pass(ctx, o, i, g, p);
         if (s != DLC_OK) return s;
     }
     return DLC_OK;

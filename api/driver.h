@@ -32,10 +32,13 @@ typedef struct {
 
 driver_options driver_defaults(void);
 
-/* By the file's ending: .onnx, .dl, else graph text. */
+/* By the file's ending: .onnx, .dl, else graph text. Sets ctx->evaluator. */
 dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out);
 dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g);
-dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **out);
+/* lower, unless *p is there already, and the passes on the program. */
+dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **p);
+/* Does this pass run under these options? */
+bool driver_runs(const driver_options *o, int pass);
 
 /* Evaluates the program's constant expressions (by the interpreter) into its arena. */
 dlc_status driver_constants(dlc_context *ctx, program *p);

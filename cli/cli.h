@@ -67,6 +67,8 @@ void cli_show_diags(cli *c);                             /* those not yet shown,
 /* -- Options that several commands share (common.c) ----------------------------------------------------------------------- */
 
 bool cli_driver_options(cli *c, driver_options *o);      /* false: a diagnostic */
+int cli_pass(cli *c, option_id o, const char *name);     /* -1 and a diagnostic: no such pass */
+bool cli_pass_list(cli *c, option_id o, const char *list, bool chosen[PASS_COUNT]);
 /* Writes beside the place and renames; false: a diagnostic. */
 bool cli_write(cli *c, const char *path, const void *p, size_t n);
 bool cli_write_text(cli *c, const char *path, text *t);

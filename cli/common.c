@@ -72,6 +72,55 @@ static bool read_target(cli *c, driver_options *o)
     return true;
 }
 
+/* -- Passes ------------------------------------------------------------------------------------------------------------- */
+
+int cli_pass(cli *c, option_id o, const char *name)
+{
+    const char *names[PASS_COUNT];
+    for (int i = 0; i < PASS_COUNT; i++) {
+        names[i] = pass_info[i].name;
+        if (strcmp(name, names[i]) == 0) return i;
+    }
+    const char *near = nearest(name, PASS_COUNT, names);
+    diag_pass_name(c->ctx, (place){ 0 }, option_info[o].name, name, near ? arena_printf(c->a, "; did you mean %s?", near) : "");
+    c->is_usage = true;
+    return -1;
+}
+
+bool cli_pass_list(cli *c, option_id o, const char *list, bool chosen[PASS_COUNT])
+{
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        int pass = cli_pass(c, o, arena_strndup(c->a, list, n));
+        if (pass < 0) return false;
+        chosen[pass] = true;
+        list += n + (list[n] == ',');
+    }
+    return true;
+}
+
+static bool read_limit(cli *c, const char *s, driver_options *o)
+{
+    const char *colon = strchr(s, ':'), *p = colon ? colon + 1 : "";
+    int64_t n;
+    if (!colon || !read_size(&p, &n) || *p) return wrong(c, OPT_limit, "takes NAME:N, as fuse:37");
+    int pass = cli_pass(c, OPT_limit, arena_strndup(c->a, s, (size_t)(colon - s)));
+    if (pass < 0) return false;
+    o->limit[pass] = n + 1;
+    return true;
+}
+
+static bool read_passes(cli *c, driver_options *o)
+{
+    for (int64_t i = 0; i < c->options.n; i++) {
+        const given *g = &c->options.at[i];
+        if (g->option == OPT_off && !cli_pass_list(c, OPT_off, g->value, o->off)) return false;
+        if (g->option == OPT_limit && !read_limit(c, g->value, o)) return false;
+    }
+    o->schedule_file = opt_value(c, OPT_schedule);
+    return true;
+}
+
 bool cli_driver_options(cli *c, driver_options *o)
 {
     *o = driver_defaults();
@@ -79,7 +128,7 @@ bool cli_driver_options(cli *c, driver_options *o)
     o->level = opt_choice(c, OPT_opt_level, o->level);
     o->verify = opt_given(c, OPT_verify);
     o->codegen.threads = (int)opt_int(c, OPT_jobs, 1, 256, o->codegen.threads);
-    return read_onnx(c, &o->onnx) && read_target(c, o) && !c->is_usage;
+    return read_onnx(c, &o->onnx) && read_passes(c, o) && read_target(c, o) && !c->is_usage;
 }
 
 bool cli_write(cli *c, const char *path, const void *p, size_t n)

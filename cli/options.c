@@ -83,7 +83,7 @@ static bool usage(cli *c)
 static int choices(arena *a, const char *argument, const char ***words)
 {
     int n = 0;
-    if (!argument || !strchr(argument, '|')) return 0;
+    if (!argument || !strchr(argument, '|') || strchr(argument, ':')) return 0;         /* after:NAME is no word */
     *words = NEW_ARRAY(a, const char *, strlen(argument));
     for (const char *p = argument;;) {
         size_t k = strcspn(p, "|");

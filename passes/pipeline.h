@@ -7,7 +7,8 @@
 /* The loop program of a graph after fuse: plain nests, no plan. */
 program *lower_program(pass_run *run, const graph *g, fma_mode fma);
 
-/* Rewrites each kernel's nest by the formula's schedule for this machine. A refused schedule leaves the plain nest. */
+/* Rewrites each kernel's nest by the formula's schedule for this machine; kernels that have a schedule keep it. A refused
+ * schedule leaves the plain nest. */
 bool schedule_program(pass_run *run, program *p, const machine *m);
 
 /* Places temporaries in the workspace: sets pbuf.offset, program.workspace_bytes and the lower bound. With open dims
@@ -15,5 +16,8 @@ bool schedule_program(pass_run *run, program *p, const machine *m);
 bool plan_program(pass_run *run, program *p);
 /* Proves that no two buffers that live at the same time overlap; reports otherwise. Independent of plan. */
 bool plan_check(program *p);
+
+/* Gives kernel k of p the schedule `steps`. False: *why says which step was refused, and why. */
+bool schedule_kernel(program *p, int k, const char *steps, arena *scratch, const char **why);
 
 #endif

@@ -12,6 +12,7 @@ bool schedule_program(pass_run *run, program *p, const machine *m)
 {
     for (int64_t i = 0; i < p->kernels.n; i++) {
         if (run->limit >= 0 && run->changes >= run->limit) return true;
+        if (*p->kernels.at[i]->schedule) continue;                       /* it has one already, by --schedule */
         arena *scratch = arena_new(&p->ctx->mem);
         const char *steps = schedule_choose(p->kernels.at[i], m, scratch), *why = "";
         bool ok = !*steps || schedule_apply(&p->kernels.at[i], steps, scratch, &why);
@@ -20,4 +21,9 @@ bool schedule_program(pass_run *run, program *p, const machine *m)
         arena_free(scratch);
     }
     return true;
+}
+
+bool schedule_kernel(program *p, int k, const char *steps, arena *scratch, const char **why)
+{
+    return schedule_apply(&p->kernels.at[k], steps, scratch, why);
 }
