@@ -268,13 +268,13 @@ static bool mark_named(scheduler *s, const sched_step *step, loop_mark mark, int
 bool step_vectorize(scheduler *s, const sched_step *step) { return mark_named(s, step, MARK_vector, 64, true); }
 bool step_unroll(scheduler *s, const sched_step *step) { return mark_named(s, step, MARK_unroll, 64, false); }
 
-/* A tail: its tiles' extents depend on its own variable. It has one iteration at most, and stays serial. */
-static bool is_tail(const block *b, int var)
+/* A tail: the extents of tiles inside depend on its own variable. It has one iteration at most, and stays serial. */
+static bool is_tail(const scheduler *s, const block *b, int var)
 {
     for (int i = 0; i < b->n; i++) {
         const stmt *x = b->at[i];
-        if (x->kind == STMT_for && x_uses_var(x->hi, var)) return true;
-        if (is_tail(&x->body, var) || is_tail(&x->other, var)) return true;
+        if (x->kind == STMT_for && is_independent(s->k->vars.at[x->var].role) && x_uses_var(x->hi, var)) return true;
+        if (is_tail(s, &x->body, var) || is_tail(s, &x->other, var)) return true;
     }
     return false;
 }
@@ -289,7 +289,7 @@ bool step_parallel(scheduler *s, const sched_step *step)
             if (var < 0) return false;
             if (!is_independent(s->k->vars.at[var].role)) return refuse(s, "%s is summed", step->word[w]);
             if (x->var != var) continue;
-            if (is_tail(&x->body, var)) break;
+            if (is_tail(s, &x->body, var)) break;
             x->mark = MARK_parallel;
             if (x->body.n != 1) break;
             x = x->body.at[0];
