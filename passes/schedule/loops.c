@@ -43,12 +43,12 @@ static bool split_loop(scheduler *s, block *b, int i, void *arg)
     if (a->even) {
         if (!x_is_int(n, &extent)) return refuse(s, "tiles need a constant extent");
         int64_t tiles = (extent + a->k - 1) / a->k, big = tiles ? (extent + tiles - 1) / tiles : 1, n_big = extent - (big - 1) * tiles;
-        /* tile t is big for t < n_big, else big - 1:  extent  max(big - 1, min(big, big - 1 + n_big - t)) */
+        /* tile t is big for t < n_big, else big - 1 */
         const expr *least = x_int(k, big - 1), *most = x_int(k, big);
-        const expr *here = x_op2(k, SCALAR_min, most, x_sub(k, x_int(k, big - 1 + n_big), o));
+        const expr *here = x_op3(k, SCALAR_select, x_op2(k, SCALAR_lt, o, x_int(k, n_big)), most, least);
         const expr *position = x_add(k, x_add(k, x_mul(k, least, o), x_op2(k, SCALAR_min, o, x_int(k, n_big))), r);
         bool equal = n_big == tiles;
-        nest_split(s, b, i, a, x_int(k, tiles), equal ? most : x_op2(k, SCALAR_max, least, here),
+        nest_split(s, b, i, a, x_int(k, tiles), equal ? most : here,
                    equal ? x_add(k, x_mul(k, most, o), r) : position);
         return true;
     }
@@ -133,15 +133,23 @@ static bool uses_loops_of(const block *b, const expr *e)
     return false;
 }
 
-/* The innermost min(constant, something that falls with var) in e that no loop of b moves. */
-static const expr *find_min(const block *b, const expr *e, int var)
+/* What an extent depends on var through: the innermost min(constant, something that falls with var), or a choice by
+ * var < constant, that no loop of b moves. */
+static bool changes_with(const expr *e, int var)
+{
+    if (e->kind != EXPR_op || !x_uses_var(e, var)) return false;
+    if (e->fn == SCALAR_min) return x_is_int(e->args[0], NULL) || x_is_int(e->args[1], NULL);
+    const expr *c = e->args[0];
+    return e->fn == SCALAR_select && c->kind == EXPR_op && c->fn == SCALAR_lt && c->args[0]->kind == EXPR_var && c->args[0]->id == var;
+}
+
+static const expr *find_change(const block *b, const expr *e, int var)
 {
     for (int i = 0; i < e->n_args; i++) {
-        const expr *m = find_min(b, e->args[i], var);
+        const expr *m = find_change(b, e->args[i], var);
         if (m) return m;
     }
-    bool is_min = e->kind == EXPR_op && e->fn == SCALAR_min && (x_is_int(e->args[0], NULL) || x_is_int(e->args[1], NULL));
-    return is_min && x_uses_var(e, var) && !uses_loops_of(b, e) ? e : NULL;
+    return changes_with(e, var) && !uses_loops_of(b, e) ? e : NULL;
 }
 
 typedef struct { const expr *from, *to; } exchange;
@@ -153,46 +161,55 @@ static const expr *exchange_one(kernel_code *k, const expr *e, void *arg)
     return x_same(e, x->from) ? x->to : NULL;
 }
 
-typedef struct { int inner; bool changed; } constant_arg;
-
-/* Does the body hold a loop of `inner` whose extent depends on x's variable through a min? */
-static const expr *dependent_min(const block *whole, const block *b, int inner, int var)
+/* A loop of `inner` in the body whose extent changes with var: what it changes through. */
+static const expr *dependent_extent(const block *whole, const block *b, int inner, int var)
 {
     for (int i = 0; i < b->n; i++) {
         const stmt *y = b->at[i];
-        const expr *m = y->kind == STMT_for && y->var == inner ? find_min(whole, y->hi, var) : NULL;
-        if (!m) m = dependent_min(whole, &y->body, inner, var);
-        if (!m) m = dependent_min(whole, &y->other, inner, var);
+        const expr *m = y->kind == STMT_for && y->var == inner ? find_change(whole, y->hi, var) : NULL;
+        if (!m) m = dependent_extent(whole, &y->body, inner, var);
+        if (!m) m = dependent_extent(whole, &y->other, inner, var);
         if (m) return m;
     }
     return NULL;
 }
 
-/* Cuts loop b->at[i] where min(c, e) changes sides: c as long as e >= c. e = E - q*var with q > 0. */
-static bool cut_at_min(scheduler *s, block *b, int i, const expr *m)
+/* Where the loop has to be cut: var < cut takes the first form, var >= cut the second. */
+typedef struct { const expr *cut, *first, *second; } cut_at;
+
+/* min(c, E - q*var) with q > 0: c as long as var <= (E - c) floordiv q. */
+static bool cut_of_min(scheduler *s, const stmt *x, const expr *m, cut_at *out)
 {
     kernel_code *k = s->k;
-    stmt *x = b->at[i];
-    int64_t c, q;
-    const expr *e = x_is_int(m->args[0], &c) ? m->args[1] : m->args[0];
-    if (!x_is_int(m->args[0], &c)) x_is_int(m->args[1], &c);
+    int64_t c, q = 0;
+    const expr *constant = x_is_int(m->args[0], &c) ? m->args[0] : m->args[1], *e = constant == m->args[0] ? m->args[1] : m->args[0];
+    x_is_int(constant, &c);
     affine f;
     if (!x_affine(k, e, &f)) return refuse(s, "a tile's extent is not affine");
-    q = 0;
     for (int j = 0; j < f.n; j++)
         if (f.var[j] == x->var && !dim_is_const(f.coef[j], &q)) return refuse(s, "a tile's extent is not affine");
     if (q >= 0) return refuse(s, "a tile's extent does not shrink with its number");
-    /* e >= c  <=>  var <= (E - c) floordiv -q, with E = e at var = 0 */
     const expr *at0 = x_subst_var(k, e, x->var, x_int(k, 0));
-    const expr *cut = x_add(k, x_floordiv(k, x_sub(k, at0, x_int(k, c)), x_int(k, -q)), x_int(k, 1));
-    cut = x_op2(k, SCALAR_min, x_op2(k, SCALAR_max, cut, x->lo), x->hi);
-    const expr **keep = NEW_ARRAY(s->scratch, const expr *, k->vars.n + 1);
-    stmt *tail = s_clone(k, x, keep);
+    out->cut = x_add(k, x_floordiv(k, x_sub(k, at0, constant), x_int(k, -q)), x_int(k, 1));
+    out->first = constant;
+    out->second = e;
+    return true;
+}
+
+static bool cut_loop(scheduler *s, block *b, int i, const expr *m)
+{
+    kernel_code *k = s->k;
+    stmt *x = b->at[i];
+    cut_at at = { 0 };
+    if (m->fn == SCALAR_select) at = (cut_at){ m->args[0]->args[1], m->args[1], m->args[2] };
+    else if (!cut_of_min(s, x, m, &at)) return false;
+    const expr *cut = x_op2(k, SCALAR_min, x_op2(k, SCALAR_max, at.cut, x->lo), x->hi);
+    stmt *tail = s_clone(k, x, NEW_ARRAY(s->scratch, const expr *, k->vars.n + 1));
     tail->lo = cut;
     x->hi = cut;
-    exchange full = { m, c == 0 ? x_int(k, 0) : x_int(k, c) }, rest = { m, e };
-    block_rewrite(k, &x->body, exchange_one, &full);
-    block_rewrite(k, &tail->body, exchange_one, &rest);
+    exchange first = { m, at.first }, second = { m, at.second };
+    block_rewrite(k, &x->body, exchange_one, &first);
+    block_rewrite(k, &tail->body, exchange_one, &second);
     block_insert(k, b, i + 1, tail);
     return true;
 }
@@ -202,10 +219,10 @@ static bool make_constant(scheduler *s, block *b, int inner, bool *changed)
     for (int i = 0; i < b->n; i++) {
         stmt *x = b->at[i];
         if (x->kind == STMT_for) {
-            const expr *m = dependent_min(&x->body, &x->body, inner, x->var);
+            const expr *m = dependent_extent(&x->body, &x->body, inner, x->var);
             if (m) {
                 *changed = true;
-                return cut_at_min(s, b, i, m);
+                return cut_loop(s, b, i, m);
             }
         }
         if (!make_constant(s, &x->body, inner, changed) || *changed) return !s->error || *changed;
