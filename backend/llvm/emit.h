@@ -32,6 +32,7 @@ typedef struct emitter {
     const char *prefix;
     LLVMTypeRef i1, i8, i16, i32, i64, f32, f64, half, ptr, nothing;
     V soft_fma64;                     /* the function, once needed */
+    int64_t copies;                   /* of the code in work, by unrolled loops around it; 0 counts as 1 */
 } emitter;
 
 /* -- Types and constants (ops.c) ---------------------------------------------------------------------------------------- */

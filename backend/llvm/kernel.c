@@ -326,6 +326,8 @@ static void emit_copies(fn_state *s, const stmt *x, int64_t n)
     int64_t first;
     bool fixed = is_const_int(lo, &first);
     bounds span = bounds_of(s, x->lo);
+    int64_t outer = s->e->copies;
+    s->e->copies = (outer ? outer : 1) * n;
     for (int64_t i = 0; i < n; i++) {
         var_state *v = &s->var[x->var];
         if (fixed) *v = (var_state){ .kind = VAR_const, .k = first + i, .range = { first + i, first + i } };
@@ -336,6 +338,7 @@ static void emit_copies(fn_state *s, const stmt *x, int64_t n)
         }
         emit_block(s, &x->body);
     }
+    s->e->copies = outer;
     s->var[x->var].kind = VAR_absent;
 }
 
@@ -383,11 +386,13 @@ static void emit_loop(fn_state *s, const stmt *x)
     emitter *e = s->e;
     bounds span = loop_range(s, x), lo_range = bounds_of(s, x->lo), hi_range = bounds_of(s, x->hi);
     val lo = fresh_value(s, x->lo), hi = fresh_value(s, x->hi);
-    int64_t n;
-    if (const_extent(x, &n) && n == 0) return;
-    if (const_extent(x, &n) && n == 1) { emit_copies(s, x, 1); return; }
+    int64_t n, first, end;
+    bool fixed = const_extent(x, &n);
+    if (is_const_int(lo.v, &first) && is_const_int(hi.v, &end)) { fixed = true; n = end > first ? end - first : 0; }
+    if (fixed && n == 0) return;
+    if (fixed && n == 1) { emit_copies(s, x, 1); return; }
     LLVMBasicBlockRef after = new_block(s);
-    bool runs = (const_extent(x, &n) && n > 0) || (lo_range.hi < hi_range.lo && lo_range.hi != BOUND && hi_range.lo != -BOUND);
+    bool runs = fixed || (lo_range.hi < hi_range.lo && lo_range.hi != BOUND && hi_range.lo != -BOUND);
     if (!runs) {
         LLVMBasicBlockRef some = new_block(s);
         LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, lo.v, hi.v, ""), some, after);
