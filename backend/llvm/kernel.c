@@ -257,6 +257,18 @@ static val var_value(fn_state *s, int id)
     return (val){ 0 };
 }
 
+/* 1, 0: a comparison of indices that their bounds decide; -1: not decided. An unrolled tile has such tests for each of its
+ * elements, of which only those at a border need one. */
+static int decided(fn_state *s, const expr *x)
+{
+    if (scalar_info[x->fn].result != RESULT_CMP || x->args[0]->type != DTYPE_i64) return -1;
+    bounds a = bounds_of(s, x->args[0]), b = bounds_of(s, x->args[1]);
+    if (x->fn == SCALAR_lt) return a.hi < b.lo ? 1 : a.lo >= b.hi ? 0 : -1;
+    if (x->fn == SCALAR_le) return a.hi <= b.lo ? 1 : a.lo > b.hi ? 0 : -1;
+    if (x->fn == SCALAR_eq) return a.hi < b.lo || b.hi < a.lo ? 0 : a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 1 : -1;
+    return -1;
+}
+
 static val compute(fn_state *s, const expr *x)
 {
     emitter *e = s->e;
@@ -271,6 +283,8 @@ static val compute(fn_state *s, const expr *x)
     case EXPR_load: return load_element(s, x->id, x->args);
     case EXPR_op: {
         if (x->fn == SCALAR_select) return select_value(s, x);
+        int known = decided(s, x);
+        if (known >= 0) return const_val(e, DTYPE_bool, (scalar_value){ (uint64_t)known });
         val in[3] = { { 0 } };
         for (int i = 0; i < x->n_args; i++) in[i] = value_of(s, x->args[i]);
         return row(e, x->fn, x->type, in);

@@ -258,8 +258,22 @@ val bitcast_to(emitter *e, val x, dtype to)
 
 /* -- All rows ---------------------------------------------------------------------------------------------------------------- */
 
+/* and, or of bools where one is a constant: the builder folds only if both are. */
+static bool fold_logic(scalar fn, const val *in, val *out)
+{
+    int64_t k;
+    for (int i = 0; i < 2; i++) {
+        if (in[i].lanes || !is_const_int(in[i].v, &k)) continue;
+        *out = (k != 0) == (fn == SCALAR_and) ? in[1 - i] : in[i];
+        return true;
+    }
+    return false;
+}
+
 static val basic(emitter *e, scalar fn, dtype to, const val *in)
 {
+    val folded;
+    if ((fn == SCALAR_and || fn == SCALAR_or) && in[0].t == DTYPE_bool && fold_logic(fn, in, &folded)) return folded;
     int n = scalar_info[fn].arity, n_lanes = 0;
     for (int i = 0; i < n; i++) n_lanes = n_lanes ? n_lanes : in[i].lanes;
     val x[3] = { { 0 } };
