@@ -1,0 +1,276 @@
+/* test_ops_open: operators over open sizes give what they give over known ones; loops and branches take the form that they
+ * should, and compute the same in each.
+ */
+#include "backend/eval/eval.h"
+#include "frontend/onnx/onnx.h"
+#include "tests/frontend/onnx/model_text.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+typedef struct { dlc_context *ctx; mem_frame frame; arena *a; } fixture;
+
+static int setup(void **state)
+{
+    static fixture f;
+    f.ctx = context_new();
+    mem_frame_enter(&f.ctx->mem, &f.frame);
+    if (setjmp(f.frame.jump)) return -1;
+    f.a = arena_new(&f.ctx->mem);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    arena_free(f->a);
+    mem_end(&f->ctx->mem, &f->frame);
+    context_free(f->ctx);
+    return 0;
+}
+
+static void show(fixture *f)
+{
+    for (int64_t i = 0; i < f->ctx->diags.n; i++) {
+        text t = { .a = f->a };
+        diag_format(&t, &f->ctx->diags.at[i]);
+        print_message("%s\n", text_str(&t));
+    }
+}
+
+static graph *import(fixture *f, const char *lines)
+{
+    graph *g = NULL;
+    onnx_import_bytes(f->ctx, f->a, "test.onnx", model_from_text(f->a, 17, lines), NULL, &g);
+    return g;
+}
+
+/* Runs g over x[0 …]: the results. */
+static tensor *run(fixture *f, const graph *g, tensor *x)
+{
+    tensor *y = NEW_ARRAY(f->a, tensor, g->results.n);
+    int64_t *symbols = NEW_ARRAY(f->a, int64_t, dims_n_symbols(g->dims) + 1);
+    eval_options o = { 0 };
+    dlc_status st = eval_bind(f->ctx, g, x, symbols);
+    if (st == DLC_OK) st = eval_graph(f->ctx, f->a, g, symbols, x, y, &o);
+    if (st != DLC_OK) show(f);
+    assert_int_equal(st, DLC_OK);
+    return y;
+}
+
+static int count_prim(const graph *g, prim p)
+{
+    int n = 0;
+    for (int64_t i = 1; i < n_nodes(g); i++) n += g->nodes.at[i].prim == p;
+    return n;
+}
+
+static tensor floats(fixture *f, int rank, const int64_t *d)
+{
+    tensor t = { .dtype = DTYPE_f32, .rank = rank };
+    memcpy(t.dims, d, (size_t)rank * sizeof *d);
+    int64_t n = tensor_n(&t);
+    float *p = NEW_ARRAY(f->a, float, n);
+    for (int64_t i = 0; i < n; i++) p[i] = (float)((i * 37 + 11) % 29 - 14) / 8;
+    t.bytes = p;
+    return t;
+}
+
+/* -- Open against known sizes --------------------------------------------------------------------------------------------- */
+
+/* `body`: the lines after the inputs. Inputs: their sizes, open (as in the text) and known. */
+typedef struct { const char *name, *open, *known, *body; int64_t x[MAX_RANK]; int rank; } open_case;
+
+static const open_case cases[] = {
+    { "conv, SAME_UPPER, stride 2", "in x f32 N 2 H W", "in x f32 2 2 7 6",
+      "const w f32 [1 2 3 3] = 1 2 3 -1 .5 2 0 1 -2 3 1 .25 4 -3 2 1 1 -1\ny = Conv x w | auto_pad=SAME_UPPER strides=2,2",
+      { 2, 2, 7, 6 }, 4 },
+    { "conv, pads, dilations, groups", "in x f32 N 2 H 9", "in x f32 1 2 8 9",
+      "const w f32 [2 1 2 2] = 1 2 3 -1 .5 2 0 1\ny = Conv x w | pads=1,0,2,1 dilations=2,3 group=2", { 1, 2, 8, 9 }, 4 },
+    { "transposed conv", "in x f32 1 2 H W", "in x f32 1 2 4 3",
+      "const w f32 [2 1 3 2] = 1 2 3 -1 .5 2 0 1 2 4 -2 1\ny = ConvTranspose x w | strides=2,3 output_padding=1,0 pads=0,1,1,0",
+      { 1, 2, 4, 3 }, 4 },
+    { "transposed conv, SAME_LOWER", "in x f32 1 1 H 3", "in x f32 1 1 4 3",
+      "const w f32 [1 1 3 2] = 1 2 3 -1 .5 2\ny = ConvTranspose x w | strides=2,2 auto_pad=SAME_LOWER", { 1, 1, 4, 3 }, 4 },
+    { "max pool with indices, SAME_LOWER", "in x f32 N 2 H W", "in x f32 2 2 7 6",
+      "y z = MaxPool x | kernel_shape=3,2 strides=2,2 auto_pad=SAME_LOWER", { 2, 2, 7, 6 }, 4 },
+    { "max pool, ceil", "in x f32 N 2 H W", "in x f32 2 2 7 6",
+      "y z = MaxPool x | kernel_shape=2,2 strides=2,3 ceil_mode=1 pads=1,0,0,1 storage_order=1", { 2, 2, 7, 6 }, 4 },
+    { "average pool, SAME_UPPER", "in x f32 1 1 H W", "in x f32 1 1 8 5",
+      "y = AveragePool x | kernel_shape=3,3 strides=2,2 auto_pad=SAME_UPPER", { 1, 1, 8, 5 }, 4 },
+    { "average pool counting the padding", "in x f32 1 1 H W", "in x f32 1 1 8 5",
+      "y = AveragePool x | kernel_shape=3,2 strides=2,2 pads=1,1,1,1 count_include_pad=1", { 1, 1, 8, 5 }, 4 },
+    { "average pool, ceil", "in x f32 1 1 H W", "in x f32 1 1 8 5",
+      "y = AveragePool x | kernel_shape=3,3 strides=2,2 pads=1,1,1,1 ceil_mode=1", { 1, 1, 8, 5 }, 4 },
+    { "lp pool", "in x f32 1 1 H W", "in x f32 1 1 8 5", "y = LpPool x | kernel_shape=3,2 p=2", { 1, 1, 8, 5 }, 4 },
+    { "norms", "in x f32 N 4 S", "in x f32 2 4 3",
+      "const s f32 [4] = 1 2 3 4\nconst b f32 [4] = .5 1 0 -1\na = InstanceNormalization x s b\n"
+      "y = BatchNormalization a s b b s", { 2, 4, 3 }, 3 },
+    { "layer norm over the open axis", "in x f32 2 4 S", "in x f32 2 4 3",
+      "const s f32 [1] = 2\ny m i = LayerNormalization x s | axis=1", { 2, 4, 3 }, 3 },
+    { "lrn", "in x f32 N C 2", "in x f32 1 5 2", "y = LRN x | size=3", { 1, 5, 2 }, 3 },
+    { "lstm, backwards, lengths", "in x f32 T 2 1", "in x f32 4 2 1",
+      "const w f32 [1 4 1] = 1 .5 -.5 2\nconst r f32 [1 4 1] = .25 -1 .5 1\nconst l i64 [2] = 4 2\nli = Cast l | to=6\n"
+      "y h z = LSTM x w r _ li | hidden_size=1 direction=reverse", { 4, 2, 1 }, 3 },
+    { "gru, both ways", "in x f32 T B 1", "in x f32 3 2 1",
+      "const w f32 [2 3 1] = 1 .5 -.5 2 1 1\nconst r f32 [2 3 1] = .25 -1 .5 1 2 -2\n"
+      "y h = GRU x w r | hidden_size=1 direction=bidirectional linear_before_reset=1", { 3, 2, 1 }, 3 },
+    { "einsum with an ellipsis", "in x f32 B 2 K", "in x f32 3 2 4", "y = Einsum x x | equation=...ij,...kj->...ik", { 3, 2, 4 }, 3 },
+    { "diagonal", "in x f32 N N 2", "in x f32 3 3 2", "y = Einsum x | equation=iij->ji", { 3, 3, 2 }, 3 },
+    { "determinant", "in x f32 B 3 3", "in x f32 2 3 3", "y = Det x", { 2, 3, 3 }, 3 },
+    { "short-time transform", "in x f32 1 L 1", "in x f32 1 21 1",
+      "const s i64 [] = 4\nconst n i64 [] = 8\ny = STFT x s _ n", { 1, 21, 1 }, 3 },
+};
+
+static void test_open_sizes(void **state)
+{
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const open_case *k = &cases[i];
+        tensor x = floats(f, k->rank, k->x), *y[2];
+        int64_t n = 0;
+        for (int known = 0; known < 2; known++) {
+            text t = { .a = f->a };
+            text_printf(&t, "%s\n%s\nout y\n", known ? k->known : k->open, k->body);
+            graph *g = import(f, text_str(&t));
+            if (!g) print_message("%s (%s)\n", k->name, known ? "known" : "open"), show(f);
+            assert_non_null(g);
+            assert_int_equal(dims_n_symbols(g->dims) > 0, !known);
+            y[known] = run(f, g, &x);
+            n = g->results.n;
+        }
+        for (int64_t r = 0; r < n; r++) {
+            tensor *a = &y[0][r], *b = &y[1][r];
+            if (a->rank != b->rank || tensor_n(a) != tensor_n(b)) print_message("%s\n", k->name);
+            assert_int_equal(a->rank, b->rank);
+            assert_memory_equal(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims);
+            if (memcmp(a->bytes, b->bytes, tensor_bytes(a))) print_message("%s\n", k->name);
+            assert_memory_equal(a->bytes, b->bytes, tensor_bytes(a));
+        }
+    }
+}
+
+/* -- Loops -------------------------------------------------------------------------------------------------------------------- */
+
+/* h = the partial sums x, 2x, 3x, … while their first element is below `lim` */
+#define SUMS(cond) \
+    "graph b\nin i i64\nin c bool\nin a f32 2\nz = Add a x\nh = Identity z\n" cond "out k\nout z\nout h\nend\n"
+
+static void check_sums(fixture *f, const graph *g, int64_t trips)
+{
+    static const float ones[2] = { 1, 2 };
+    static const int64_t d[1] = { 2 };
+    tensor x = floats(f, 1, d);
+    x.bytes = (void *)(uintptr_t)ones;
+    tensor *y = run(f, g, &x);
+    assert_int_equal(y[1].rank, 2);
+    assert_int_equal(y[1].dims[0], trips);
+    for (int64_t t = 0; t < trips; t++) {
+        assert_true(((float *)y[1].bytes)[2 * t] == (float)(t + 2));
+        assert_true(((float *)y[1].bytes)[2 * t + 1] == (float)(2 * t + 4));
+    }
+    assert_true(((float *)y[0].bytes)[0] == (float)(trips + 1));
+}
+
+static void test_loop_scan(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in x f32 2\nconst m i64 [] = 5\n" SUMS("k = Identity c\n") "y h = Loop m _ x | body=@b\nout y\nout h\n");
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_int_equal(count_prim(g, PRIM_scan), 1);
+    check_sums(f, g, 5);
+}
+
+static void test_loop_while(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in x f32 2\nconst m i64 [] = 9\nconst lim f32 [] = 4.5\nconst z0 i64 [1] = 0\n"
+                         SUMS("s = ReduceMin z | keepdims=0\nk = Less s lim\n") "y h = Loop m _ x | body=@b\nout y\nout h\n");
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_int_equal(count_prim(g, PRIM_while), 1);
+    check_sums(f, g, 4);                               /* stops once the sum is 5 */
+}
+
+static void test_loop_unrolled(void **state)
+{
+    fixture *f = *state;
+    static const int64_t d[1] = { 2 };
+    graph *g = import(f, "in x f32 2\nconst m i64 [] = 3\ngraph b\nin i i64\nin c bool\nin a f32 n\nz = Concat a x | axis=0\n"
+                         "k = Identity c\nout k\nout z\nend\ny = Loop m _ x | body=@b\nout y\n");
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_int_equal(count_prim(g, PRIM_scan) + count_prim(g, PRIM_while), 0);
+    tensor x = floats(f, 1, d), *y = run(f, g, &x);
+    assert_int_equal(y[0].dims[0], 8);
+    assert_memory_equal((char *)y[0].bytes + 24, x.bytes, 8);
+}
+
+/* A loop whose shapes change, with a trip count that only data know, asks for it. */
+static void test_loop_asks(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in x f32 2\nin m i64\ngraph b\nin i i64\nin c bool\nin a f32 n\nz = Concat a x | axis=0\nk = Identity c\n"
+                         "out k\nout z\nend\ny = Loop m _ x | body=@b\nout y\n");
+    assert_null(g);
+    assert_int_equal(f->ctx->status, DLC_ERR_UNSUPPORTED);
+    assert_non_null(strstr(f->ctx->diags.at[0].message, "trip count"));
+}
+
+/* -- Branches ------------------------------------------------------------------------------------------------------------------- */
+
+#define BRANCHES(t, e) "graph t\n" t "out u\nend\ngraph e\n" e "out v\nend\ny = If p | then_branch=@t else_branch=@e\nout y\n"
+
+/* Each branch captures something the other does not. */
+static void test_if_captures(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in p bool\nin a f32 2\nin b f32 2\n" BRANCHES("u = Add a a\n", "w = Mul b b\nv = Sub w a\n"));
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_int_equal(count_prim(g, PRIM_cond), 1);
+    for (int take = 0; take < 2; take++) {
+        uint8_t p = (uint8_t)take;
+        float a[2] = { 1, 2 }, b[2] = { 3, 5 };
+        tensor x[3] = { { .dtype = DTYPE_bool, .bytes = &p }, { .dtype = DTYPE_f32, .rank = 1, .dims = { 2 }, .bytes = a },
+                        { .dtype = DTYPE_f32, .rank = 1, .dims = { 2 }, .bytes = b } };
+        const float *y = run(f, g, x)[0].bytes;
+        assert_true(y[0] == (take ? 2 : 8) && y[1] == (take ? 4 : 23));
+    }
+}
+
+static void test_if_known(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in a f32 2\nconst p bool [] = 1\n" BRANCHES("u = Add a a\n", "v = NoSuchShape a\n"));
+    assert_null(g);                                   /* an operator that does not exist is refused in a dead branch too */
+    g = import(f, "in a f32 2\nconst p bool [] = 1\n" BRANCHES("u = Add a a\n", "const s i64 [1] = 7\nv = Reshape a s\n"));
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_int_equal(count_prim(g, PRIM_cond), 0);
+}
+
+static void test_if_asks(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in p bool\nin a f32 2\n" BRANCHES("u = Add a a\n", "v = ReduceMax a\n"));
+    assert_null(g);
+    assert_non_null(strstr(f->ctx->diags.at[0].message, "differ in type"));
+    context_clear_diags(f->ctx);
+    g = import(f, "in p bool\nin a f32 2\n" BRANCHES("u = Add a a\n", "const s i64 [1] = 7\nv = Reshape a s\n"));
+    assert_null(g);                                   /* the message says why a branch cannot be built */
+    assert_int_equal(f->ctx->diags.n, 1);
+    assert_non_null(strstr(f->ctx->diags.at[0].message, "reshape"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_open_sizes), T(test_loop_scan), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
+        T(test_if_captures), T(test_if_known), T(test_if_asks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
