@@ -145,8 +145,6 @@ static value from_panel(pass_run *run, graph *g, value x)
 
 /* -- Contracts ---------------------------------------------------------------------------------------------------------------- */
 
-bool is_constant_value(const graph *g, value v, int depth);
-
 static int find_label(const uint8_t *labels, int n, uint8_t l)
 {
     for (int i = 0; i < n; i++)

@@ -232,6 +232,7 @@ static void lower_scan(block_lowering *b, const node *n)
     const graph *body = a->body;
     kernel_code *x = p->exprs;
     int n_ys = n->n_out - a->n_carry;
+    const uint32_t *uses = graph_uses(body, b->pl->run->scratch);
     view *pairs = NEW_ARRAY(b->pl->run->scratch, view, a->n_carry + 1), *in = NEW_ARRAY(b->pl->run->scratch, view, n->n_in + 1);
     view *out = NEW_ARRAY(b->pl->run->scratch, view, n->n_out + 1), *ys = NEW_ARRAY(b->pl->run->scratch, view, n_ys + 1);
 
@@ -243,7 +244,7 @@ static void lower_scan(block_lowering *b, const node *n)
         call_copy(b->pl, b->block, where_is(b, n->in[c]), (view){ pairs[c].buf, x_int(x, 0) }, t);
     }
     for (int i = 0; i < a->n_xs; i++) in[a->n_carry + i] = where_is(b, n->in[a->n_carry + i]);
-    for (int i = a->n_carry + a->n_xs; i < n->n_in; i++) in[i] = where_is(b, n->in[i]);
+    for (int i = a->n_carry + a->n_xs; i < n->n_in; i++) in[i] = uses[body->inputs.at[i].id] ? where_is(b, n->in[i]) : (view){ -1, NULL };      /* unread: no buffer */
     for (int y = 0; y < n_ys; y++) {
         value v = result_of(n, a->n_carry + y);
         ys[y] = b->wanted[v.id].buf >= 0 ? b->wanted[v.id] : (view){ new_temp(b->pl, b->g->names.at[v.id], n->types[a->n_carry + y]), NULL };

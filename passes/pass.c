@@ -20,29 +20,33 @@ const pass_row pass_info[PASS_COUNT] = {
 #include "passes/pass.def"
 };
 
-typedef struct { pass_run *run; node_rewrite rewrite; } rewriting;
+enum { CONSTANT_DEPTH = 6, MAX_CONSTANT_IN = 8 };
 
-static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, graph **result);
+typedef struct { pass_run *run; node_rewrite rewrite; const node *owner; } rewriting;
+
+/* operands: of the node that owns this body, in `outer`; NULL for the whole graph. */
+static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands, graph **result);
 
 /* Rebuilds a node that owns bodies over rewritten ones. */
-static dlc_status rewrite_owner(const rewriting *w, graph *to, const node *n, const value *in, value *out)
+static dlc_status rewrite_owner(const rewriting *outside, graph *to, const node *n, const value *in, value *out)
 {
+    rewriting inside = { outside->run, outside->rewrite, n }, *w = &inside;
     graph *first = NULL, *second = NULL;
     dlc_status s = DLC_OK;
     bool ok = false;
     if (n->prim == PRIM_scan) {
-        if ((s = rewrite_graph(w, n->scan->body, to, &first)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->scan->body, to, in, &first)) != DLC_OK) return s;
         ok = scan(to, first, n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out);
     } else if (n->prim == PRIM_cond) {
-        if ((s = rewrite_graph(w, n->cond->then_body, to, &first)) != DLC_OK) return s;
-        if ((s = rewrite_graph(w, n->cond->else_body, to, &second)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->cond->then_body, to, in + 1, &first)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->cond->else_body, to, in + 1, &second)) != DLC_OK) return s;
         ok = cond(to, in[0], first, second, n->n_in - 1, in + 1, out);
     } else if (n->prim == PRIM_while) {
-        if ((s = rewrite_graph(w, n->loop->test, to, &first)) != DLC_OK) return s;
-        if ((s = rewrite_graph(w, n->loop->body, to, &second)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->loop->test, to, NULL, &first)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->loop->body, to, NULL, &second)) != DLC_OK) return s;
         ok = while_loop(to, first, second, n->loop->n_carry, n->loop->max_trip, n->n_in, in, out);
     } else {
-        if ((s = rewrite_graph(w, n->kernel->body, to, &first)) != DLC_OK) return s;
+        if ((s = rewrite_graph(w, n->kernel->body, to, NULL, &first)) != DLC_OK) return s;
         ok = kernel(to, n->kernel->anchor, first, n->n_in, in, out);
     }
     return ok ? DLC_OK : DLC_ERR_INTERNAL;
@@ -53,8 +57,27 @@ static bool owns_bodies(const node *n)
     return n->prim == PRIM_scan || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_kernel;
 }
 
+/* Constants that a body captures are made again inside it, where rules see that they are constant; what is evaluated in
+ * the end is one buffer all the same. Loop-carried operands are none of them. */
+static value copy_constant(graph *to, const graph *from, value v, int depth)
+{
+    const node *n = node_of(from, v);
+    value in[MAX_CONSTANT_IN], out[1];
+    if (n->n_in > MAX_CONSTANT_IN || n->n_out != 1 || depth == 0) return NO_VALUE;
+    for (int i = 0; i < n->n_in; i++) {
+        in[i] = copy_constant(to, from, n->in[i], depth - 1);
+        if (!is_value(in[i])) return NO_VALUE;
+    }
+    return rebuild(to, from, n, in, out) ? out[0] : NO_VALUE;
+}
+
+static bool is_captured(const node *owner, int64_t input)
+{
+    return owner->prim == PRIM_cond || (owner->prim == PRIM_scan && input >= owner->scan->n_carry + owner->scan->n_xs);
+}
+
 /* Bodies nest as deep as the front ends allow; that bounds the recursion. */
-static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, graph **result)
+static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands, graph **result)
 {
     graph *to = outer ? graph_body(outer, g->name) : graph_new(g->ctx, g->arena, g->dims, g->name);
     value *map_to = NEW_ARRAY(w->run->scratch, value, g->owner.n + 1);
@@ -75,6 +98,11 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
         } else if (!done && !rebuild(to, g, n, in, out)) {
             return DLC_ERR_INTERNAL;
         }
+        if (n->prim == PRIM_input && operands && is_captured(w->owner, n->input->index) &&
+            is_constant_value(outer, operands[n->input->index], CONSTANT_DEPTH)) {
+            value inside = copy_constant(to, outer, operands[n->input->index], CONSTANT_DEPTH + 1);
+            if (is_value(inside)) out[0] = inside;
+        }
         for (int k = 0; k < n->n_out; k++) {
             value v = result_of(n, k);
             map_to[v.id] = out[k];
@@ -88,9 +116,9 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
 
 dlc_status pass_rewrite(pass_run *run, graph **g, node_rewrite rewrite)
 {
-    rewriting w = { run, rewrite };
+    rewriting w = { run, rewrite, NULL };
     graph *to = NULL;
-    dlc_status s = rewrite_graph(&w, *g, NULL, &to);
+    dlc_status s = rewrite_graph(&w, *g, NULL, NULL, &to);
     if (s == DLC_OK) *g = to;
     return s;
 }

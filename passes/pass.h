@@ -45,4 +45,7 @@ extern const pass_row pass_info[PASS_COUNT];
 typedef bool (*node_rewrite)(pass_run *run, graph *to, const graph *from, const node *n, const value *in, value *out);
 dlc_status pass_rewrite(pass_run *run, graph **g, node_rewrite rewrite);
 
+/* Is v computed of constants alone, by at most `depth` nodes? */
+bool is_constant_value(const graph *g, value v, int depth);
+
 #endif
