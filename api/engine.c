@@ -7,6 +7,7 @@
  */
 #include "api/engine.h"
 #include "backend/eval/eval.h"
+#include "runtime/pool.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,44 +279,81 @@ static dlc_status check_types(dlc_context *ctx, const engine *e, const tensor *i
 
 static void *align64(void *p) { return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
 
-static dlc_status run_model(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook)
+static dlc_status prepare_model(dlc_context *ctx, arena *a, prepared *p)
 {
+    const engine *e = p->e;
     const dlc_model *m = e->model;
-    int64_t *size = NEW_ARRAY(a, int64_t, m->n_dims + 1), *extents = NEW_ARRAY(a, int64_t, n_extents(e));
-    dlc_status s = bind_model(ctx, a, e, in, size);
+    p->sizes = NEW_ARRAY(a, int64_t, m->n_dims + 1);
+    dlc_status s = bind_model(ctx, a, e, p->in, p->sizes);
     if (s != DLC_OK) return s;
-    int64_t work = m->workspace(size);
-    if (work < 0) return refuse(ctx, NULL, "a size is out of its bounds");
-    const void **inputs = NEW_ARRAY(a, const void *, e->n_in);
-    void **outputs = NEW_ARRAY(a, void *, e->n_out);
-    for (int i = 0; i < e->n_in; i++) inputs[i] = in[i].bytes;
-    m->shapes(size, extents);
-    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; i++) {
-        out[i] = (tensor){ .dtype = e->out_dtype[i], .rank = e->out_rank[i] };
-        memcpy(out[i].dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
-        at += e->out_rank[i];
+    p->workspace_bytes = m->workspace(p->sizes);
+    if (p->workspace_bytes < 0) return refuse(ctx, NULL, "a size is out of its bounds");
+    p->inputs = NEW_ARRAY(a, const void *, e->n_in);
+    p->outputs = NEW_ARRAY(a, void *, e->n_out);
+    for (int i = 0; i < e->n_in; i++) p->inputs[i] = p->in[i].bytes;
+    int64_t *extents = NEW_ARRAY(a, int64_t, n_extents(e));
+    m->shapes(p->sizes, extents);
+    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; at += e->out_rank[i++]) {
+        tensor t = { .dtype = e->out_dtype[i], .rank = e->out_rank[i] };
+        memcpy(t.dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
         int64_t n;
-        if (!tensor_count(&out[i], &n) || n > (int64_t)1 << 40) return refuse(ctx, NULL, "an output is too large");
-        outputs[i] = out[i].bytes = align64(arena_alloc(a, tensor_bytes(&out[i]) + 64));
+        if (!tensor_count(&t, &n) || n > (int64_t)1 << 40) return refuse(ctx, NULL, "an output is too large");
+        p->outputs[i] = align64(arena_alloc(a, tensor_bytes(&t) + 64));
     }
-    dlc_run run = { .workspace = align64(arena_alloc(a, (size_t)work + 64)) };
-    if (hook) run.hook = *hook;
-    if (m->run(&run, size, inputs, outputs) != DLC_RUN_OK) return refuse(ctx, NULL, "a size is out of its bounds");
-    m->shapes(size, extents);
-    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; at += e->out_rank[i++])
-        memcpy(out[i].dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
+    p->run.workspace = align64(arena_alloc(a, (size_t)p->workspace_bytes + 64));
     return DLC_OK;
+}
+
+dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, prepared *out)
+{
+    *out = (prepared){ .e = e, .in = in };
+    if (hook) out->run.hook = *hook;
+    dlc_status s = check_types(ctx, e, in);
+    if (s != DLC_OK) return s;
+    if (e->model) return prepare_model(ctx, a, out);
+    out->sizes = NEW_ARRAY(a, int64_t, dims_n_symbols(e->graph->dims) + 1);
+    out->workspace_bytes = e->program ? e->program->workspace_bytes : 0;
+    return eval_bind(ctx, e->graph, in, out->sizes);
+}
+
+static dlc_status step_model(dlc_context *ctx, arena *a, prepared *p, tensor *out)
+{
+    const engine *e = p->e;
+    if (e->model->run(&p->run, p->sizes, p->inputs, p->outputs) != DLC_RUN_OK) return refuse(ctx, NULL, "a size is out of its bounds");
+    if (!out) return DLC_OK;
+    int64_t *extents = NEW_ARRAY(a, int64_t, n_extents(e));
+    e->model->shapes(p->sizes, extents);
+    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; at += e->out_rank[i++]) {
+        out[i] = (tensor){ .dtype = e->out_dtype[i], .rank = e->out_rank[i], .bytes = p->outputs[i] };
+        memcpy(out[i].dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
+    }
+    return DLC_OK;
+}
+
+dlc_status engine_step(dlc_context *ctx, arena *a, prepared *p, tensor *out)
+{
+    const engine *e = p->e;
+    if (e->model) return step_model(ctx, a, p, out);
+    if (!out) out = NEW_ARRAY(a, tensor, e->n_out);
+    if (e->kind == ENGINE_loop) return driver_eval(ctx, a, e->program, p->sizes, p->in, out);
+    eval_options o = { .fma = e->fma };
+    return eval_graph(ctx, a, e->graph, p->sizes, p->in, out, &o);
 }
 
 dlc_status engine_run(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook)
 {
-    dlc_status s = check_types(ctx, e, in);
-    if (s != DLC_OK) return s;
-    if (e->model) return run_model(ctx, a, e, in, out, hook);
-    int64_t *symbols = NEW_ARRAY(a, int64_t, dims_n_symbols(e->graph->dims) + 1);
-    s = eval_bind(ctx, e->graph, in, symbols);
-    if (s != DLC_OK) return s;
-    if (e->kind == ENGINE_loop) return driver_eval(ctx, a, e->program, symbols, in, out);
-    eval_options o = { .fma = e->fma };
-    return eval_graph(ctx, a, e->graph, symbols, in, out, &o);
+    prepared p;
+    dlc_status s = engine_prepare(ctx, a, e, in, hook, &p);
+    return s == DLC_OK ? engine_step(ctx, a, &p, out) : s;
+}
+
+static void end_pool(void *pool) { dlc_pool_destroy(pool); }
+
+dlc_run_hook engine_threads(arena *a, int threads, int *n)
+{
+    dlc_pool *pool = dlc_pool_create(threads);
+    *n = pool ? dlc_pool_threads(pool) : 1;
+    if (!pool) return (dlc_run_hook){ NULL, NULL };
+    arena_on_free(a, end_pool, pool);
+    return (dlc_run_hook){ *n > 1 ? dlc_parallel : NULL, pool };
 }

@@ -47,4 +47,19 @@ void engine_input_shape(const engine *e, int i, int64_t *extents);
  * hook may be NULL. */
 dlc_status engine_run(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook);
 
+/* The same in parts, to run several times: checks, sizes and memory once; then only the run. in[] must stay. */
+typedef struct {
+    const engine *e;
+    const tensor *in;
+    int64_t *sizes;                     /* of the open dims, in the order of the model or of the graph's symbols */
+    const void **inputs; void **outputs;
+    dlc_run run;
+    int64_t workspace_bytes;
+} prepared;
+dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, prepared *out);
+dlc_status engine_step(dlc_context *ctx, arena *a, prepared *p, tensor *out);     /* out may be NULL with generated code */
+
+/* Threads to run on, 0: as DLC_NUM_THREADS or the machine says; *n: how many there are. They end with `a`. */
+dlc_run_hook engine_threads(arena *a, int threads, int *n);
+
 #endif

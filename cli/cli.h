@@ -73,6 +73,13 @@ bool cli_pass_list(cli *c, option_id o, const char *list, bool chosen[PASS_COUNT
 bool cli_write(cli *c, const char *path, const void *p, size_t n);
 bool cli_write_text(cli *c, const char *path, text *t);
 
+/* -- Models and their inputs (inputs.c) -------------------------------------------------------------------------------------- */
+
+/* Opens operand 0 with the backend asked for, and makes its inputs: from the files that are the other operands, else as
+ * --zero-inputs or --random-inputs say. */
+dlc_status cli_open_model(cli *c, engine **e, tensor **in);
+dlc_run_hook cli_threads(cli *c, int *n);                /* by --threads; the pool dies with the context */
+
 #define COMMAND(name, ...) int command_##name(cli *c);
 #define OPTION(...)
 #include "cli/options.def"
