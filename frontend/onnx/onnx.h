@@ -53,6 +53,7 @@ dlc_status onnx_list_io(dlc_context *ctx, arena *a, const char *path, int *n_in,
 
 /* Reads a value file, as test_data_set_0/input_0.pb: a TensorProto, or what the kind says. */
 dlc_status onnx_read_value(dlc_context *ctx, arena *a, const char *path, onnx_kind kind, onnx_tensor *out);
+dlc_status onnx_read_value_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, onnx_kind kind, onnx_tensor *out);
 dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out);
 /* The same message as bytes, appended to `to`. */
 void onnx_put_value(text *to, const onnx_tensor *v);

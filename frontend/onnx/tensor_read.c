@@ -165,6 +165,7 @@ static bool check_payload(reading *r, const tensor_data *d, const uint8_t **raw)
                          (long long)d->n, r->row->name, (long long)need);
         return true;
     }
+    *raw = NULL;                                     /* raw_data may be present and empty beside a list */
     int64_t want = list_entries(r->row, d->n);
     if (n_list != want)
         return wrong(r, "has %lld entries in its list where %lld elements of type %s take %lld", (long long)n_list,

@@ -102,20 +102,27 @@ static bool read_root(const tensor_source *s, const char *path, onnx_kind kind, 
     return read_items(s, path, o->tensor_value ? 1 : 0, &o->tensor_value, out);
 }
 
-dlc_status onnx_read_value(dlc_context *ctx, arena *a, const char *path, onnx_kind kind, onnx_tensor *out)
+dlc_status onnx_read_value_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, onnx_kind kind, onnx_tensor *out)
 {
     static const ProtobufCMessageDescriptor *const message[] = {
         &onnx__tensor_proto__descriptor, &onnx__sequence_proto__descriptor, &onnx__optional_proto__descriptor,
         &onnx__optional_proto__descriptor
     };
-    bytes file;
     decoded d;
     arena *scratch = arena_new(&ctx->mem);
     tensor_source s = { ctx, a, &d, NULL };
-    bool ok = onnx_map(ctx, scratch, path, &file) && decode_message(ctx, scratch, path, file, message[kind], &d)
-              && read_root(&s, path, kind, out);
+    bool ok = decode_message(ctx, scratch, path, file, message[kind], &d) && read_root(&s, path, kind, out);
     arena_free(scratch);
     return status_of(ctx, ok);
+}
+
+dlc_status onnx_read_value(dlc_context *ctx, arena *a, const char *path, onnx_kind kind, onnx_tensor *out)
+{
+    bytes file;
+    arena *mapped = arena_new(&ctx->mem);
+    dlc_status st = onnx_map(ctx, mapped, path, &file) ? onnx_read_value_bytes(ctx, a, path, file, kind, out) : status_of(ctx, false);
+    arena_free(mapped);
+    return st;
 }
 
 dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_tensor *out)
