@@ -89,17 +89,7 @@ value clamp(graph *g, value x, double lo, double hi)
     return bin_k(g, SCALAR_max, bin_k(g, SCALAR_min, x, hi), lo);
 }
 
-/* -- Literals ---------------------------------------------------------------------------------------------------------- */
-
-value literal(graph *g, dtype t, int rank, const dim *d, const double *x)
-{
-    return cast(g, constant(g, DTYPE_f64, rank, d, x, NULL), t);
-}
-
-value literal_i64(graph *g, int rank, const dim *d, const int64_t *x)
-{
-    return constant(g, DTYPE_i64, rank, d, x, NULL);
-}
+/* -- What is known ------------------------------------------------------------------------------------------- */
 
 bool known_zero(const graph *g, value v)
 {

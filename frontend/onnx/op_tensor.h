@@ -3,7 +3,7 @@
  */
 #ifndef DLC_FRONTEND_ONNX_OP_TENSOR_H
 #define DLC_FRONTEND_ONNX_OP_TENSOR_H
-#include "frontend/onnx/op.h"
+#include "frontend/onnx/op_util.h"
 
 /* -- Shapes ------------------------------------------------------------------------------------------------------------ */
 
@@ -25,9 +25,7 @@ value range_of(graph *g, dtype t, dim n, int rank, int axis);        /* 0 … n-
 value concat2(graph *g, value a, value b, int axis);
 value clamp(graph *g, value x, double lo, double hi);
 
-/* -- Literals ---------------------------------------------------------------------------------------------------------- */
-value literal(graph *g, dtype t, int rank, const dim *dims, const double *x);   /* f64 elements, cast to t */
-value literal_i64(graph *g, int rank, const dim *dims, const int64_t *x);
+/* -- What is known ------------------------------------------------------------------------------------------- */
 bool known_zero(const graph *g, value v);
 
 /* -- Bodies by hand ------------------------------------------------------------------------------------------------------

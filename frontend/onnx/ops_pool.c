@@ -125,7 +125,7 @@ static value axis_count(graph *g, dtype t, dim extent, int64_t lo, dim size, int
             if (j1 > k) j1 = k;
             v[o] = j1 > j0 ? (double)(j1 - j0) : 0;
         }
-        return literal(g, t, 1, &size, v);
+        return op_reals(g, t, v, 1, &size);
     }
     window_axis w = { .axis = 0, .size = size, .k = k, .r = { .idil = 1, .stride = stride, .dil = dil, .pad = lo } };
     return window_reduce(g, WINDOW_sum, full(g, t, 1, 1, &extent), 1, &w);

@@ -8,74 +8,27 @@
  * peepholes, biases) is a capture of the body.
  */
 #include "frontend/onnx/op_tensor.h"
+#include <math.h>
+#include <strings.h>
 
-/* -- Activations --------------------------------------------------------------------------------------------------------- */
+/* -- Activations --------------------------------------------------------------------------------------------- */
 
-typedef enum {
-    ACT_Relu, ACT_Tanh, ACT_Sigmoid, ACT_Affine, ACT_LeakyRelu, ACT_ThresholdedRelu, ACT_ScaledTanh, ACT_HardSigmoid,
-    ACT_Elu, ACT_Softsign, ACT_Softplus, ACT_COUNT
-} act_kind;
-/* uses_alpha, uses_beta: consume one entry of activation_alpha, activation_beta, in order of the activations. */
-static const struct { const char *name; bool uses_alpha, uses_beta; double alpha, beta; } acts[ACT_COUNT] = {
-    [ACT_Relu]            = { "Relu",            false, false, 0,    0 },
-    [ACT_Tanh]            = { "Tanh",            false, false, 0,    0 },
-    [ACT_Sigmoid]         = { "Sigmoid",         false, false, 0,    0 },
-    [ACT_Affine]          = { "Affine",          true,  true,  1,    0 },
-    [ACT_LeakyRelu]       = { "LeakyRelu",       true,  false, 0.01, 0 },
-    [ACT_ThresholdedRelu] = { "ThresholdedRelu", true,  false, 1,    0 },
-    [ACT_ScaledTanh]      = { "ScaledTanh",      true,  true,  1,    1 },
-    [ACT_HardSigmoid]     = { "HardSigmoid",     true,  true,  0.2,  0.5 },
-    [ACT_Elu]             = { "Elu",             true,  false, 1,    0 },
-    [ACT_Softsign]        = { "Softsign",        false, false, 0,    0 },
-    [ACT_Softplus]        = { "Softplus",        false, false, 0,    0 },
-};
-typedef struct { act_kind kind; double alpha, beta; } activation;
+/* What op_activation() takes; alpha and beta NAN for the standard's defaults. */
+typedef struct { const char *name; double alpha, beta; } activation;
 
-static value zero_where(graph *g, value keep, value x)
+/* Those that consume an entry of activation_alpha, of activation_beta, in order of the activations. */
+static const char *const takes_alpha[] = { "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", NULL };
+static const char *const takes_beta[] = { "Affine", "ScaledTanh", "HardSigmoid", NULL };
+
+static bool is_one_of(const char *const *names, const char *name)
+{
+    while (*names && strcasecmp(*names, name)) names++;
+    return *names != NULL;
+}
+
+static value zero_unless(graph *g, value keep, value x)
 {
     return select3(g, keep, x, splat_like(g, x, 0));
-}
-
-static value activate(graph *g, activation f, value x)
-{
-    switch (f.kind) {
-    case ACT_Relu:            return un(g, SCALAR_relu, x);
-    case ACT_Tanh:            return un(g, SCALAR_tanh, x);
-    case ACT_Sigmoid:         return un(g, SCALAR_sigmoid, x);
-    case ACT_Affine:          return bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, x, f.alpha), f.beta);
-    case ACT_LeakyRelu:       return select3(g, bin_k(g, SCALAR_lt, x, 0), bin_k(g, SCALAR_mul, x, f.alpha), x);
-    case ACT_ThresholdedRelu: return zero_where(g, k_bin(g, SCALAR_lt, f.alpha, x), x);
-    case ACT_ScaledTanh:      return bin_k(g, SCALAR_mul, un(g, SCALAR_tanh, bin_k(g, SCALAR_mul, x, f.beta)), f.alpha);
-    case ACT_HardSigmoid:     return clamp(g, bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, x, f.alpha), f.beta), 0, 1);
-    case ACT_Elu: {
-        value low = bin_k(g, SCALAR_mul, un(g, SCALAR_expm1, bin_k(g, SCALAR_min, x, 0)), f.alpha);
-        return select3(g, bin_k(g, SCALAR_lt, x, 0), low, x);
-    }
-    case ACT_Softsign:        return divide(g, x, bin_k(g, SCALAR_add, un(g, SCALAR_abs, x), 1));
-    case ACT_Softplus:        return softplus(g, x);
-    case ACT_COUNT:           break;
-    }
-    return NO_VALUE;
-}
-
-static bool same_letters(const char *a, const char *b)          /* ASCII, any case */
-{
-    for (; *a && *b; a++, b++) {
-        char p = *a >= 'A' && *a <= 'Z' ? (char)(*a + 32) : *a, q = *b >= 'A' && *b <= 'Z' ? (char)(*b + 32) : *b;
-        if (p != q) return false;
-    }
-    return *a == *b;
-}
-
-static bool act_find(op_call *c, const char *name, activation *f)
-{
-    for (int k = 0; k < ACT_COUNT; k++)
-        if (same_letters(name, acts[k].name)) {
-            *f = (activation){ (act_kind)k, acts[k].alpha, acts[k].beta };
-            return true;
-        }
-    op_fail(c, "activation \"%s\" is not one of the standard's", name);
-    return false;
 }
 
 /* The activations of all directions, `per` for each, in f. */
@@ -90,9 +43,9 @@ static bool read_activations(op_call *c, const char *const *usual, int per, int 
         return false;
     }
     for (int i = 0; i < per * dirs; i++) {
-        if (!act_find(c, names ? names[i] : usual[i % per], &f[i])) return false;
-        if (acts[f[i].kind].uses_alpha && a < n_alpha) f[i].alpha = (double)alpha[a++];
-        if (acts[f[i].kind].uses_beta && b < n_beta) f[i].beta = (double)beta[b++];
+        f[i] = (activation){ names ? names[i] : usual[i % per], NAN, NAN };
+        if (is_one_of(takes_alpha, f[i].name) && a < n_alpha) f[i].alpha = (double)alpha[a++];
+        if (is_one_of(takes_beta, f[i].name) && b < n_beta) f[i].beta = (double)beta[b++];
     }
     return true;
 }
@@ -117,6 +70,11 @@ struct layer {
     /* One step; held as captures of the body. */
     void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states, const value *held, value *next);
 };
+
+static value activate(const layer *l, graph *g, activation f, value x)
+{
+    return op_activation(l->c, g, f.name, x, f.alpha, f.beta);
+}
 
 static value clipped(const layer *l, graph *g, value x)
 {
@@ -201,7 +159,7 @@ static bool run_direction(const layer *l, int d, bool reverse, value x, value w,
     if (is_value(lens)) {
         value on = column(m.g, bin(m.g, SCALAR_lt, at, inner_lens), 1);
         for (int i = 0; i < l->n_states; i++) next[i] = select3(m.g, on, next[i], state[i]);
-        y = zero_where(m.g, on, y);
+        y = zero_unless(m.g, on, y);
     }
     for (int i = 0; i < l->n_states; i++) body_result(&m, next[i]);
     body_result(&m, y);
@@ -285,7 +243,7 @@ static int hold_r(const layer *l, graph *g, int d, value r, value b, value p, va
 
 static void rnn_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
 {
-    next[0] = activate(g, f[0], clipped(l, g, add(g, x, project(g, s[0], held[0]))));
+    next[0] = activate(l, g, f[0], clipped(l, g, add(g, x, project(g, s[0], held[0]))));
 }
 
 /* RNN (1, 7, 14, 22): h' = f(x.W + h.R + b) */
@@ -337,9 +295,9 @@ static void gru_cell(const layer *l, graph *g, const activation *f, value x, con
     value xs[3], hs[2], h = s[0];
     cut(g, x, 1, 3, xs);
     cut(g, project(g, h, held[0]), 1, 2, hs);
-    value z = activate(g, f[0], clipped(l, g, add(g, xs[0], hs[0])));
-    value q = activate(g, f[0], clipped(l, g, add(g, xs[1], hs[1])));
-    value n = activate(g, f[1], clipped(l, g, add(g, xs[2], project(g, mul(g, q, h), held[1]))));
+    value z = activate(l, g, f[0], clipped(l, g, add(g, xs[0], hs[0])));
+    value q = activate(l, g, f[0], clipped(l, g, add(g, xs[1], hs[1])));
+    value n = activate(l, g, f[1], clipped(l, g, add(g, xs[2], project(g, mul(g, q, h), held[1]))));
     next[0] = blend(g, z, n, h);
 }
 
@@ -348,10 +306,10 @@ static void gru_cell_linear(const layer *l, graph *g, const activation *f, value
     value xs[3], hs[3], h = s[0];
     cut(g, x, 1, 3, xs);
     cut(g, project(g, h, held[0]), 1, 3, hs);
-    value z = activate(g, f[0], clipped(l, g, add(g, xs[0], hs[0])));
-    value q = activate(g, f[0], clipped(l, g, add(g, xs[1], hs[1])));
+    value z = activate(l, g, f[0], clipped(l, g, add(g, xs[0], hs[0])));
+    value q = activate(l, g, f[0], clipped(l, g, add(g, xs[1], hs[1])));
     value inside = is_value(held[1]) ? add(g, hs[2], held[1]) : hs[2];
-    value n = activate(g, f[1], clipped(l, g, add(g, xs[2], mul(g, q, inside))));
+    value n = activate(l, g, f[1], clipped(l, g, add(g, xs[2], mul(g, q, inside))));
     next[0] = blend(g, z, n, h);
 }
 
@@ -396,11 +354,11 @@ static void lstm_cell(const layer *l, graph *g, const activation *f, value x, co
     value recurrent_part = l->quantized ? project_narrow(g, h, (narrow_matrix){ held[0], held[1], held[2], held[3] })
                                         : project(g, h, held[0]);
     cut(g, add(g, x, recurrent_part), 1, 4, gate);
-    value i = activate(g, f[0], clipped(l, g, peep(g, gate[0], peepholes[0], c)));
-    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i) : activate(g, f[0], clipped(l, g, peep(g, gate[2], peepholes[2], c)));
-    value cell = add(g, mul(g, forget, c), mul(g, i, activate(g, f[1], clipped(l, g, gate[3]))));
-    value o = activate(g, f[0], clipped(l, g, peep(g, gate[1], peepholes[1], cell)));
-    next[0] = mul(g, o, activate(g, f[2], cell));
+    value i = activate(l, g, f[0], clipped(l, g, peep(g, gate[0], peepholes[0], c)));
+    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i) : activate(l, g, f[0], clipped(l, g, peep(g, gate[2], peepholes[2], c)));
+    value cell = add(g, mul(g, forget, c), mul(g, i, activate(l, g, f[1], clipped(l, g, gate[3]))));
+    value o = activate(l, g, f[0], clipped(l, g, peep(g, gate[1], peepholes[1], cell)));
+    next[0] = mul(g, o, activate(l, g, f[2], cell));
     next[1] = cell;
 }
 

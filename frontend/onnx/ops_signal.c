@@ -67,8 +67,8 @@ static void roots(graph *g, dtype t, int64_t rows, int64_t columns, int64_t peri
             re[i * columns + j] = round15(cos(angle));
             im[i * columns + j] = round15(sin(angle));
         }
-    *cosine = literal(g, t, 2, d, re);
-    *sine = literal(g, t, 2, d, im);
+    *cosine = op_reals(g, t, re, 2, d);
+    *sine = op_reals(g, t, im, 2, d);
 }
 
 /* x[b, j, q] . w[j, k] -> [b, k, q] */
@@ -283,7 +283,7 @@ ONNX_OP(MelWeightMatrix)
             for (int64_t j = a; j <= b; j++) w[j * bands + i] = (double)(j - a) / (double)(b - a);
         for (int64_t j = b; j < e; j++) w[j * bands + i] = (double)(e - j) / (double)(e - b);
     }
-    out(0, literal(g, op_attr_dtype(c, "output_datatype", DTYPE_f32), 2, (dim[]){ dim_const(bins), dim_const(bands) }, w));
+    out(0, op_reals(g, op_attr_dtype(c, "output_datatype", DTYPE_f32), w, 2, (dim[]){ dim_const(bins), dim_const(bands) }));
 }
 
 /* -- n-grams ------------------------------------------------------------------------------------------------------------------ */
@@ -301,7 +301,7 @@ static value count_grams(graph *g, value x, int64_t L, const int64_t *pool, int6
         for (int j = 0; j < n; j++) {
             for (int64_t k = 0; k < count; k++) columns[k] = pool[k * n + j];
             value here = column(g, part(g, x, 1, dim_const(j * s), dim_const(starts)), 1);
-            value same = bin(g, SCALAR_eq, here, literal_i64(g, 3, grams, columns));
+            value same = bin(g, SCALAR_eq, here, constant(g, DTYPE_i64, 3, grams, columns, NULL));
             hit = is_value(hit) ? bin(g, SCALAR_and, hit, same) : same;
         }
         total = add(g, total, reduce(g, REDUCE_sum, cast(g, hit, DTYPE_f32), axis_bit(1), false));
@@ -344,8 +344,7 @@ ONNX_OP(TfIdfVectorizer)
     }
     if (!n_acc || grams != n_index) { op_fail(c, "ngram_indexes has %d entries, the pool %lld n-grams", n_index, (long long)grams); return; }
     value tf = n_acc > 1 ? concat(g, n_acc, acc, 1) : acc[0];
-    dim n_grams = dim_const(n_index);
-    value at = literal_i64(g, 1, &n_grams, index);
+    value at = op_ints(g, index, n_index, -1);
     int axis = 1;
     value y = scatter(g, SCATTER_add, full(g, DTYPE_f32, 0, 2, (dim[]){ dim_of(g, x, 0), dim_const(width) }),
                       swap_axes(g, tf, 0, 1), 1, &at, &axis, 0, NULL, NULL);
