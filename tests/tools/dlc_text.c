@@ -81,7 +81,9 @@ static void put_tensor(text *out, const tensor *x)
     text_put(out, "]");
     for (int64_t i = 0; i < tensor_n(x); i++) {
         text_put(out, i ? ", " : " ");
-        put_scalar(out, x->dtype, (const char *)x->bytes + i * dtype_bytes(x->dtype));
+        const char *p = (const char *)x->bytes + i * dtype_bytes(x->dtype);
+        if (is_float(x->dtype) && isnan(sv_to_f64(x->dtype, sv_load(x->dtype, p)))) text_put(out, "nan");   /* which is not defined */
+        else put_scalar(out, x->dtype, p);
     }
     text_put(out, "\n");
 }
