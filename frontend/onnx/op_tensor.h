@@ -11,7 +11,10 @@
 bool op_rank(op_call *c, value v, int lo, int hi, const char *what);
 /* n divides extent d of `what`; else op_fail, or op_unsupported if d is open. */
 bool op_divides(op_call *c, dim d, int64_t n, const char *what);
-static inline uint32_t axes_from(int first, int rank) { return rank > first ? (((uint32_t)1 << rank) - 1) & ~(((uint32_t)1 << first) - 1) : 0; }
+static inline uint32_t axes_from(int first, int rank)               /* first … rank-1 */
+{
+    return rank > first ? (((uint32_t)1 << rank) - 1) & ~(((uint32_t)1 << first) - 1) : 0;
+}
 static inline uint32_t axis_bit(int axis) { return (uint32_t)1 << axis; }
 
 value as_shape(graph *g, value x, int rank, ...);                    /* reshape to `rank` dims given as arguments */

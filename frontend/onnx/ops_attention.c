@@ -157,7 +157,10 @@ ONNX_OP(Attention)
     if (!op_wants(c, 3)) return;
     int64_t mode = attr_int("qk_matmul_output_mode", 0);
     const value stages[] = { raw, capped, biased, p };
-    if (mode < 0 || mode > 3) { op_fail(c, "attribute qk_matmul_output_mode is %lld, expected 0 to 3", (long long)mode); return; }
+    if (mode < 0 || mode > 3) {
+        op_fail(c, "attribute qk_matmul_output_mode is %lld, expected 0 to 3", (long long)mode);
+        return;
+    }
     out(3, stages[mode]);
 }
 
@@ -207,7 +210,10 @@ ONNX_OP(RotaryEmbedding)
         x = swap_axes(g, x, 1, 2);                                                           /* [B, S, H, D] */
     }
     dim D = dim_of(g, x, 3), R = turned ? dim_const(turned) : D, half = dim_div(t, R, dim_const(2));
-    if (turned < 0 || !dim_divides(t, R, 2)) { op_fail(c, "the rotated part must have an even extent"); return; }
+    if (turned < 0 || !dim_divides(t, R, 2)) {
+        op_fail(c, "the rotated part must have an even extent");
+        return;
+    }
     if (has_in(3)) {
         value at = in(3);
         if (!op_rank(c, at, 2, 2, "position_ids")) return;
@@ -260,7 +266,10 @@ ONNX_OP(LinearAttention)
     value q = in(0), k = in(1), v = in(2), past = op_in_or(c, 3, NO_VALUE);
     int64_t hq, hk;
     if (!op_rank(c, q, 3, 3, "query") || !heads_attr(c, "q_num_heads", &hq) || !heads_attr(c, "kv_num_heads", &hk)) return;
-    if (hq % hk) { op_fail(c, "q_num_heads %lld is not a multiple of kv_num_heads %lld", (long long)hq, (long long)hk); return; }
+    if (hq % hk) {
+        op_fail(c, "q_num_heads %lld is not a multiple of kv_num_heads %lld", (long long)hq, (long long)hk);
+        return;
+    }
     dtype t = dtype_of(g, q), ts = is_value(past) ? dtype_of(g, past) : t, f = t == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32;
     dim B = dim_of(g, q, 0), T = dim_of(g, q, 1);
     value qt = by_time(c, q, hq, f, "query"), kt = by_time(c, k, hk, f, "key"), vt = by_time(c, v, hk, f, "value");
@@ -275,13 +284,19 @@ ONNX_OP(LinearAttention)
     value decay = NO_VALUE, beta = NO_VALUE;
     const char *rule = attr_str("update_rule", "gated_delta");
     bool gated = !strncmp(rule, "gated", 5), delta = strstr(rule, "delta") != NULL;
-    if (!gated && !delta && strcmp(rule, "linear")) { op_fail(c, "attribute update_rule is \"%s\"", rule); return; }
+    if (!gated && !delta && strcmp(rule, "linear")) {
+        op_fail(c, "attribute update_rule is \"%s\"", rule);
+        return;
+    }
     if (gated) decay = body_slice(&m, un(g, SCALAR_exp, by_time(c, in(4), hk, f, "decay")), "decay");
     if (delta) {
         value b = in(5);
         int64_t n;
         if (!op_rank(c, b, 3, 3, "beta")) return;
-        if (!dim_is_const(dim_of(g, b, 2), &n) || n < 1) { op_unsupported(c, "beta of open size (fix it with --dim)"); return; }
+        if (!dim_is_const(dim_of(g, b, 2), &n) || n < 1) {
+            op_unsupported(c, "beta of open size (fix it with --dim)");
+            return;
+        }
         beta = body_slice(&m, by_time(c, b, n, f, "beta"), "beta");
     }
     if (g->failed || m.g->failed || c->failed) return;

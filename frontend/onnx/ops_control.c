@@ -139,8 +139,9 @@ ONNX_OP(If)
         if (!seen) vec_push(op_arena(c), &all.outer, b.outer.at[i]);
     }
     value *got = NEW_ARRAY(op_arena(c), value, n);
-    if (!cond(g, pred, with_inputs(g, then_body, &a, &all), with_inputs(g, else_body, &b, &all), (int)all.outer.n, all.outer.at, got))
-        return;
+    then_body = with_inputs(g, then_body, &a, &all);
+    else_body = with_inputs(g, else_body, &b, &all);
+    if (!cond(g, pred, then_body, else_body, (int)all.outer.n, all.outer.at, got)) return;
     for (int i = 0; i < n; i++) out(i, got[i]);
 }
 
@@ -201,7 +202,8 @@ static bool loop_as_scan(loop *l, graph *g)
     op_call *c = l->c;
     int n_out = l->n_carried + l->n_stacked, n_in = 0;
     for (int i = 0; i < n_out; i++) add_result(l->body, l->results[1 + i].v, NULL);
-    value *operands = NEW_ARRAY(op_arena(c), value, l->n_carried + 1 + l->captures.outer.n), *got = NEW_ARRAY(op_arena(c), value, n_out);
+    value *operands = NEW_ARRAY(op_arena(c), value, l->n_carried + 1 + l->captures.outer.n);
+    value *got = NEW_ARRAY(op_arena(c), value, n_out);
     for (int i = 0; i < l->n_carried; i++) operands[n_in++] = l->carried[i].v;
     operands[n_in++] = range_of(g, DTYPE_i64, l->trips, 1, 0);
     for (int64_t i = 0; i < l->captures.outer.n; i++) operands[n_in++] = l->captures.outer.at[i];
@@ -230,7 +232,8 @@ static graph *while_body(loop *l, graph *g, const value *carries, int n_carry)
         if (!rebuild(b, l->body, n, x, y)) return NULL;
         for (int i = 0; i < n->n_out; i++) to[n->first + (uint32_t)i] = y[i];
     }
-    value go = condition(l->c, b, to[l->results[0].v.id], "the body's condition"), row = reshape(b, in_values[0], 1, (dim[]){ dim_const(1) });
+    value go = condition(l->c, b, to[l->results[0].v.id], "the body's condition");
+    value row = reshape(b, in_values[0], 1, (dim[]){ dim_const(1) });
     if (!is_value(go)) return NULL;
     add_result(b, add(b, in_values[0], scalar_i64(b, DTYPE_i64, 1)), NULL);
     add_result(b, go, NULL);
@@ -370,7 +373,10 @@ static bool read_loop(op_call *c, loop *l)
     if (has_in(0)) {
         value m = in(0);
         if (!is_value(m)) return false;
-        if (!dim_is(type_elements(g, type_of(g, m)), 1) || !is_int(dtype_of(g, m))) { op_fail(c, "M must be one integer"); return false; }
+        if (!dim_is(type_elements(g, type_of(g, m)), 1) || !is_int(dtype_of(g, m))) {
+            op_fail(c, "M must be one integer");
+            return false;
+        }
         l->M = cast(g, as_scalar(g, m), DTYPE_i64);
         const dim *d = known_ints(g, l->M, &n);
         if (d && n == 1) {
@@ -443,7 +449,8 @@ static bool all_set(const int64_t *v, int n)
 
 /* One scan over states[n_states] and xs[n_xs], time first. lens: steps from there on keep the states and yield 0. Results:
  * states, then ys. -1 on failure, else the number of results. */
-static int scan_body(op_call *c, int n_states, const value *states, int n_xs, const value *xs, bool reverse, value len, value **got)
+static int scan_body(op_call *c, int n_states, const value *states, int n_xs, const value *xs, bool reverse, value len,
+                     value **got)
 {
     graph *g = c->g;
     arena *a = op_arena(c);
@@ -463,7 +470,10 @@ static int scan_body(op_call *c, int n_states, const value *states, int n_xs, co
     }
     capture_list captures = { 0 };
     if (!op_body(c, "body", m.g, n_states + n_xs, args, &captures, &n, &r)) return -1;
-    if (n < n_states || !all_tensors(n, r)) { op_fail(c, "the body must give %d states, and tensors only", n_states); return -1; }
+    if (n < n_states || !all_tensors(n, r)) {
+        op_fail(c, "the body must give %d states, and tensors only", n_states);
+        return -1;
+    }
     m.g->results.n = 0;
     for (int64_t i = 0; i < captures.outer.n; i++) vec_push(m.g->arena, &m.operands, captures.outer.at[i]);
     value on = is_value(len) ? bin(m.g, SCALAR_lt, at, inner) : NO_VALUE;
@@ -482,7 +492,10 @@ static void scan_8(op_call *c)
     graph *g = c->g;
     arena *a = op_arena(c);
     int64_t n64 = attr_int("num_scan_inputs", 0), batch;
-    if (n64 < 1 || n64 > c->n_in - 1) { op_fail(c, "attribute num_scan_inputs is %lld", (long long)n64); return; }
+    if (n64 < 1 || n64 > c->n_in - 1) {
+        op_fail(c, "attribute num_scan_inputs is %lld", (long long)n64);
+        return;
+    }
     int n_xs = (int)n64, n_states = c->n_in - 1 - n_xs, n = 0;
     const int64_t *directions = scan_ints(c, "directions", n_xs);
     if (!directions) return;
@@ -550,7 +563,10 @@ ONNX_OP(Scan)
 ONNX_OP(SequenceMap)
 {
     arena *a = op_arena(c);
-    if (c->n_in < 1 || c->in[0].kind != EDGE_SEQUENCE) { op_fail(c, "the first operand must be a sequence"); return; }
+    if (c->n_in < 1 || c->in[0].kind != EDGE_SEQUENCE) {
+        op_fail(c, "the first operand must be a sequence");
+        return;
+    }
     int items = c->in[0].n, n = op_body_outputs(c, "body");
     edge *args = NEW_ARRAY(a, edge, c->n_in), **lists = NEW_ARRAY(a, edge *, n < 0 ? 0 : n);
     for (int k = 0; k < n; k++) lists[k] = NEW_ARRAY(a, edge, items);
@@ -559,7 +575,10 @@ ONNX_OP(SequenceMap)
         edge *r = NULL;
         for (int j = 0; j < c->n_in; j++) {
             bool seq = c->in[j].kind == EDGE_SEQUENCE;
-            if (seq && c->in[j].n != items) { op_fail(c, "sequences of %d and %d items", items, c->in[j].n); return; }
+            if (seq && c->in[j].n != items) {
+                op_fail(c, "sequences of %d and %d items", items, c->in[j].n);
+                return;
+            }
             args[j] = seq ? c->in[j].items[i] : c->in[j];
         }
         if (!op_inline_body(c, "body", c->n_in, args, &got, &r) || got != n) return;

@@ -168,7 +168,10 @@ static bool conv_operands(op_call *c, value x, value w, bool transposed, int64_t
     if (!op_rank(c, x, 3, MAX_RANK - 2, "X")) return false;
     if (!op_rank(c, w, rank_of(g, x), rank_of(g, x), "W")) return false;
     *groups = attr_int("group", 1);
-    if (*groups < 1) { op_fail(c, "attribute group is %lld, expected at least 1", (long long)*groups); return false; }
+    if (*groups < 1) {
+        op_fail(c, "attribute group is %lld, expected at least 1", (long long)*groups);
+        return false;
+    }
     dim have = dim_of(g, x, 1), want = dim_of(g, w, transposed ? 0 : 1);
     if (!transposed) want = dim_mulk(g->dims, want, *groups);
     int64_t a, b;
@@ -224,7 +227,10 @@ ONNX_OP(ConvTranspose)
         !all_positive(c, "strides", n, stride) || !all_positive(c, "dilations", n, dil))
         return;
     const int64_t *sizes = op_attr_ints(c, "output_shape", &n_sizes);
-    if (sizes && n_sizes < n) { op_fail(c, "attribute output_shape has %d entries, expected %d", n_sizes, n); return; }
+    if (sizes && n_sizes < n) {
+        op_fail(c, "attribute output_shape has %d entries, expected %d", n_sizes, n);
+        return;
+    }
     bool same = mode == AUTO_SAME_UPPER || mode == AUTO_SAME_LOWER;
     dims *t = g->dims;
     conv_spec k = { .n = n, .groups = groups, .transposed = true, .acc = DTYPE_NONE, .out = DTYPE_NONE };
@@ -261,13 +267,19 @@ ONNX_OP(CausalConvWithState)
     dims *t = g->dims;
     dim C = dim_of(g, x, 1), before = dim_addk(t, dim_of(g, w, 2), -1);
     int64_t groups;
-    if (!dim_is_const(C, &groups)) { op_unsupported(c, "an open number of channels (fix it with --dim)"); return; }
+    if (!dim_is_const(C, &groups)) {
+        op_unsupported(c, "an open number of channels (fix it with --dim)");
+        return;
+    }
     if (!has_in(3)) past = full(g, dtype_of(g, x), 0, 3, (dim[]){ dim_of(g, x, 0), C, before });
     value all = concat2(g, past, x, 2);
     spatial s = { .n = 1, .stride = { 1 }, .dil = { 1 }, .size = { dim_of(g, x, 2) } };
     value y = conv_windows(g, all, w, b, &s, (int64_t[]){ 0 }, groups, DTYPE_NONE);
     if (!strcmp(activation, "silu") || !strcmp(activation, "swish")) y = mul(g, y, un(g, SCALAR_sigmoid, y));
-    else if (strcmp(activation, "none")) { op_fail(c, "attribute activation is \"%s\", expected none or silu", activation); return; }
+    else if (strcmp(activation, "none")) {
+        op_fail(c, "attribute activation is \"%s\", expected none or silu", activation);
+        return;
+    }
     out(0, y);
     out(1, part(g, all, 2, dim_sub(t, dim_of(g, all, 2), before), before));
 }
@@ -321,14 +333,20 @@ static value conv_integer(op_call *c, value x, value w, value xz, value wz, valu
     int n = s.n;
     lo[0] = lo[1] = hi[0] = hi[1] = dim_const(0);
     for (int d = 0; d < n; d++) {
-        if (!dim_is_const(kernel[d], &taps[d])) { op_unsupported(c, "a kernel of open size (fix it with --dim)"); return NO_VALUE; }
+        if (!dim_is_const(kernel[d], &taps[d])) {
+            op_unsupported(c, "a kernel of open size (fix it with --dim)");
+            return NO_VALUE;
+        }
         dim last = dim_mulk(t, dim_addk(t, s.size[d], -1), s.stride[d]);
         dim reach = dim_addk(t, last, (taps[d] - 1) * s.dil[d] + 1);
         lo[2 + d] = s.lo[d];
         hi[2 + d] = dim_sub(t, dim_sub(t, reach, s.in[d]), s.lo[d]);
     }
     value p = zero_point(g, xz), q = zero_point(g, wz);
-    if (is_value(p) && rank_of(g, p)) { op_unsupported(c, "a zero point for each channel of x"); return NO_VALUE; }
+    if (is_value(p) && rank_of(g, p)) {
+        op_unsupported(c, "a zero point for each channel of x");
+        return NO_VALUE;
+    }
     value fill = is_value(xz) ? as_scalar(g, xz) : scalar_i64(g, dtype_of(g, x), 0);
     value xp = pad(g, x, lo, hi, interior, fill);
     value y = conv_windows(g, xp, w, NO_VALUE, &s, zero, groups, DTYPE_i32);

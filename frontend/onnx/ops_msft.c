@@ -35,8 +35,10 @@ static void quantized_binary(op_call *c, scalar fn)
     graph *g = c->g;
     value a = in(0), b = in(3);
     if (!is_value(a) || !is_value(b)) return;
-    value x = bin(g, fn, dequantized(g, a, scalar_in(c, 1), scalar_in(c, 2)), dequantized(g, b, scalar_in(c, 4), scalar_in(c, 5)));
-    out(0, quantized(c, x, scalar_in(c, 6), scalar_in(c, 7), dtype_of(g, a)));
+    a = dequantized(g, in(0), scalar_in(c, 1), scalar_in(c, 2));
+    b = dequantized(g, in(3), scalar_in(c, 4), scalar_in(c, 5));
+    value x = bin(g, fn, a, b);
+    out(0, quantized(c, x, scalar_in(c, 6), scalar_in(c, 7), dtype_of(g, in(0))));
 }
 
 /* QLinearAdd, QLinearMul (com.microsoft 1) */
@@ -164,7 +166,10 @@ ONNX_OP(FusedMatMul)
 {
     value a = in(0), b = in(1);
     if (!op_rank(c, a, 1, MAX_RANK, "A") || !op_rank(c, b, 1, MAX_RANK, "B")) return;
-    if (attr_int("transBatchA", 0) || attr_int("transBatchB", 0)) { op_unsupported(c, "transBatchA, transBatchB"); return; }
+    if (attr_int("transBatchA", 0) || attr_int("transBatchB", 0)) {
+        op_unsupported(c, "transBatchA, transBatchB");
+        return;
+    }
     int ra = rank_of(g, a), rb = rank_of(g, b);
     if (attr_int("transA", 0) && ra > 1) a = swap_axes(g, a, ra - 2, ra - 1);
     if (attr_int("transB", 0) && rb > 1) b = swap_axes(g, b, rb - 2, rb - 1);

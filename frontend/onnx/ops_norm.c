@@ -107,7 +107,10 @@ ONNX_OP(GroupNormalization)
     if (!op_rank(c, x, 2, MAX_RANK - 1, "X")) return;
     type t = type_of(g, x);
     int64_t groups = attr_int("num_groups", 0);
-    if (groups < 1) { op_fail(c, "attribute num_groups is %lld, expected at least 1", (long long)groups); return; }
+    if (groups < 1) {
+        op_fail(c, "attribute num_groups is %lld, expected at least 1", (long long)groups);
+        return;
+    }
     if (!op_divides(c, t.dims[1], groups, "the number of channels")) return;
     dim grouped[MAX_RANK];
     grouped[0] = t.dims[0], grouped[1] = dim_const(groups);

@@ -100,7 +100,10 @@ ONNX_OP(MaxUnpool)
     if (has_in(2)) {
         const dim *want = op_known(c, 2, "output_shape", &n_sizes);
         if (!want) return;
-        if (n_sizes != n + 2) { op_fail(c, "output_shape has %d entries, expected %d", n_sizes, n + 2); return; }
+        if (n_sizes != n + 2) {
+            op_fail(c, "output_shape has %d entries, expected %d", n_sizes, n + 2);
+            return;
+        }
         for (int i = 0; i < n + 2; i++) {
             zero[i] = dim_const(0);
             more[i] = dim_sub(t, want[i], inner[i]);
@@ -233,7 +236,10 @@ ONNX_OP(LRN)
     value x = in(0);
     int64_t n = attr_int("size", 0);
     if (!op_rank(c, x, 2, MAX_RANK, "X")) return;
-    if (n < 1 || n > 1 << 20) { op_fail(c, "attribute size is %lld, expected at least 1", (long long)n); return; }
+    if (n < 1 || n > 1 << 20) {
+        op_fail(c, "attribute size is %lld, expected at least 1", (long long)n);
+        return;
+    }
     window_axis w = { .axis = 1, .size = dim_of(g, x, 1), .k = n,
                       .r = { .idil = 1, .stride = 1, .dil = 1, .pad = (n - 1) / 2 } };
     value s = window_reduce(g, WINDOW_sum, mul(g, x, x), 1, &w);

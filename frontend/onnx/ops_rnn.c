@@ -17,7 +17,8 @@
 typedef struct { const char *name; double alpha, beta; } activation;
 
 /* Those that consume an entry of activation_alpha, of activation_beta, in order of the activations. */
-static const char *const takes_alpha[] = { "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", NULL };
+static const char *const takes_alpha[] = { "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh",
+                                          "HardSigmoid", "Elu", NULL };
 static const char *const takes_beta[] = { "Affine", "ScaledTanh", "HardSigmoid", NULL };
 
 static bool is_one_of(const char *const *names, const char *name)
@@ -68,7 +69,8 @@ struct layer {
     /* What the cell holds besides R (outside the body); returns how many. */
     int (*hold)(const layer *l, graph *g, int d, value r, value b, value p, value *held);
     /* One step; held as captures of the body. */
-    void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states, const value *held, value *next);
+    void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states, const value *held,
+                 value *next);
 };
 
 static value activate(const layer *l, graph *g, activation f, value x)
@@ -141,8 +143,10 @@ static bool run_direction(const layer *l, int d, bool reverse, value x, value w,
     if (is_value(bd)) xg = add(g, xg, l->bias(l, g, bd));
 
     body_maker m = body_begin(g, reverse ? "recurrent_reverse" : "recurrent");
-    value state[MAX_STATES], next[MAX_STATES], held[MAX_HELD] = { NO_VALUE }, inner[MAX_HELD] = { NO_VALUE }, at = NO_VALUE, inner_lens = NO_VALUE;
-    static const char *const state_name[] = { "h", "c" }, *const held_name[MAX_HELD] = { "r", "k1", "k2", "k3", "k4", "k5", "k6", "k7" };
+    value state[MAX_STATES], next[MAX_STATES], held[MAX_HELD] = { NO_VALUE }, inner[MAX_HELD] = { NO_VALUE };
+    value at = NO_VALUE, inner_lens = NO_VALUE;
+    static const char *const state_name[MAX_STATES] = { "h", "c" };
+    static const char *const held_name[MAX_HELD] = { "r", "k1", "k2", "k3", "k4", "k5", "k6", "k7" };
     for (int i = 0; i < l->n_states; i++) {
         value first = is_value(init[i]) ? pick(g, init[i], 0, d) : full(g, dtype_of(g, x), 0, 2, (dim[]){ B, l->H });
         state[i] = body_carry(&m, first, state_name[i]);
@@ -175,7 +179,8 @@ static bool recurrent_operands(op_call *c, const layer *l, value x, value w, val
         op_fail(c, "W has %lld directions, attribute direction says %d", (long long)d, dirs);
         return false;
     }
-    if (dim_is_const(dim_of(g, w, l->quantized ? 2 : 1), &have) && dim_is_const(dim_mulk(g->dims, l->H, gates), &want) && have != want) {
+    if (dim_is_const(dim_of(g, w, l->quantized ? 2 : 1), &have) && dim_is_const(dim_mulk(g->dims, l->H, gates), &want) &&
+        have != want) {
         op_fail(c, "the gates of W have %lld rows, expected %lld", (long long)have, (long long)want);
         return false;
     }
@@ -241,7 +246,8 @@ static int hold_r(const layer *l, graph *g, int d, value r, value b, value p, va
     return 1;
 }
 
-static void rnn_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+static void rnn_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
+                     value *next)
 {
     next[0] = activate(l, g, f[0], clipped(l, g, add(g, x, project(g, s[0], held[0]))));
 }
@@ -290,7 +296,8 @@ static value blend(graph *g, value z, value a, value b)          /* (1 - z) * a 
     return add(g, mul(g, k_bin(g, SCALAR_sub, 1, z), a), mul(g, z, b));
 }
 
-static void gru_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+static void gru_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
+                     value *next)
 {
     value xs[3], hs[2], h = s[0];
     cut(g, x, 1, 3, xs);
@@ -301,7 +308,8 @@ static void gru_cell(const layer *l, graph *g, const activation *f, value x, con
     next[0] = blend(g, z, n, h);
 }
 
-static void gru_cell_linear(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+static void gru_cell_linear(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
+                            value *next)
 {
     value xs[3], hs[3], h = s[0];
     cut(g, x, 1, 3, xs);
@@ -347,7 +355,8 @@ static value peep(graph *g, value gate, value weight, value state)
     return is_value(weight) ? add(g, gate, mul(g, weight, state)) : gate;
 }
 
-static void lstm_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held, value *next)
+static void lstm_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
+                      value *next)
 {
     value gate[4], h = s[0], c = s[1];                          /* gates in the order i, o, f, c */
     const value *peepholes = held + (l->quantized ? 4 : 1);
@@ -383,7 +392,10 @@ ONNX_OP(DynamicQuantizeLSTM)
     if (!op_rank(c, l.w_scale, 1, 2, "W_scale") || !op_rank(c, l.w_zero, 1, 2, "W_zero_point") ||
         !op_rank(c, l.r_scale, 1, 2, "R_scale") || !op_rank(c, l.r_zero, 1, 2, "R_zero_point"))
         return;
-    if (dtype_of(g, in(0)) != DTYPE_f32) { op_unsupported(c, "X of type %s", dtype_info[dtype_of(g, in(0))].name); return; }
+    if (dtype_of(g, in(0)) != DTYPE_f32) {
+        op_unsupported(c, "X of type %s", dtype_info[dtype_of(g, in(0))].name);
+        return;
+    }
     value init[2] = { op_in_or(c, 5, NO_VALUE), op_in_or(c, 6, NO_VALUE) };
     recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init, op_in_or(c, 7, NO_VALUE));
 }

@@ -88,11 +88,15 @@ static void fft(op_call *c, value *re, value *im, int64_t n, double sign)
     int b = t.rank - 1, depth = 0;                     /* leading dims of the part left to transform: b + depth */
     dim d[MAX_RANK];
     int64_t radix[FFT_DEPTH];
-    if (n > FFT_LIMIT) { op_unsupported(c, "a transform of %lld points, more than %d", (long long)n, FFT_LIMIT); return; }
+    if (n > FFT_LIMIT) {
+        op_unsupported(c, "a transform of %lld points, more than %d", (long long)n, FFT_LIMIT);
+        return;
+    }
     for (int i = 0; i < b; i++) d[i] = t.dims[i];
     /* The leading dims are one, so that the rank stays small: rows[R], then the factors taken off. */
     dim rows = dim_product(g->dims, d, b);
-    value r = as_shape(g, *re, 2, rows, dim_const(n)), i = is_value(*im) ? as_shape(g, *im, 2, rows, dim_const(n)) : NO_VALUE;
+    value r = as_shape(g, *re, 2, rows, dim_const(n));
+    value i = is_value(*im) ? as_shape(g, *im, 2, rows, dim_const(n)) : NO_VALUE;
     int64_t left = n, outer = 1;                       /* the rows are now rows * outer */
     while (left > 1) {
         int64_t n1 = left <= FFT_DIRECT ? left : smallest_factor(left), n2 = left / n1;
@@ -190,7 +194,10 @@ ONNX_OP(DFT)
     int last = r - 2;
     int64_t have;
     bool open = !dim_is_const(dim_of(g, re, last), &have);
-    if (open && n < 0) { op_unsupported(c, "a transform along an axis of open size (fix it with --dim, or give dft_length)"); return; }
+    if (open && n < 0) {
+        op_unsupported(c, "a transform along an axis of open size (fix it with --dim, or give dft_length)");
+        return;
+    }
     if (inverse && one) {                                         /* half a spectrum in, a real signal out */
         if (n < 0) n = 2 * (have - 1);
         re = fit(g, re, n / 2 + 1);
@@ -227,9 +234,15 @@ ONNX_OP(STFT)
         if (!op_known_ints(c, 3, "frame_length", &k, &n, 1)) return;
     } else {
         if (!op_rank(c, window, 1, 1, "window")) return;
-        if (!dim_is_const(dim_of(g, window, 0), &n)) { op_unsupported(c, "a window of open size (fix it with --dim)"); return; }
+        if (!dim_is_const(dim_of(g, window, 0), &n)) {
+            op_unsupported(c, "a window of open size (fix it with --dim)");
+            return;
+        }
     }
-    if (step < 1 || n < 1) { op_fail(c, "frame_step is %lld, frame_length %lld", (long long)step, (long long)n); return; }
+    if (step < 1 || n < 1) {
+        op_fail(c, "frame_step is %lld, frame_length %lld", (long long)step, (long long)n);
+        return;
+    }
     if (rank_of(g, x) == 2) x = column(g, x, 1);
     if (!is_complex(c, x, &pairs)) return;
     dims *t = g->dims;
@@ -272,7 +285,10 @@ ONNX_OP(MelWeightMatrix)
     double step = (to_mel(hi) - to_mel(lo)) / (double)(bands + 2);
     for (int64_t i = 0; i < bands + 2; i++) {
         double p = floor((double)(length + 1) * from_mel((double)i * step + to_mel(lo)) / (double)rate);
-        if (!(p >= 0 && p < (double)bins)) { op_fail(c, "the edges in hertz lie outside of the spectrum"); return; }
+        if (!(p >= 0 && p < (double)bins)) {
+            op_fail(c, "the edges in hertz lie outside of the spectrum");
+            return;
+        }
         at[i] = (int64_t)p;
     }
     double *w = NEW_ARRAY(op_arena(c), double, bins * bands);
@@ -320,13 +336,22 @@ ONNX_OP(TfIdfVectorizer)
     const char *mode = attr_str("mode", "TF");
     int64_t lo = attr_int("min_gram_length", 1), hi = attr_int("max_gram_length", 1), skips = attr_int("max_skip_count", 0), L;
     if (!pool) { op_unsupported(c, "n-grams of strings"); return; }
-    if (!counts || !index || !op_rank(c, x, 1, 2, "X")) { if (!c->failed) op_fail(c, "ngram_counts and ngram_indexes expected"); return; }
+    if (!counts || !index || !op_rank(c, x, 1, 2, "X")) {
+        if (!c->failed) op_fail(c, "ngram_counts and ngram_indexes expected");
+        return;
+    }
     bool one = rank_of(g, x) == 1;
     x = cast(g, one ? unsqueeze(g, x, 1) : x, DTYPE_i64);
-    if (!dim_is_const(dim_of(g, x, 1), &L)) { op_unsupported(c, "rows of open length (fix it with --dim)"); return; }
+    if (!dim_is_const(dim_of(g, x, 1), &L)) {
+        op_unsupported(c, "rows of open length (fix it with --dim)");
+        return;
+    }
     int64_t width = 0;
     for (int i = 0; i < n_index; i++) {
-        if (index[i] < 0 || index[i] > 1 << 24) { op_fail(c, "ngram_indexes holds %lld", (long long)index[i]); return; }
+        if (index[i] < 0 || index[i] > 1 << 24) {
+            op_fail(c, "ngram_indexes holds %lld", (long long)index[i]);
+            return;
+        }
         if (index[i] + 1 > width) width = index[i] + 1;
     }
     value *acc = NEW_ARRAY(op_arena(c), value, n_counts + 1);
@@ -334,7 +359,10 @@ ONNX_OP(TfIdfVectorizer)
     int n_acc = 0;
     for (int n = 1; n <= n_counts; n++) {
         int64_t from = counts[n - 1], to = n < n_counts ? counts[n] : n_pool;
-        if (from < 0 || to < from || to > n_pool) { op_fail(c, "ngram_counts are not ascending within the pool"); return; }
+        if (from < 0 || to < from || to > n_pool) {
+            op_fail(c, "ngram_counts are not ascending within the pool");
+            return;
+        }
         int64_t count = (to - from) / n;
         if (!count) continue;
         bool counted = n >= lo && n <= hi;
@@ -342,7 +370,10 @@ ONNX_OP(TfIdfVectorizer)
                                : full(g, DTYPE_f32, 0, 2, (dim[]){ dim_of(g, x, 0), dim_const(count) });
         grams += count;
     }
-    if (!n_acc || grams != n_index) { op_fail(c, "ngram_indexes has %d entries, the pool %lld n-grams", n_index, (long long)grams); return; }
+    if (!n_acc || grams != n_index) {
+        op_fail(c, "ngram_indexes has %d entries, the pool %lld n-grams", n_index, (long long)grams);
+        return;
+    }
     value tf = n_acc > 1 ? concat(g, n_acc, acc, 1) : acc[0];
     value at = op_ints(g, index, n_index, -1);
     int axis = 1;
