@@ -90,7 +90,10 @@ static void add_term(fn_state *s, linear_form *f, term t)
     for (int i = 0; i < f->n; i++) {
         if (f->at[i].id != t.id || f->at[i].scale != t.scale) continue;
         f->at[i].coef += t.coef;
-        if (f->at[i].coef == 0) f->at[i] = f->at[--f->n];
+        if (f->at[i].coef == 0) {                  /* the others stay in order */
+            f->n--;
+            memmove(&f->at[i], &f->at[i + 1], (size_t)(f->n - i) * sizeof *f->at);
+        }
         return;
     }
     if (t.coef == 0) return;
@@ -247,13 +250,13 @@ static V hoisted(fn_state *s, int buf, const term *t, int n)
     level_state *l = &s->level[level];
     for (int64_t i = 0; i < l->pointers.n; i++) {
         known_pointer *p = &l->pointers.at[i];
-        if (p->buf == buf && p->n == n && same_terms(p->at, t, n)) return p->pointer;
+        if (p->base == s->buf[buf].base && p->n == n && same_terms(p->at, t, n)) return p->pointer;
     }
     while (before > 0 && t[before - 1].level == level) before--;
     V base = hoisted(s, buf, t, before), token = at_level_start(s, level);
     V p = step(s, buf, base, t + before, n - before);
     back_to(s, token);
-    vec_push(s->e->a, &l->pointers, ((known_pointer){ buf, n, arena_copy(s->e->a, t, (size_t)n * sizeof *t), p }));
+    vec_push(s->e->a, &l->pointers, ((known_pointer){ s->buf[buf].base, n, arena_copy(s->e->a, t, (size_t)n * sizeof *t), p }));
     return p;
 }
 

@@ -44,7 +44,7 @@ typedef struct {
     int64_t *stride; int *scale;  /* of each axis: stride * scale */
 } buf_state;
 
-typedef struct { int buf, n; term *at; V pointer; } known_pointer;
+typedef struct { V base; int n; term *at; V pointer; } known_pointer;        /* base, then n terms */
 typedef struct { V anchor; vec(known_pointer) pointers; } level_state;
 
 typedef struct { const expr *e; val v; } memo_entry;
