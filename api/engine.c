@@ -279,41 +279,64 @@ static dlc_status check_types(dlc_context *ctx, const engine *e, const tensor *i
 
 static void *align64(void *p) { return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
 
-static dlc_status prepare_model(dlc_context *ctx, arena *a, prepared *p)
+/* Sizes of all outputs for dims that are bound, into out[]; bytes stay NULL. */
+static dlc_status output_sizes(dlc_context *ctx, arena *a, const engine *e, const int64_t *size, tensor *out)
+{
+    int64_t *extents = NEW_ARRAY(a, int64_t, n_extents(e)), n;
+    e->model->shapes(size, extents);
+    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; at += e->out_rank[i++]) {
+        out[i] = (tensor){ .dtype = e->out_dtype[i], .rank = e->out_rank[i] };
+        memcpy(out[i].dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
+        if (!tensor_count(&out[i], &n) || n > (int64_t)1 << 40) return refuse(ctx, NULL, "an output is too large");
+    }
+    return DLC_OK;
+}
+
+static dlc_status bind_prepared(dlc_context *ctx, arena *a, prepared *p)
 {
     const engine *e = p->e;
-    const dlc_model *m = e->model;
-    p->sizes = NEW_ARRAY(a, int64_t, m->n_dims + 1);
-    dlc_status s = bind_model(ctx, a, e, p->in, p->sizes);
+    dlc_status s = check_types(ctx, e, p->in);
     if (s != DLC_OK) return s;
-    p->workspace_bytes = m->workspace(p->sizes);
-    if (p->workspace_bytes < 0) return refuse(ctx, NULL, "a size is out of its bounds");
-    p->inputs = NEW_ARRAY(a, const void *, e->n_in);
-    p->outputs = NEW_ARRAY(a, void *, e->n_out);
-    for (int i = 0; i < e->n_in; i++) p->inputs[i] = p->in[i].bytes;
-    int64_t *extents = NEW_ARRAY(a, int64_t, n_extents(e));
-    m->shapes(p->sizes, extents);
-    for (int i = 0, at = first_extent(e, e->n_in); i < e->n_out; at += e->out_rank[i++]) {
-        tensor t = { .dtype = e->out_dtype[i], .rank = e->out_rank[i] };
-        memcpy(t.dims, extents + at, sizeof *extents * (size_t)e->out_rank[i]);
-        int64_t n;
-        if (!tensor_count(&t, &n) || n > (int64_t)1 << 40) return refuse(ctx, NULL, "an output is too large");
-        p->outputs[i] = align64(arena_alloc(a, tensor_bytes(&t) + 64));
-    }
-    p->run.workspace = align64(arena_alloc(a, (size_t)p->workspace_bytes + 64));
-    return DLC_OK;
+    p->sizes = NEW_ARRAY(a, int64_t, (e->model ? e->model->n_dims : dims_n_symbols(e->graph->dims)) + 1);
+    if (!e->model) return eval_bind(ctx, e->graph, p->in, p->sizes);
+    s = bind_model(ctx, a, e, p->in, p->sizes);
+    if (s != DLC_OK) return s;
+    p->workspace_bytes = e->model->workspace(p->sizes);
+    return p->workspace_bytes < 0 ? refuse(ctx, NULL, "a size is out of its bounds") : DLC_OK;
+}
+
+dlc_status engine_sizes(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, size_t *work)
+{
+    prepared p = { .e = e, .in = in };
+    dlc_status s = bind_prepared(ctx, a, &p);
+    *work = (size_t)p.workspace_bytes;
+    if (s != DLC_OK) return s;
+    return e->model ? output_sizes(ctx, a, e, p.sizes, out) : engine_step(ctx, a, &p, out);
+}
+
+dlc_status engine_prepare_in(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, void *work,
+                             void **outputs, prepared *out)
+{
+    *out = (prepared){ .e = e, .in = in, .outputs = outputs };
+    if (hook) out->run.hook = *hook;
+    dlc_status s = bind_prepared(ctx, a, out);
+    if (s != DLC_OK || !e->model) return s;
+    out->run.workspace = work ? work : align64(arena_alloc(a, (size_t)out->workspace_bytes + 64));
+    out->inputs = NEW_ARRAY(a, const void *, e->n_in);
+    for (int i = 0; i < e->n_in; i++) out->inputs[i] = in[i].bytes;
+    if (outputs) return DLC_OK;
+    tensor *y = NEW_ARRAY(a, tensor, e->n_out);
+    s = output_sizes(ctx, a, e, out->sizes, y);
+    out->outputs = NEW_ARRAY(a, void *, e->n_out);
+    for (int i = 0; i < e->n_out && s == DLC_OK; i++) out->outputs[i] = align64(arena_alloc(a, tensor_bytes(&y[i]) + 64));
+    return s;
 }
 
 dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, prepared *out)
 {
-    *out = (prepared){ .e = e, .in = in };
-    if (hook) out->run.hook = *hook;
-    dlc_status s = check_types(ctx, e, in);
-    if (s != DLC_OK) return s;
-    if (e->model) return prepare_model(ctx, a, out);
-    out->sizes = NEW_ARRAY(a, int64_t, dims_n_symbols(e->graph->dims) + 1);
-    out->workspace_bytes = e->program ? e->program->workspace_bytes : 0;
-    return eval_bind(ctx, e->graph, in, out->sizes);
+    dlc_status s = engine_prepare_in(ctx, a, e, in, hook, NULL, NULL, out);
+    if (!e->model && e->program) out->workspace_bytes = e->program->workspace_bytes;
+    return s;
 }
 
 static dlc_status step_model(dlc_context *ctx, arena *a, prepared *p, tensor *out)

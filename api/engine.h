@@ -57,6 +57,13 @@ typedef struct {
     int64_t workspace_bytes;
 } prepared;
 dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, prepared *out);
+/* With memory of the caller for generated code: the workspace (of the size that engine_sizes gives, aligned to 64) and the
+ * outputs. */
+dlc_status engine_prepare_in(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, void *work,
+                             void **outputs, prepared *out);
+/* Types and sizes of the outputs for these inputs, and bytes of workspace. Sizes that data decide: upper bounds. The
+ * interpreters find them by running. */
+dlc_status engine_sizes(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, size_t *work);
 dlc_status engine_step(dlc_context *ctx, arena *a, prepared *p, tensor *out);     /* out may be NULL with generated code */
 
 /* Threads to run on, 0: as DLC_NUM_THREADS or the machine says; *n: how many there are. They end with `a`. */

@@ -20,7 +20,9 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Results of everything that can fail; the same numbers as in the public header. */
+/* Results of everything that can fail; the same as in the public header. */
+#ifndef DLC_STATUS
+#define DLC_STATUS
 typedef enum {
     DLC_OK = 0,
     DLC_ERR_INPUT = 1,        /* a file, model or program is wrong */
@@ -31,6 +33,7 @@ typedef enum {
     DLC_ERR_IO = 6,
     DLC_ERR_INTERNAL = 70
 } dlc_status;
+#endif
 
 #define DLC_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 

@@ -6,7 +6,7 @@
 #ifndef DLC_CLI_CLI_H
 #define DLC_CLI_CLI_H
 #include "api/driver.h"
-#include "api/engine.h"
+#include "api/settings.h"
 #include "api/tensor_file.h"
 #include <stdio.h>
 
@@ -54,8 +54,6 @@ const char *opt_value(const cli *c, option_id o);        /* the last one; NULL: 
 int opt_choice(const cli *c, option_id o, int other);    /* which of the argument's words */
 /* A whole number in lo..hi; a suffix k, M or G is not taken. Wrong: a diagnostic, and `other`. */
 int64_t opt_int(cli *c, option_id o, int64_t lo, int64_t hi, int64_t other);
-/* The word of a list that is spelled most alike; NULL if none is near. */
-const char *nearest(const char *word, int n, const char *const *words);
 /* The one operand that a command takes; NULL and a diagnostic if there is another number of them. */
 const char *cli_operand(cli *c);
 
@@ -66,9 +64,7 @@ void cli_show_diags(cli *c);                             /* those not yet shown,
 
 /* -- Options that several commands share (common.c) ----------------------------------------------------------------------- */
 
-bool cli_driver_options(cli *c, driver_options *o);      /* false: a diagnostic */
-int cli_pass(cli *c, option_id o, const char *name);     /* -1 and a diagnostic: no such pass */
-bool cli_pass_list(cli *c, option_id o, const char *list, bool chosen[PASS_COUNT]);
+bool cli_settings(cli *c, settings *s);                  /* false: a diagnostic */
 /* Writes beside the place and renames; false: a diagnostic. */
 bool cli_write(cli *c, const char *path, const void *p, size_t n);
 bool cli_write_text(cli *c, const char *path, text *t);

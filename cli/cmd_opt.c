@@ -10,6 +10,7 @@ typedef struct { int pass; int64_t changes, size; double seconds; } stat_row;
 
 typedef struct {
     cli *c;
+    settings settings;
     driver_options options;
     graph *g;
     program *p;                /* once lowered */
@@ -123,15 +124,15 @@ static bool read_choice(run *r)
     cli *c = r->c;
     bool chosen[PASS_COUNT] = { false };
     const char *pass = opt_value(c, OPT_pass), *list = opt_value(c, OPT_passes), *until = opt_value(c, OPT_until), *dump = opt_value(c, OPT_dump);
-    if ((pass && !cli_pass_list(c, OPT_pass, pass, chosen)) || (list && !cli_pass_list(c, OPT_passes, list, chosen))) return false;
+    if ((pass && !settings_pass_list(c->ctx, c->a, "pass", pass, chosen)) || (list && !settings_pass_list(c->ctx, c->a, "passes", list, chosen))) return false;
     for (int i = 0; (pass || list) && i < PASS_COUNT; i++) r->options.off[i] |= !chosen[i];
     if (pass || list) r->options.level = 3;
-    if (until && (r->options.until = cli_pass(c, OPT_until, until)) < 0) return false;
+    if (until && (r->options.until = settings_pass(c->ctx, c->a, "until", until)) < 0) return false;
     r->dump = -1;
     r->dumps_changed = dump && strcmp(dump, "changed") == 0;
-    if (dump && !r->dumps_changed && (r->dump = cli_pass(c, OPT_dump, strncmp(dump, "after:", 6) == 0 ? dump + 6 : dump)) < 0) return false;
+    if (dump && !r->dumps_changed && (r->dump = settings_pass(c->ctx, c->a, "dump", strncmp(dump, "after:", 6) == 0 ? dump + 6 : dump)) < 0) return false;
     const char *explain = opt_value(c, OPT_explain);
-    if (explain && (r->options.explain_pass = cli_pass(c, OPT_explain, explain)) < 0) return false;
+    if (explain && (r->options.explain_pass = settings_pass(c->ctx, c->a, "explain", explain)) < 0) return false;
     return true;
 }
 
@@ -172,7 +173,12 @@ int command_opt(cli *c)
     run r = { .c = c, .out = { .a = c->a } };
     text explained = { .a = c->a };
     const char *path = cli_operand(c);
-    if (!path || !cli_driver_options(c, &r.options) || !read_choice(&r)) return EXIT_USAGE;
+    if (!path || !cli_settings(c, &r.settings)) return EXIT_USAGE;
+    r.options = r.settings.driver;
+    if (!read_choice(&r)) {
+        c->is_usage = true;
+        return EXIT_USAGE;
+    }
     if (opt_given(c, OPT_explain)) r.options.explain = &explained;
     r.options.after = after_pass;
     r.options.after_arg = &r;

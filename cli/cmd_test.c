@@ -301,8 +301,11 @@ static int run_one(test *t, arena *a, const data_set *s)
 
 int command_test(cli *c)
 {
-    test t = { .c = c, .dir = cli_operand(c), .out_dir = opt_value(c, OPT_test_out), .kind = (engine_kind)opt_choice(c, OPT_backend, ENGINE_jit) };
-    if (!t.dir || !cli_driver_options(c, &t.options)) return EXIT_USAGE;
+    settings set;
+    test t = { .c = c, .dir = cli_operand(c), .out_dir = opt_value(c, OPT_test_out) };
+    if (!t.dir || !cli_settings(c, &set)) return EXIT_USAGE;
+    t.options = set.driver;
+    t.kind = set.kind;
     if (!find_sets(&t)) return refused(&t, "holds no test_data_set_N");
     read_tolerance(&t);
     dlc_status st = onnx_list_io(c->ctx, c->a, arena_printf(c->a, "%s/model.onnx", t.dir), &t.n_in, &t.in, &t.n_out, &t.out);

@@ -1,7 +1,6 @@
 /* inputs: a model made ready, and its inputs: from files, zero, or random
  *
- * Files     NAME=FILE goes to the input of that name; the members of a .npz by their names (a single one, or arr_0, arr_1 …,
- *           by position); other files to the next input without one. Types and sizes are compared before elements are read.
+ * Files     NAME=FILE goes to the input of that name; the members of a .npz by their names (arr_0, arr_1 … by position); other files to the next input without one. Types and sizes are compared before elements are read.
  * Pictures  become f32 (0 to 1) or u8, [1, C, H, W] or [1, H, W, C] by where the model has 1, 3 or 4 channels.
  * Open      sizes of inputs made here are 1 where the model leaves them open, or what --dim said.
  */
@@ -161,9 +160,8 @@ static dlc_status fill(filling *f)
     int i = 0;
     for (int64_t j = 0; j < f->offers.n && s == DLC_OK; j++) {
         offer *o = &f->offers.at[j];
-        bool is_alone = f->offers.n == 1 && f->e->n_in == 1 && o->for_name && !strchr(c->operands.at[1], '=');
         while (i < f->e->n_in && f->is_set[i]) i++;
-        if (o->is_used || (o->for_name && !is_alone)) continue;
+        if (o->is_used || o->for_name) continue;
         if (i < f->e->n_in) {
             s = take_file(f, i, o);
             continue;
@@ -215,17 +213,17 @@ static dlc_status load_offers(filling *f, const char *model, int *n, onnx_tensor
 
 dlc_status cli_open_model(cli *c, engine **e, tensor **in)
 {
-    driver_options o;
-    if (!cli_driver_options(c, &o)) return DLC_ERR_INPUT;
+    settings set;
+    if (!cli_settings(c, &set)) return DLC_ERR_INPUT;
+    driver_options o = set.driver;
     filling f = { .c = c };
     for (int64_t i = 1; i < c->operands.n; i++) {
         dlc_status s = read_operand(&f, c->operands.at[i]);
         if (s != DLC_OK) return s;
     }
-    engine_kind kind = (engine_kind)opt_choice(c, OPT_backend, ENGINE_jit);
     const char *model = c->operands.at[0];
     int64_t n_diags = c->ctx->diags.n;
-    dlc_status s = engine_open(c->ctx, c->a, model, &o, kind, e);
+    dlc_status s = engine_open(c->ctx, c->a, model, &o, set.kind, e);
     int n_offers;
     onnx_tensor *offers;
     if (s == DLC_ERR_UNSUPPORTED && f.offers.n && load_offers(&f, model, &n_offers, &offers) == DLC_OK) {
@@ -236,7 +234,7 @@ dlc_status cli_open_model(cli *c, engine **e, tensor **in)
         c->ctx->diags.n = n_diags;
         c->ctx->n_errors = 0;
         c->ctx->status = DLC_OK;
-        s = engine_open(c->ctx, c->a, model, &o, kind, e);
+        s = engine_open(c->ctx, c->a, model, &o, set.kind, e);
         for (int i = 0; i < n_offers; i++)
             for (int64_t j = 0; j < f.offers.n && o.onnx.is_offer_taken[i]; j++)
                 if (f.offers.at[j].for_name && strcmp(f.offers.at[j].for_name, offers[i].name) == 0) f.offers.at[j].is_used = true;

@@ -24,47 +24,6 @@ const option_row option_info[OPT_COUNT] = {
 
 /* -- Near names ---------------------------------------------------------------------------------------------------------- */
 
-enum { MAX_WORD = 64 };
-
-/* Edits (insert, delete, replace, swap neighbours) from a to b; MAX_WORD if either is long. */
-static int distance(const char *a, const char *b)
-{
-    int row[3][MAX_WORD + 1];
-    int n = (int)strnlen(a, MAX_WORD + 1), m = (int)strnlen(b, MAX_WORD + 1);
-    if (n > MAX_WORD || m > MAX_WORD) return MAX_WORD;
-    int *before = row[0], *last = row[1], *now = row[2];
-    for (int j = 0; j <= m; j++) last[j] = j, before[j] = 0;
-    for (int i = 1; i <= n; i++) {
-        now[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int d = last[j - 1] + (a[i - 1] != b[j - 1]);
-            if (last[j] + 1 < d) d = last[j] + 1;
-            if (now[j - 1] + 1 < d) d = now[j - 1] + 1;
-            bool is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (is_swap && before[j - 2] + 1 < d) d = before[j - 2] + 1;
-            now[j] = d;
-        }
-        int *t = before;
-        before = last;
-        last = now;
-        now = t;
-    }
-    return last[m];
-}
-
-const char *nearest(const char *word, int n, const char *const *words)
-{
-    const char *best = NULL;
-    int limit = (int)strnlen(word, MAX_WORD) / 3 + 1;
-    for (int i = 0; i < n; i++) {
-        int d = words[i] ? distance(word, words[i]) : MAX_WORD;
-        if (d > limit || (best && d == limit)) continue;
-        best = words[i];
-        limit = d;
-    }
-    return best;
-}
-
 /* "; did you mean …?" or "". */
 static const char *hint_of(cli *c, const char *prefix, const char *near)
 {

@@ -1,0 +1,126 @@
+/* output: a model compiled to files (output.h) */
+#include "api/output.h"
+#include "api/header.h"
+#include "base/embed.h"
+#include <errno.h>
+
+static const char *const ending[OUTPUT_COUNT] = {
+#define X(name) #name,
+    OUTPUT_LIST(X)
+#undef X
+};
+
+typedef struct {
+    dlc_context *ctx;
+    arena *a;
+    const char *path, *folder, *stem;      /* folder ends in / or is empty; stem: the file's name without its ending */
+    output_kind kind;
+    const settings *s;
+    program *p;
+} output;
+
+/* -- Names ------------------------------------------------------------------------------------------------------------------ */
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+output_kind output_of(const char *path)
+{
+    const char *dot = strrchr(base_name(path), '.');
+    int i = 0;
+    while (i < OUTPUT_COUNT && (!dot || strcmp(dot + 1, ending[i]) != 0)) i++;
+    return (output_kind)i;
+}
+
+static void split_path(output *o)
+{
+    const char *base = base_name(o->path), *dot = strrchr(base, '.');
+    o->folder = arena_strndup(o->a, o->path, (size_t)(base - o->path));
+    o->stem = dot && dot != base ? arena_strndup(o->a, base, (size_t)(dot - base)) : base;
+}
+
+/* -- Writing ------------------------------------------------------------------------------------------------------------------ */
+
+static dlc_status write_file(output *o, const char *path, const void *p, size_t n)
+{
+    int err = 0;
+    file_out *f = file_create(o->a, path, 0666, &err);
+    if (f) {
+        file_write(f, p, n);
+        if (file_commit(f)) return DLC_OK;
+        err = errno;
+    }
+    diag_cannot_write(o->ctx, (place){ .file = path }, strerror(err));
+    return DLC_ERR_IO;
+}
+
+/* An archive as ar writes it, with one member and its symbol in the index. */
+static void put_archive(text *t, const char *prefix, bytes object)
+{
+    const char *symbol = arena_printf(t->a, "%s_model", prefix);
+    size_t n_symbols = strlen(symbol) + 1, n_index = (8 + n_symbols + 1) & ~(size_t)1;
+    uint32_t at = (uint32_t)(8 + 60 + n_index);
+    text_printf(t, "!<arch>\n%-16s%-12d%-6d%-6d%-8o%-10zu`\n", "/", 0, 0, 0, 0, n_index);
+    text_putn(t, (char[8]){ 0, 0, 0, 1, (char)(at >> 24), (char)(at >> 16), (char)(at >> 8), (char)at }, 8);
+    text_putn(t, symbol, n_symbols);
+    while ((size_t)t->n < at) text_putn(t, "", 1);
+    text_printf(t, "%-16s%-12d%-6d%-6d%-8o%-10zu`\n", arena_printf(t->a, "%.12s.o/", prefix), 0, 0, 0, 0644, object.n);
+    text_putn(t, (const char *)object.at, object.n);
+    if (object.n & 1) text_putn(t, "\n", 1);
+}
+
+static dlc_status write_code(output *o)
+{
+    const driver_options *d = &o->s->driver;
+    emit_kind kind = o->kind == OUTPUT_ll ? EMIT_LLVM_IR : o->kind == OUTPUT_s ? EMIT_ASM : EMIT_OBJECT;
+    if (o->kind == OUTPUT_h) return DLC_OK;
+    if (o->kind == OUTPUT_so) return driver_emit_shared(o->ctx, o->p, d, o->path);
+    bytes code;
+    dlc_status s = driver_emit(o->ctx, o->a, o->p, d, kind, &code);
+    if (s != DLC_OK) return s;
+    text archive = { .a = o->a };
+    if (o->kind == OUTPUT_a) {
+        put_archive(&archive, d->codegen.prefix, code);
+        code = (bytes){ (const uint8_t *)archive.at, (size_t)archive.n };
+    }
+    return write_file(o, o->path, code.at, code.n);
+}
+
+static dlc_status write_header(output *o)
+{
+    text t = { .a = o->a };
+    if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s) return DLC_OK;
+    header_write(o->p, o->s->driver.codegen.prefix, &t);
+    const char *path = o->kind == OUTPUT_h ? o->path : arena_printf(o->a, "%s%s.h", o->folder, o->stem);
+    return write_file(o, path, text_str(&t), (size_t)t.n);
+}
+
+static dlc_status write_pool(output *o)
+{
+    static const char *const names[] = { "pool.c", "pool.h", "runtime.h" };
+    dlc_status s = DLC_OK;
+    for (const embedded_file *f = embedded_runtime; f->name && o->s->has_pool; f++)
+        for (int i = 0; i < 3 && s == DLC_OK; i++)
+            if (strcmp(f->name, names[i]) == 0) s = write_file(o, arena_printf(o->a, "%s%s", o->folder, f->name), f->bytes, f->size);
+    return s;
+}
+
+dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set)
+{
+    output o = { .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
+    split_path(&o);
+    set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o.stem);
+    set->driver.codegen.debug_names = kind == OUTPUT_ll;
+    graph *g;
+    dlc_status s = driver_import(ctx, a, model, &set->driver, &g);
+    if (s == DLC_OK) s = driver_passes(ctx, &set->driver, &g);
+    if (s == DLC_OK) s = driver_lower(ctx, &set->driver, g, &o.p);
+    if (s == DLC_OK) s = driver_constants(ctx, o.p);
+    if (s == DLC_OK) s = write_code(&o);
+    if (s == DLC_OK) s = write_header(&o);
+    if (s == DLC_OK) s = write_pool(&o);
+    return s;
+}

@@ -1,0 +1,21 @@
+/* api/output.h: a model compiled to files. */
+#ifndef DLC_API_OUTPUT_H
+#define DLC_API_OUTPUT_H
+#include "api/settings.h"
+
+/*     so   shared library        o    object            a   archive of one object
+ *     ll   LLVM IR               s    assembly          h   the header alone
+ * A header of the same name goes beside so, o and a. */
+#define OUTPUT_LIST(X) X(so) X(o) X(a) X(ll) X(s) X(h)
+typedef enum {
+#define X(name) OUTPUT_##name,
+    OUTPUT_LIST(X)
+#undef X
+    OUTPUT_COUNT
+} output_kind;
+
+/* By the ending of a path; OUTPUT_COUNT: none of these. */
+output_kind output_of(const char *path);
+/* The whole way from a model to the files. Nothing is written unless everything else has succeeded. */
+dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *s);
+#endif
