@@ -38,7 +38,7 @@ static bool everything(dlc_context *ctx)
 static void every_allocation(void **state)
 {
     (void)state;
-    bool done = false;
+    volatile bool done = false;
     int n = 1;
     for (; !done && n < 100000; n++) {
         dlc_context *ctx = context_new();

@@ -242,8 +242,8 @@ static void run_chain(chain *c, int number)
 static void chains(void **state)
 {
     (void)state;
-    int n_folded = 0;
-    for (int i = 0; i < CHAINS; i++) {
+    volatile int n_folded = 0;
+    for (volatile int i = 0; i < CHAINS; i++) {
         seed = (uint64_t)i * 1000003 + 1;
         chain c = { .ctx = context_new() };
         mem_frame f;

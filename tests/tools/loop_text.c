@@ -203,7 +203,7 @@ int main(int argc, char **argv)
 {
     tool t = { 0 };
     mem_frame frame;
-    bool ok = false;
+    volatile bool ok = false;
     if (!read_arguments(&t, argc, argv)) {
         fprintf(stderr, "usage: loop_text [--same FILE] FILE [--rounded] [--sym N=3]\n");
         return 2;
