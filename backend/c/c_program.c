@@ -1,0 +1,773 @@
+/* backend/c/c_program.c: the program around the kernels: constants, run(), workspace(), shapes(), tables, header.
+ *
+ *   int32_t PREFIX_run(const dlc_run *, int64_t *dims, const void *const *in, void *const *out)
+ *   int64_t PREFIX_workspace(const int64_t *dims)      void PREFIX_shapes(const int64_t *dims, int64_t *extents)
+ *   const dlc_model PREFIX_model                       with -DPREFIX_SHARED also as dlc_model_v1
+ *
+ * Buffers   as the LLVM backend has them (backend/llvm/program.c): inputs and outputs by pointer, temporaries at their planned
+ *           offset in the workspace, or, where the plan is open, one after another; constants are arrays of bit patterns, so
+ *           they are exact and of either byte order, or lie in the weights given to the run.
+ * Aliasing  elements are read through types that may alias where the compiler has strict aliasing: the same bytes hold
+ *           different types in turn.
+ */
+#include "backend/c/cgen_inside.h"
+#include "backend/kernel_key.h"
+#include "base/embed.h"
+#include <assert.h>
+
+typedef struct {
+    writer w;
+    const program *p;
+    scope_text s;               /* of the function in work */
+    const char **buf_name;      /* by buffer: its local in run(), NULL: not named yet */
+    const char **kernel_name;
+    bool *is_called;
+    int *kernel_of, *first;     /* equal kernels; equal constants */
+    int64_t *weight_offset, weights_bytes;
+    bool outside;               /* weights come by pointer */
+    bool *is_result;
+    text locals;                /* declarations of run() */
+} state;
+
+/* -- Constants ---------------------------------------------------------------------------------------------------------------- */
+
+static int64_t constant_bytes(const program *p, int64_t buf)
+{
+    const pbuf *b = &p->bufs.at[buf];
+    int64_t n = dtype_bytes(b->dtype), k;
+    for (int i = 0; i < b->rank; i++)
+        if (!dim_is_const(b->dims[i], &k) || !mul_ok(n, k, &n)) return -1;
+    return n;
+}
+
+static bool lay_out_weights(state *z)
+{
+    const program *p = z->p;
+    map_str seen;
+    map_init(&seen, z->w.a);
+    z->first = NEW_ARRAY(z->w.a, int, p->bufs.n);
+    z->weight_offset = NEW_ARRAY(z->w.a, int64_t, p->bufs.n);
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        z->first[i] = (int)i;
+        if (p->bufs.at[i].kind != PBUF_const) continue;
+        int64_t n = constant_bytes(p, i);
+        if (n < 0 || (n && !p->bufs.at[i].data)) return false;
+        uint64_t key[2] = { (uint64_t)(uintptr_t)p->bufs.at[i].data, (uint64_t)n };
+        bool fresh;
+        z->first[i] = (int)*map_put(&seen, (const char *)key, sizeof key, (uint64_t)i, &fresh);
+        z->weight_offset[i] = z->first[i] < i ? z->weight_offset[z->first[i]] : z->weights_bytes;
+        if (z->first[i] == i) z->weights_bytes += (n + 63) / 64 * 64;
+    }
+    return true;
+}
+
+static void put_elements(text *t, const uint8_t *at, int64_t n, int width)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t v = 0;
+        memcpy(&v, at + i * width, (size_t)width);
+        text_put(t, i % (64 / (width + 2)) ? " " : "\n    ");
+        text_printf(t, width == 8 ? "UINT64_C(0x%llx)," : "0x%llx,", (unsigned long long)v);
+    }
+}
+
+static void put_constants(state *z, text *t)
+{
+    const program *p = z->p;
+    if (z->outside) return;
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind != PBUF_const || z->first[i] != i || !z->buf_name[i]) continue;
+        int width = dtype_bytes(b->dtype);
+        int64_t n = constant_bytes(p, i) / width;
+        text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->w.prefix, (long long)i, (long long)(n ? n : 1),
+                    dtype_info[b->dtype].name, c_identifier(z->w.a, b->name));
+        if (n) put_elements(t, b->data, n, width);
+        else text_put(t, " 0");
+        text_put(t, "\n};\n\n");
+    }
+}
+
+static bytes weights_file(state *z)
+{
+    uint8_t *at = arena_alloc(z->w.a, (size_t)z->weights_bytes + 64);
+    at = (uint8_t *)(((uintptr_t)at + 63) & ~(uintptr_t)63);
+    for (int64_t i = 0; i < z->p->bufs.n; i++) {
+        int64_t n = z->p->bufs.at[i].kind == PBUF_const && z->first[i] == i ? constant_bytes(z->p, i) : 0;
+        if (n) memcpy(at + z->weight_offset[i], z->p->bufs.at[i].data, (size_t)n);
+    }
+    return (bytes){ at, (size_t)z->weights_bytes };
+}
+
+/* -- Symbols -------------------------------------------------------------------------------------------------------------------- */
+
+static void find_results(const prog_block *b, bool *is_result)
+{
+    for (int i = 0; i < b->n; i++) {
+        const prog_op *x = b->at[i];
+        if (x->kind == PROG_setdim) is_result[x->symbol] = true;
+        find_results(&x->body, is_result);
+        find_results(&x->other, is_result);
+        find_results(&x->test, is_result);
+    }
+}
+
+static void find_symbols(dims *t, dim d, bool *found)
+{
+    if (dim_is_const(d, NULL)) return;
+    dim_view v = dim_look(t, d);
+    if (v.kind == DIM_SYMBOL) found[v.symbol] = true;
+    else if (v.kind != DIM_CONST)
+        for (int i = 0; i < v.n_args; i++) find_symbols(t, v.args[i], found);
+}
+
+/* Set by the program; or in no input's shape, so that no caller could know it: then it stays at its bound. */
+static void find_all_results(state *z)
+{
+    const program *p = z->p;
+    int n = dims_n_symbols(p->dims);
+    bool *given = NEW_ARRAY(z->w.a, bool, n);
+    z->is_result = NEW_ARRAY(z->w.a, bool, n);
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        for (int j = 0; p->bufs.at[i].kind == PBUF_input && j < p->bufs.at[i].rank; j++) find_symbols(p->dims, p->bufs.at[i].dims[j], given);
+    for (int i = 0; i < n; i++) z->is_result[i] = !given[i];
+    find_results(&p->body, z->is_result);
+}
+
+static const pbuf *tensor_of(const program *p, pbuf_kind kind, int index)
+{
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        if (p->bufs.at[i].kind == kind && p->bufs.at[i].index == index) return &p->bufs.at[i];
+    return NULL;
+}
+
+/* A scope for one of the program's own functions. */
+static void begin_scope(state *z, text *out, name_set *names)
+{
+    const program *p = z->p;
+    arena *a = z->w.a;
+    int n = dims_n_symbols(p->dims);
+    names_init(names, a, z->w.prefix);
+    z->s = (scope_text){ .w = &z->w, .k = p->exprs, .out = out, .depth = 1, .names = names };
+    const char **symbol = NEW_ARRAY(a, const char *, n);
+    for (int i = 0; i < n; i++) symbol[i] = name_new(names, dims_symbol_name(p->dims, i));
+    z->s.symbol_name = symbol;
+    int64_t n_vars = p->exprs ? p->exprs->vars.n : 0;
+    z->s.var = NEW_ARRAY(a, var_text, n_vars);
+    for (int64_t i = 0; i < n_vars; i++) z->s.var[i].name = name_new(names, p->exprs->vars.at[i].name);
+}
+
+static void put_symbols(state *z, text *t, const char *body, const char *bad)
+{
+    int n = dims_n_symbols(z->p->dims);
+    for (int i = 0; i < n; i++) {
+        int64_t lo, hi;
+        const char *name = z->s.symbol_name[i];
+        dims_symbol_range(z->p->dims, i, &lo, &hi);
+        if (z->is_result[i]) {
+            if (!mentions(body, name)) continue;
+            text_printf(t, "    int64_t %s = ", name);
+            put_i64(t, hi);
+            text_put(t, ";\n");
+            continue;
+        }
+        text_printf(t, "    const int64_t %s = dims[%d];\n", name, i);
+    }
+    for (int i = 0; i < n; i++) {
+        int64_t lo, hi;
+        dims_symbol_range(z->p->dims, i, &lo, &hi);
+        if (z->is_result[i]) continue;
+        text_printf(t, "    if (%s < ", z->s.symbol_name[i]);
+        put_i64(t, lo);
+        text_printf(t, " || %s > ", z->s.symbol_name[i]);
+        put_i64(t, hi);
+        text_printf(t, ") return %s;\n", bad);
+    }
+}
+
+/* -- Workspace ------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_open_temp(const pbuf *b) { return b->kind == PBUF_temp && b->slot_of < 0 && b->offset < 0; }
+
+static int64_t planned_bytes(const program *p) { return p->workspace_bytes > 0 ? (p->workspace_bytes + 63) / 64 * 64 : 0; }
+
+static bool has_open(const program *p)
+{
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        if (is_open_temp(&p->bufs.at[i])) return true;
+    return false;
+}
+
+/* The sum of the sizes up to a buffer, as statements on `at`; names[i]: where to keep the offset of buffer i, or NULL. */
+static void put_layout(state *z, text *t, const char *const *names)
+{
+    const program *p = z->p;
+    text_put(t, "    int64_t at = ");
+    put_i64(t, planned_bytes(p));
+    text_put(t, ";\n");
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (!is_open_temp(b)) continue;
+        if (names && names[i]) text_printf(t, "    unsigned char *const %s = work + at;\n", names[i]);
+        text_put(t, "    at += (");
+        put_dim(&z->s, t, b->bytes, BIND_add);
+        text_put(t, " + 63) & ~(int64_t)63;\n");
+    }
+}
+
+/* -- Views ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void declare(state *z, int buf)
+{
+    const pbuf *b = &z->p->bufs.at[buf];
+    if (b->kind == PBUF_const) buf = z->first[buf];
+    if (z->buf_name[buf]) return;
+    const char *name = z->buf_name[buf] = name_new(z->s.names, b->name);
+    text *t = &z->locals;
+    switch (b->kind) {
+    case PBUF_input: text_printf(t, "    const unsigned char *const %s = (const unsigned char *)in[%d];\n", name, b->index); return;
+    case PBUF_output: text_printf(t, "    unsigned char *const %s = (unsigned char *)out[%d];\n", name, b->index); return;
+    case PBUF_const:
+        if (z->outside) text_printf(t, "    const unsigned char *const %s = weights + %lld;\n", name, (long long)z->weight_offset[buf]);
+        else text_printf(t, "    const unsigned char *const %s = (const unsigned char *)%s_w%d;\n", name, z->w.prefix, buf);
+        return;
+    case PBUF_temp:
+        if (!is_open_temp(b)) text_printf(t, "    unsigned char *const %s = work + %lld;\n", name, (long long)b->offset);
+        return;
+    case PBUF_state: return;
+    }
+}
+
+static void put_pointer(state *z, text *t, int buf)
+{
+    const pbuf *b = &z->p->bufs.at[buf];
+    if (b->slot_of < 0) {
+        if (b->kind == PBUF_const) buf = z->first[buf];
+        declare(z, buf);
+        text_put(t, z->buf_name[buf]);
+        return;
+    }
+    put_pointer(z, t, b->slot_of);
+    int64_t k;
+    if (dim_is_const(b->slot_offset, &k)) {
+        if (k) text_printf(t, " + %lld", (long long)(k * dtype_bytes(b->dtype)));
+        return;
+    }
+    text_put(t, " + ");
+    put_dim(&z->s, t, b->slot_offset, BIND_mul);
+    text_printf(t, "*%d", dtype_bytes(b->dtype));
+}
+
+static void put_view(state *z, text *t, view v, int rank, const dim *part)
+{
+    const pbuf *b = &z->p->bufs.at[v.buf];
+    int64_t size = dtype_bytes(b->dtype), k, i;
+    put_pointer(z, t, v.buf);
+    if (!v.at) return;
+    for (int j = 0; j < rank; j++)
+        if (dim_is_const(part[j], &k) && !mul_ok(size, k, &size)) size = 0;
+    if (x_is_int(v.at, &i) && i == 0) return;
+    text_put(t, " + ");
+    put_expr(&z->s, t, v.at, BIND_mul);
+    text_printf(t, "*%lld", (long long)size);
+    for (int j = 0; j < rank; j++) {
+        if (dim_is_const(part[j], NULL)) continue;
+        text_put(t, "*");
+        put_dim(&z->s, t, part[j], BIND_unary);
+    }
+}
+
+static void put_one(state *z, text *t, const char *element, view v)
+{
+    text_printf(t, "*(const %s *)(", element);
+    put_view(z, t, v, 0, NULL);
+    text_put(t, ")");
+}
+
+/* -- The body ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_ops(state *z, const prog_block *b);
+
+static void put_body(state *z, const prog_block *b)
+{
+    z->s.depth++;
+    put_ops(z, b);
+    z->s.depth--;
+}
+
+static void line(state *z, const char *s)
+{
+    start_line(&z->s);
+    text_put(z->s.out, s);
+}
+
+static void put_call(state *z, const prog_op *x)
+{
+    int id = z->kernel_of[x->kernel];
+    const kernel_code *k = z->p->kernels.at[x->kernel];
+    text *t = z->s.out;
+    dim_list open = { 0 };
+    z->is_called[id] = true;
+    start_line(&z->s);
+    text_printf(t, "%s(hook", z->kernel_name[id]);
+    for (int i = 0; i < k->n_params; i++) {
+        const buffer *b = &k->bufs.at[i];
+        text v = { .a = z->w.a };
+        put_view(z, &v, x->args[i], b->rank, b->dims);
+        bool reads = b->role == ROLE_in || b->role == ROLE_const, is_name = !strchr(text_str(&v), ' ');
+        text_printf(t, ", (%s%s *)", reads ? "const " : "", element_type(&z->w, b->dtype));
+        text_printf(t, is_name ? "%s" : "(%s)", text_str(&v));
+    }
+    kernel_open_dims_c(z->w.a, k, &open);
+    for (int64_t i = 0; i < open.n; i++) {
+        text_put(t, ", ");
+        put_dim(&z->s, t, open.at[i], BIND_any);
+    }
+    text_put(t, ");\n");
+}
+
+static void put_repeat(state *z, const prog_op *x)
+{
+    text *t = z->s.out;
+    const char *v = z->s.var[x->var].name;
+    start_line(&z->s);
+    if (x->kind == PROG_scan && x->reverse) {
+        text_printf(t, "for (int64_t %s = ", v);
+        put_dim(&z->s, t, x->n, BIND_add);
+        text_printf(t, " - 1; %s >= 0; %s--) {\n", v, v);
+    } else {
+        text_printf(t, "for (int64_t %s = 0; ", v);
+        if (x->kind == PROG_scan || x->max_trip >= 0) text_printf(t, "%s < ", v);
+        if (x->kind == PROG_scan) put_dim(&z->s, t, x->n, BIND_add);
+        else if (x->max_trip >= 0) put_i64(t, x->max_trip);
+        text_printf(t, "; %s++) {\n", v);
+    }
+    if (x->kind == PROG_while) {
+        put_body(z, &x->test);
+        line(z, "    if (!");
+        put_one(z, t, element_type(&z->w, DTYPE_bool), x->pred);
+        text_put(t, ") break;\n");
+    }
+    put_body(z, &x->body);
+    line(z, "}\n");
+}
+
+static void put_cond(state *z, const prog_op *x)
+{
+    line(z, "if (");
+    put_one(z, z->s.out, element_type(&z->w, DTYPE_bool), x->pred);
+    text_put(z->s.out, ") {\n");
+    put_body(z, &x->body);
+    if (x->other.n) {
+        line(z, "} else {\n");
+        put_body(z, &x->other);
+    }
+    line(z, "}\n");
+}
+
+/* Kept in the symbol's bounds: buffers were sized by them. */
+static void put_setdim(state *z, const prog_op *x)
+{
+    text *t = z->s.out;
+    int64_t lo, hi;
+    dims_symbol_range(z->p->dims, x->symbol, &lo, &hi);
+    const char *min = helper(&z->w, "min", DTYPE_i64), *max = helper(&z->w, "max", DTYPE_i64);
+    start_line(&z->s);
+    text_printf(t, "%s = %s(%s(", z->s.symbol_name[x->symbol], min, max);
+    put_one(z, t, element_type(&z->w, DTYPE_i64), x->source);
+    text_put(t, ", ");
+    put_i64(t, lo);
+    text_put(t, "), ");
+    put_i64(t, hi);
+    text_put(t, ");\n");
+}
+
+static void put_ops(state *z, const prog_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const prog_op *x = b->at[i];
+        switch (x->kind) {
+        case PROG_call: put_call(z, x); break;
+        case PROG_scan: case PROG_while: put_repeat(z, x); break;
+        case PROG_cond: put_cond(z, x); break;
+        case PROG_setdim: put_setdim(z, x); break;
+        }
+    }
+}
+
+/* -- Functions ------------------------------------------------------------------------------------------------------------------------------- */
+
+/* An output that lies in another buffer reaches the caller by a copy. */
+static void put_output_copies(state *z)
+{
+    text *t = z->s.out;
+    for (int64_t i = 0; i < z->p->bufs.n; i++) {
+        const pbuf *b = &z->p->bufs.at[i];
+        if (b->kind != PBUF_output || b->slot_of < 0) continue;
+        text_printf(t, "    %s(out[%d], ", helper(&z->w, "copy", DTYPE_i64), b->index);
+        put_pointer(z, t, (int)i);
+        text_put(t, ", ");
+        for (int j = 0; j < b->rank; j++) { put_dim(&z->s, t, b->dims[j], BIND_unary); text_put(t, "*"); }
+        text_printf(t, "%d);\n", dtype_bytes(b->dtype));
+    }
+}
+
+static void put_used(text *t, const char *body, const char *name, const char *declaration)
+{
+    text_put(t, mentions(body, name) ? declaration : "");
+}
+
+static void put_run(state *z, text *t)
+{
+    const program *p = z->p;
+    arena *a = z->w.a;
+    text body = { .a = a }, layout = { .a = a };
+    name_set names;
+    begin_scope(z, &body, &names);
+    z->locals = (text){ .a = a };
+    name_new(&names, "at");
+    put_ops(z, &p->body);
+    put_output_copies(z);
+    for (int i = 0; i < dims_n_symbols(p->dims); i++)
+        if (z->is_result[i]) text_printf(&body, "    dims[%d] = %s;\n", i, z->s.symbol_name[i]);
+    bool any_open = false;
+    for (int64_t i = 0; i < p->bufs.n; i++) any_open |= is_open_temp(&p->bufs.at[i]) && z->buf_name[i];
+    if (any_open) {
+        put_layout(z, &layout, z->buf_name);
+        text_put(&layout, "    (void)at;\n");
+    }
+    text all = { .a = a };
+    text_put(&all, text_str(&z->locals));
+    text_put(&all, text_str(&layout));
+    text_put(&all, text_str(&body));
+    const char *source = text_str(&all);
+    text_printf(t, "int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->w.prefix);
+    put_used(t, source, "hook", "    const dlc_run_hook *const hook = &run->hook;\n");
+    put_used(t, source, "work", "    unsigned char *const work = (unsigned char *)run->workspace;\n");
+    put_used(t, source, "weights", "    const unsigned char *const weights = (const unsigned char *)run->weights;\n");
+    text symbols = { .a = a };
+    put_symbols(z, &symbols, source, "DLC_RUN_BAD_DIM");
+    text_put(t, text_str(&symbols));
+    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights")) text_put(t, "    (void)run;\n");
+    if (!mentions(source, "dims") && !mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
+    if (!mentions(source, "in")) text_put(t, "    (void)in;\n");
+    if (!mentions(source, "out")) text_put(t, "    (void)out;\n");
+    text_put(t, source);
+    text_put(t, "    return DLC_RUN_OK;\n}\n\n");
+}
+
+static void put_workspace(state *z, text *t)
+{
+    const program *p = z->p;
+    name_set names;
+    text body = { .a = z->w.a };
+    begin_scope(z, &body, &names);
+    name_new(&names, "at");
+    name_new(&names, "rough");
+    if (has_open(p)) {
+        text_put(&body, "    double rough = 0;                          /* sizes beyond 64 bits are seen */\n");
+        for (int64_t i = 0; i < p->bufs.n; i++) {
+            const pbuf *b = &p->bufs.at[i];
+            if (!is_open_temp(b)) continue;
+            text_printf(&body, "    rough += %d.0", dtype_bytes(b->dtype));
+            for (int j = 0; j < b->rank; j++) { text_put(&body, " * (double)"); put_dim(&z->s, &body, b->dims[j], BIND_primary); }
+            text_put(&body, ";\n");
+        }
+        text_put(&body, "    if (!(rough < 0x1p60)) return -1;\n");
+        put_layout(z, &body, NULL);
+        text_put(&body, "    return at;\n");
+    } else {
+        text_put(&body, "    return ");
+        put_i64(&body, planned_bytes(p));
+        text_put(&body, ";\n");
+    }
+    text_printf(t, "int64_t %s_workspace(const int64_t *dims)\n{\n", z->w.prefix);
+    text symbols = { .a = z->w.a };
+    put_symbols(z, &symbols, text_str(&body), "-1");
+    if (!mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
+    text_put(t, text_str(&symbols));
+    text_put(t, text_str(&body));
+    text_put(t, "}\n\n");
+}
+
+static void put_shapes(state *z, text *t)
+{
+    const program *p = z->p;
+    name_set names;
+    text body = { .a = z->w.a };
+    begin_scope(z, &body, &names);
+    int at = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < (pass ? p->n_outputs : p->n_inputs); i++) {
+            const pbuf *b = tensor_of(p, pass ? PBUF_output : PBUF_input, i);
+            for (int j = 0; j < b->rank; j++) {
+                text_printf(&body, "    extents[%d] = ", at++);
+                put_dim(&z->s, &body, b->dims[j], BIND_any);
+                text_put(&body, ";\n");
+            }
+        }
+    text_printf(t, "void %s_shapes(const int64_t *dims, int64_t *extents)\n{\n", z->w.prefix);
+    bool any = false;
+    for (int i = 0; i < dims_n_symbols(p->dims); i++) {
+        const char *name = z->s.symbol_name[i];
+        int64_t lo, hi;
+        if (!mentions(text_str(&body), name)) continue;
+        any = true;
+        dims_symbol_range(p->dims, i, &lo, &hi);
+        text_printf(t, "    const int64_t %s = dims[%d] < ", name, i);
+        put_i64(t, lo);
+        text_printf(t, " || dims[%d] > ", i);
+        put_i64(t, hi);
+        text_put(t, " ? ");
+        put_i64(t, hi);
+        text_printf(t, " : dims[%d];\n", i);
+    }
+    if (!any) text_put(t, "    (void)dims;\n");
+    if (!at) text_put(t, "    (void)extents;\n");
+    text_put(t, text_str(&body));
+    text_put(t, "}\n\n");
+}
+
+/* -- Tables ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static void put_string(text *t, const char *s)
+{
+    text_put(t, "\"");
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c >= 32 && c < 127 && c != '"' && c != '\\' && c != '?') text_printf(t, "%c", c);
+        else text_printf(t, "\\%03o", c);
+    }
+    text_put(t, "\"");
+}
+
+static void put_tensors(state *z, text *t, pbuf_kind kind, int n, const char *what)
+{
+    if (!n) return;
+    text_printf(t, "static const dlc_tensor_info %s_%s[%d] = {\n", z->w.prefix, what, n);
+    for (int i = 0; i < n; i++) {
+        const pbuf *b = tensor_of(z->p, kind, i);
+        text_put(t, "    { ");
+        put_string(t, b->name);
+        text_printf(t, ", \"%s\", %d },\n", dtype_info[b->dtype].name, b->rank);
+    }
+    text_put(t, "};\n\n");
+}
+
+static void put_model(state *z, text *t)
+{
+    const program *p = z->p;
+    const char *x = z->w.prefix;
+    int n = dims_n_symbols(p->dims);
+    put_tensors(z, t, PBUF_input, p->n_inputs, "inputs");
+    put_tensors(z, t, PBUF_output, p->n_outputs, "outputs");
+    if (n) {
+        text_printf(t, "static const dlc_dim_info %s_dims[%d] = {\n", x, n);
+        for (int i = 0; i < n; i++) {
+            int64_t lo, hi;
+            dims_symbol_range(p->dims, i, &lo, &hi);
+            text_put(t, "    { ");
+            put_string(t, dims_symbol_name(p->dims, i));
+            text_put(t, ", ");
+            put_i64(t, lo);
+            text_put(t, ", ");
+            put_i64(t, hi);
+            text_printf(t, ", %d },\n", z->is_result[i]);
+        }
+        text_put(t, "};\n\n");
+    }
+    text_printf(t, "#define %s_MODEL_TABLE { \\\n    DLC_MODEL_ABI, ", x);
+    put_string(t, p->name ? p->name : "");
+    text_printf(t, ", \"c\", %d, %d, %d, \\\n", p->n_inputs, p->n_outputs, n);
+    text_printf(t, p->n_inputs ? "    %s_inputs, " : "    NULL, ", x);
+    text_printf(t, p->n_outputs ? "%s_outputs, " : "NULL, ", x);
+    text_printf(t, n ? "%s_dims, \\\n    INT64_C(%lld), %s_workspace, %s_shapes, %s_run }\n\n" : "NULL, \\\n", x, (long long)(z->outside ? z->weights_bytes : 0), x, x, x);
+    if (!n) text_printf(t, "    INT64_C(%lld), %s_workspace, %s_shapes, %s_run }\n\n", (long long)(z->outside ? z->weights_bytes : 0), x, x, x);
+    text_printf(t, "const dlc_model %s_model = %s_MODEL_TABLE;\n", x, x);
+    text_printf(t, "#ifdef %s_SHARED            /* a library that is opened without knowing its name */\n"
+                   "extern const dlc_model dlc_model_v1;\nconst dlc_model dlc_model_v1 = %s_MODEL_TABLE;\n#endif\n", x, x);
+}
+
+/* -- The header ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_embedded(text *t, const char *name)
+{
+    for (const embedded_file *f = embedded_runtime; f->name; f++) {
+        if (strcmp(f->name, name) != 0) continue;
+        for (const char *p = f->bytes, *end; *p; p = end) {
+            end = strchr(p, '\n');
+            end = end ? end + 1 : p + strlen(p);
+            if (strncmp(p, "#include \"", 10) != 0) text_putn(t, p, (size_t)(end - p));
+        }
+    }
+}
+
+static void put_shape(state *z, text *t, const pbuf *b)
+{
+    text_printf(t, "%s[", dtype_info[b->dtype].name);
+    for (int i = 0; i < b->rank; i++) {
+        text d = { .a = z->w.a };
+        text_put(t, i ? ", " : "");
+        dim_print(z->p->dims, b->dims[i], &d);
+        for (const char *p = text_str(&d); *p; p++) text_printf(t, "%c", *p == '/' || *p < 32 ? '_' : *p);
+    }
+    text_put(t, "]");
+}
+
+static void put_typed_function(state *z, text *t, bool is_body)
+{
+    const program *p = z->p;
+    const char *x = z->w.prefix;
+    int n = dims_n_symbols(p->dims);
+    name_set names;
+    names_init(&names, z->w.a, x);
+    const char **in = NEW_ARRAY(z->w.a, const char *, p->n_inputs), **out = NEW_ARRAY(z->w.a, const char *, p->n_outputs);
+    text_printf(t, "%sint32_t %s_call(const dlc_run *run", is_body ? "" : "", x);
+    if (n) text_printf(t, ", int64_t dims[%d]", n);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < (pass ? p->n_outputs : p->n_inputs); i++) {
+            const pbuf *b = tensor_of(p, pass ? PBUF_output : PBUF_input, i);
+            const char *name = name_new(&names, b->name);
+            (pass ? out : in)[i] = name;
+            text_printf(t, ", %s%s *%s", pass ? "" : "const ", c_type(b->dtype), name);
+        }
+    if (!is_body) { text_put(t, ");\n"); return; }
+    text_put(t, ")\n{\n");
+    for (int pass = 0; pass < 2; pass++) {
+        int count = pass ? p->n_outputs : p->n_inputs;
+        text_printf(t, pass ? "    void *results[%d];\n" : "    const void *given[%d];\n", count ? count : 1);
+    }
+    for (int i = 0; i < p->n_inputs; i++) text_printf(t, "    given[%d] = %s;\n", i, in[i]);
+    for (int i = 0; i < p->n_outputs; i++) text_printf(t, "    results[%d] = %s;\n", i, out[i]);
+    if (!p->n_inputs) text_put(t, "    given[0] = NULL;\n");
+    if (!p->n_outputs) text_put(t, "    results[0] = NULL;\n");
+    text_printf(t, "    return %s_run(run, %s, given, results);\n}\n\n", x, n ? "dims" : "NULL");
+}
+
+static const char *upper(arena *a, const char *s)
+{
+    char *r = arena_strdup(a, s);
+    for (char *p = r; *p; p++)
+        if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 'a' + 'A');
+    return r;
+}
+
+static void put_header(state *z, text *t)
+{
+    const program *p = z->p;
+    const char *x = z->w.prefix, *X = upper(z->w.a, x);
+    text_printf(t, "/* Made by dlc. The model %s as plain C: no library, no allocation, no state.\n *\n", c_identifier(z->w.a, p->name ? p->name : x));
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < (pass ? p->n_outputs : p->n_inputs); i++) {
+            const pbuf *b = tensor_of(p, pass ? PBUF_output : PBUF_input, i);
+            text_printf(t, " *   %s %d  %s: ", pass ? "output" : "input ", i, c_identifier(z->w.a, b->name));
+            put_shape(z, t, b);
+            text_put(t, "\n");
+        }
+    for (int i = 0; i < dims_n_symbols(p->dims); i++) {
+        int64_t lo, hi;
+        dims_symbol_range(p->dims, i, &lo, &hi);
+        text_printf(t, " *   dims[%d]   %s: %lld to %lld%s\n", i, c_identifier(z->w.a, dims_symbol_name(p->dims, i)), (long long)lo, (long long)hi,
+                    z->is_result[i] ? ", found by the run" : "");
+    }
+    text_printf(t, " *\n * dlc_run r = { 0 }; r.workspace = …; %s_call(&r, …);      workspace: aligned to 64 bytes\n */\n", x);
+    text_printf(t, "#ifndef %s_H_MADE_BY_DLC\n#define %s_H_MADE_BY_DLC\n#include <stddef.h>\n\n", X, X);
+    put_embedded(t, "runtime.h");
+    text_put(t, "\n");
+    put_embedded(t, "model.h");
+    text_printf(t, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+    if (!has_open(p)) text_printf(t, "#define %s_WORKSPACE_BYTES %lld\n", X, (long long)planned_bytes(p));
+    text_printf(t, "#define %s_WEIGHTS_BYTES %lld       /* of the file to be given as dlc_run.weights; 0: none */\n", X, (long long)(z->outside ? z->weights_bytes : 0));
+    text_printf(t, "#define %s_N_DIMS %d\n\n", X, dims_n_symbols(p->dims));
+    text_printf(t, "extern const dlc_model %s_model;\n", x);
+    text_printf(t, "int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out);\n", x);
+    text_printf(t, "int64_t %s_workspace(const int64_t *dims);\nvoid %s_shapes(const int64_t *dims, int64_t *extents);\n", x, x);
+    put_typed_function(z, t, false);
+    text_put(t, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
+}
+
+/* -- The file -------------------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_preamble(state *z, text *t)
+{
+    const char *x = z->w.prefix;
+    text_printf(t, "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without -ffast-math. */\n", z->w.o->header);
+    text_printf(t, "#include \"%s\"\n#include <float.h>\n\n", z->w.o->header);
+    text_put(t, "/* Results are the same everywhere: every operation rounds once, none is merged with another. */\n"
+                "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
+                "#elif defined(__GNUC__) && !defined(__TINYC__)\n#pragma GCC optimize (\"fp-contract=off\")\n#endif\n"
+                "#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0\n#error \"floats must be evaluated in their own precision (on x86: -mfpmath=sse)\"\n#endif\n"
+                "#ifdef __FAST_MATH__\n#error \"-ffast-math changes results\"\n#endif\n");
+    if (z->p->fma == FMA_FUSED)
+        text_put(t, "#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA) && !defined(__riscv_flen)\n"
+                    "#error \"made with --fma: needs a target with fused multiply-add (x86: -mfma)\"\n#endif\n");
+    text_put(t, "\n");
+    bool any = false;
+    for (int i = 0; i < DTYPE_COUNT; i++) any |= z->w.uses_type[i];
+    if (!any) return;
+    text_put(t, "/* Elements of memory: the same bytes may hold another type before and after. */\n");
+    text_printf(t, "#if defined(__GNUC__) && !defined(__TINYC__)\n#define %s_MEMORY __attribute__((may_alias))\n#else\n#define %s_MEMORY\n#endif\n", x, x);
+    for (int i = 0; i < DTYPE_COUNT; i++)
+        if (z->w.uses_type[i]) text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
+    text_put(t, "\n");
+}
+
+static const char region_source[] =
+    "static void %s_region(const dlc_run_hook *hook, dlc_region_fn fn, void *arg, int64_t n)\n{\n"
+    "    if (n <= 0) return;\n    if (hook->parallel) hook->parallel(hook->pool, fn, arg, n);\n    else fn(arg, 0, n);\n}\n\n";
+
+static void put_all(state *z, text *c, text *h)
+{
+    const program *p = z->p;
+    arena *a = z->w.a;
+    name_set names;
+    names_init(&names, a, z->w.prefix);
+    z->kernel_name = NEW_ARRAY(a, const char *, p->kernels.n);
+    z->is_called = NEW_ARRAY(a, bool, p->kernels.n);
+    for (int64_t i = 0; i < p->kernels.n; i++)
+        if (z->kernel_of[i] == i) z->kernel_name[i] = arena_printf(a, "%s_k_%s", z->w.prefix, name_new(&names, p->kernels.at[i]->name));
+    text run = { .a = a }, rest = { .a = a };
+    put_run(z, &run);
+    for (int64_t i = 0; i < p->kernels.n; i++)
+        if (z->is_called[i]) write_kernel(&z->w, p->kernels.at[i], z->kernel_name[i]);
+    put_workspace(z, &rest);
+    put_shapes(z, &rest);
+    put_typed_function(z, &rest, true);
+    put_model(z, &rest);
+    put_preamble(z, c);
+    put_constants(z, c);
+    text_put(c, text_str(&z->w.helpers));
+    const char *region = arena_printf(a, "%s_region", z->w.prefix);
+    if (mentions(text_str(&z->w.kernels), region)) text_printf(c, region_source, z->w.prefix);
+    text_put(c, text_str(&z->w.kernels));
+    text_put(c, text_str(&run));
+    text_put(c, text_str(&rest));
+    put_header(z, h);
+}
+
+static dlc_status refuse(dlc_context *ctx, const char *what)
+{
+    diag_no_codegen(ctx, (place){ 0 }, what);
+    return DLC_ERR_UNSUPPORTED;
+}
+
+dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *h_file, bytes *bin_file)
+{
+    state z = { .p = p };
+    z.w = (writer){ .ctx = ctx, .a = a, .p = p, .o = o, .prefix = o->prefix, .ex = expander_new(a), .helpers = { .a = a }, .kernels = { .a = a } };
+    map_init(&z.w.has_helper, a);
+    for (int64_t i = 0; i < p->bufs.n; i++)
+        if (p->bufs.at[i].kind == PBUF_state) return refuse(ctx, "states in C");
+    z.kernel_of = NEW_ARRAY(a, int, p->kernels.n);
+    equal_kernels(a, p, z.kernel_of);
+    if (!lay_out_weights(&z)) return refuse(ctx, "constants without elements");
+    z.outside = z.weights_bytes > (o->max_inside_bytes ? o->max_inside_bytes : C_MAX_INSIDE);
+    z.buf_name = NEW_ARRAY(a, const char *, p->bufs.n);
+    find_all_results(&z);
+    text c = { .a = a }, h = { .a = a };
+    put_all(&z, &c, &h);
+    *c_file = (bytes){ (const uint8_t *)text_str(&c), (size_t)c.n };
+    *h_file = (bytes){ (const uint8_t *)text_str(&h), (size_t)h.n };
+    *bin_file = z.outside ? weights_file(&z) : (bytes){ 0 };
+    return DLC_OK;
+}

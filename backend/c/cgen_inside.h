@@ -1,0 +1,80 @@
+/* backend/c/cgen_inside.h: inside of the C writer: who writes what.
+ *
+ *   c_helper.c    the static functions that the text calls, each written once it is needed; their table
+ *   c_expr.c      expressions; addresses
+ *   c_kernel.c    statements, kernels, regions
+ *   c_program.c   constants, run(), workspace(), shapes(), tables, header
+ */
+#ifndef DLC_BACKEND_C_CGEN_INSIDE_H
+#define DLC_BACKEND_C_CGEN_INSIDE_H
+#include "backend/c/cgen.h"
+
+/* Names in one scope of C: of buffers, variables, temps and sizes; no two equal, none a word of C. */
+typedef struct { arena *a; const char *prefix; map_str taken; } name_set;
+void names_init(name_set *s, arena *a, const char *prefix);
+const char *name_new(name_set *s, const char *wanted);
+
+typedef vec(dim) dim_list;
+
+typedef struct writer {
+    dlc_context *ctx; arena *a;
+    const program *p; const c_options *o;
+    const char *prefix;
+    expander *ex;
+    text helpers;               /* static functions, callees first */
+    text kernels;               /* kernel and region functions */
+    map_str has_helper;         /* by name; value 1 */
+    bool uses_type[DTYPE_COUNT];     /* as elements of memory */
+} writer;
+
+/* -- Text (c_helper.c) ---------------------------------------------------------------------------------------------------- */
+
+const char *c_type(dtype t);                               /* of a value */
+const char *element_type(writer *w, dtype t);              /* of memory: PREFIX_f32 */
+void put_const(writer *w, text *t, dtype type, scalar_value v, int prec);
+void put_i64(text *t, int64_t v);
+/* The name of a helper (c_helper.c: the table) at a type, written if it was not yet. */
+const char *helper(writer *w, const char *name, dtype t);
+const char *cast_helper(writer *w, dtype from, dtype to);  /* NULL: a C cast does it */
+const char *row_function(writer *w, scalar fn, dtype t);   /* of a row that is not basic */
+const char *tree_function(writer *w, scalar fn, dtype t);
+
+/* -- Expressions (c_expr.c) ------------------------------------------------------------------------------------------------ */
+
+/* How tightly C binds: what is put where more is needed gets parentheses. */
+enum { BIND_any = 0, BIND_choose = 3, BIND_bits = 5, BIND_compare = 9, BIND_add = 11, BIND_mul = 12, BIND_unary = 13, BIND_primary = 14 };
+
+typedef struct { bool is_known; int64_t k; const char *name; } var_text;
+typedef struct { const expr *e; const char *name; } named_expr;
+typedef struct scope_text {                               /* a function being written */
+    writer *w; const kernel_code *k;
+    text *out;
+    int depth;                  /* of indentation */
+    name_set *names;
+    var_text *var;
+    const char **temp; bool *temp_is_index;      /* index: made of variables, sizes and constants alone: cannot overflow */
+    const char **buf; bool *buf_is_scalar;
+    dim_list dims; const char **dim_name;         /* of a kernel: by number */
+    const char *const *symbol_name;               /* of the program's own functions: by symbol */
+    vec(named_expr) named;                        /* of the statement in work */
+    bool in_region; int *n_regions; int *n_made; const char *fn_name;
+    int64_t copies;                               /* product of the unrolled loops around */
+} scope_text;
+
+void put_dim(scope_text *s, text *t, dim d, int prec);
+void put_expr(scope_text *s, text *t, const expr *e, int prec);
+void put_element(scope_text *s, text *t, int buf, const expr *const *index);
+void name_shared(scope_text *s, int n, const expr *const *roots);      /* writes locals for what is used twice, or lies deep */
+bool is_index(const scope_text *s, const expr *e);
+/* fn of operands of type `from`, given as text that binds as tightly as row_bind() asks; SCALAR_COUNT: a bitcast. */
+void put_row(writer *w, text *t, scalar fn, dtype from, dtype to, const char *const *args, const bool *is_const, int prec);
+int row_bind(writer *w, scalar fn, dtype from, dtype to, int i);
+void start_line(scope_text *s);
+
+/* -- Kernels (c_kernel.c) ----------------------------------------------------------------------------------------------------- */
+
+bool mentions(const char *source, const char *name);      /* as a word */
+void kernel_open_dims_c(arena *a, const kernel_code *k, dim_list *out);
+void write_kernel(writer *w, const kernel_code *k, const char *name);
+
+#endif
