@@ -16,6 +16,7 @@
 typedef struct {
     onnx_options onnx;
     fma_mode fma;
+    bool c_fma;                    /* --fma: the C form is fused, too */
     int level;                     /* -O: passes of a higher level are left out */
     bool off[PASS_COUNT];          /* --off */
     int64_t limit[PASS_COUNT];     /* --limit=PASS:N; 0 here is "none", N is kept as N + 1 */

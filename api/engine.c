@@ -6,6 +6,7 @@
  *        found by asking it for the extents at two values of each dim; the answer is checked against all inputs.
  */
 #include "api/engine.h"
+#include "api/engine_c.h"
 #include "backend/eval/eval.h"
 #include "runtime/pool.h"
 #include <dlfcn.h>
@@ -103,7 +104,7 @@ static dlc_status open_library(dlc_context *ctx, engine *e, const char *path)
 }
 
 /* Writes into a folder of its own, which is gone once the library is open. */
-static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options *o, dlc_status (*write)(dlc_context *, const program *,
+static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options *o, dlc_status (*write)(dlc_context *, engine *,
                                const driver_options *, const char *folder, const char *path))
 {
     const char *base = getenv("TMPDIR");
@@ -113,17 +114,30 @@ static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options
         return DLC_ERR_IO;
     }
     const char *path = arena_printf(e->arena, "%s/model.so", folder);
-    dlc_status s = write(ctx, e->program, o, folder, path);
+    dlc_status s = write(ctx, e, o, folder, path);
     if (s == DLC_OK) s = open_library(ctx, e, path);
     unlink(path);
     rmdir(folder);
     return s;
 }
 
-static dlc_status write_so(dlc_context *ctx, const program *p, const driver_options *o, const char *folder, const char *path)
+static dlc_status write_so(dlc_context *ctx, engine *e, const driver_options *o, const char *folder, const char *path)
 {
     (void)folder;
-    return driver_emit_shared(ctx, p, o, path);
+    return driver_emit_shared(ctx, e->program, o, path);
+}
+
+static dlc_status write_c(dlc_context *ctx, engine *e, const driver_options *o, const char *folder, const char *path)
+{
+    return c_library(ctx, e->arena, e->program, o, folder, path, &e->weights);
+}
+
+/* Portable C rounds after each multiplication unless it may ask for the instruction. */
+static driver_options options_for(engine_kind kind, const driver_options *o)
+{
+    driver_options r = *o;
+    if (kind == ENGINE_c) r.fma = o->c_fma ? FMA_FUSED : FMA_ROUNDED;
+    return r;
 }
 
 static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_options *o)
@@ -146,8 +160,7 @@ static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_optio
         s = make_library(ctx, e, o, write_so);
         break;
     case ENGINE_c:
-        diag_no_backend(ctx, (place){ 0 }, "c", "it is not built");
-        s = DLC_ERR_UNSUPPORTED;
+        s = make_library(ctx, e, o, write_c);
         break;
     }
     return s;
@@ -164,7 +177,8 @@ static engine *engine_new(arena *a, engine_kind kind)
 dlc_status engine_make(dlc_context *ctx, arena *a, graph *g, const driver_options *o, engine_kind kind, engine **out)
 {
     engine *e = engine_new(a, kind);
-    dlc_status s = make(ctx, e, g, o);
+    driver_options mine = options_for(kind, o);
+    dlc_status s = make(ctx, e, g, &mine);
     *out = s == DLC_OK ? e : NULL;
     return s;
 }
@@ -178,8 +192,9 @@ dlc_status engine_open(dlc_context *ctx, arena *a, const char *path, const drive
         e->kind = ENGINE_so;
         s = open_library(ctx, e, path);
     } else {
-        s = driver_import(ctx, e->arena, path, o, &g);
-        if (s == DLC_OK) s = make(ctx, e, g, o);
+        driver_options mine = options_for(kind, o);
+        s = driver_import(ctx, e->arena, path, &mine, &g);
+        if (s == DLC_OK) s = make(ctx, e, g, &mine);
     }
     *out = s == DLC_OK ? e : NULL;
     return s;
@@ -321,6 +336,7 @@ dlc_status engine_prepare_in(dlc_context *ctx, arena *a, const engine *e, const 
     if (hook) out->run.hook = *hook;
     dlc_status s = bind_prepared(ctx, a, out);
     if (s != DLC_OK || !e->model) return s;
+    out->run.weights = e->weights;
     out->run.workspace = work ? work : align64(arena_alloc(a, (size_t)out->workspace_bytes + 64));
     out->inputs = NEW_ARRAY(a, const void *, e->n_in);
     for (int i = 0; i < e->n_in; i++) out->inputs[i] = in[i].bytes;

@@ -1,5 +1,6 @@
 /* output: a model compiled to files (output.h) */
 #include "api/output.h"
+#include "api/engine_c.h"
 #include "api/header.h"
 #include "base/embed.h"
 #include <errno.h>
@@ -72,12 +73,22 @@ static void put_archive(text *t, const char *prefix, bytes object)
     if (object.n & 1) text_putn(t, "\n", 1);
 }
 
+static dlc_status write_c(output *o)
+{
+    bytes source, weights;
+    dlc_status s = driver_emit_c(o->ctx, o->a, o->p, &o->s->driver, arena_printf(o->a, "%s.h", o->stem), &source, &weights);
+    if (s == DLC_OK) s = write_file(o, o->path, source.at, source.n);
+    if (s == DLC_OK && weights.at) s = write_file(o, arena_printf(o->a, "%s%s.bin", o->folder, o->stem), weights.at, weights.n);
+    return s;
+}
+
 static dlc_status write_code(output *o)
 {
     const driver_options *d = &o->s->driver;
     emit_kind kind = o->kind == OUTPUT_ll ? EMIT_LLVM_IR : o->kind == OUTPUT_s ? EMIT_ASM : EMIT_OBJECT;
     if (o->kind == OUTPUT_h) return DLC_OK;
     if (o->kind == OUTPUT_so) return driver_emit_shared(o->ctx, o->p, d, o->path);
+    if (o->kind == OUTPUT_c) return write_c(o);
     bytes code;
     dlc_status s = driver_emit(o->ctx, o->a, o->p, d, kind, &code);
     if (s != DLC_OK) return s;
@@ -113,6 +124,7 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     output o = { .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
     split_path(&o);
     set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o.stem);
+    if (kind == OUTPUT_c) set->driver.fma = set->driver.c_fma ? FMA_FUSED : FMA_ROUNDED;
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
     graph *g;
     dlc_status s = driver_import(ctx, a, model, &set->driver, &g);

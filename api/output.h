@@ -5,8 +5,9 @@
 
 /*     so   shared library        o    object            a   archive of one object
  *     ll   LLVM IR               s    assembly          h   the header alone
- * A header of the same name goes beside so, o and a. */
-#define OUTPUT_LIST(X) X(so) X(o) X(a) X(ll) X(s) X(h)
+ *     c    portable C, and STEM.bin if the weights are too large for it
+ * A header of the same name goes beside so, o, a and c. */
+#define OUTPUT_LIST(X) X(so) X(o) X(a) X(ll) X(s) X(h) X(c)
 typedef enum {
 #define X(name) OUTPUT_##name,
     OUTPUT_LIST(X)

@@ -157,6 +157,7 @@ static bool choose_backend(setting *t, const char *word)
     return wrong(t, "takes one of eval, loop, jit, so, c");
 }
 
+static bool choose_fma(setting *t, const char *word) { (void)word; t->s->driver.c_fma = true; return true; }
 static bool choose_no_fma(setting *t, const char *word) { (void)word; t->s->driver.fma = FMA_ROUNDED; return true; }
 static bool choose_verify(setting *t, const char *word) { (void)word; t->s->driver.verify = true; return true; }
 static bool choose_pool(setting *t, const char *word) { (void)word; t->s->has_pool = true; return true; }
@@ -179,6 +180,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "limit",        true,  choose_limit },
     { "schedule",     true,  choose_schedule },
     { "backend",      true,  choose_backend },
+    { "fma",          false, choose_fma },
     { "no-fma",       false, choose_no_fma },
     { "O",            true,  choose_level },
     { "verify",       false, choose_verify },

@@ -444,7 +444,7 @@ static void name_nodes(use_list *u, const expr *e)
     if (wanted && is_index(s, e) && is_small_index(s, e, &budget)) wanted = false;
     for (int i = 0; i < e->n_args; i++) name_nodes(u, e->args[i]);
     if (!wanted) return;
-    const char *name = arena_printf(s->w->a, "t_%d", ++*s->n_made);
+    const char *name = arena_printf(s->w->a, "e_%d", ++*s->n_made);
     start_line(s);
     text_printf(s->out, "const %s %s = ", c_type(e->type), name);
     put_expr(s, s->out, e, BIND_any);

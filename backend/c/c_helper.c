@@ -26,7 +26,7 @@ static const char *const words[] = {
 static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-const char *c_identifier(arena *a, const char *name)
+const char *c_word(arena *a, const char *name)
 {
     text t = { .a = a };
     if (!*name || is_digit(*name) || *name == '_') text_put(&t, "m");
@@ -49,12 +49,12 @@ static bool is_suspect(const name_set *s, const char *name)
     size_t n = strlen(name), m = strlen(s->prefix), n_capitals = 0;
     for (const char *p = name; *p; p++) n_capitals += *p >= 'A' && *p <= 'Z';
     bool is_macro = n_capitals > 2, is_type = n > 2 && strcmp(name + n - 2, "_t") == 0;
-    return is_macro || is_type || strncmp(name, s->prefix, m) == 0 || strncmp(name, "dlc_", 4) == 0 || strncmp(name, "t_", 2) == 0;
+    return is_macro || is_type || strncmp(name, s->prefix, m) == 0 || strncmp(name, "dlc_", 4) == 0 || strncmp(name, "e_", 2) == 0;
 }
 
 const char *name_new(name_set *s, const char *wanted)
 {
-    const char *base = c_identifier(s->a, wanted), *name = base;
+    const char *base = c_word(s->a, wanted), *name = base;
     if (is_suspect(s, base)) name = base = arena_printf(s->a, "%s_", base);
     for (int i = 2;; i++) {
         bool fresh;

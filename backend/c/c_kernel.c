@@ -130,7 +130,7 @@ static void put_for(scope_text *s, const stmt *x)
     text hi = { .a = s->w->a };
     put_expr(s, &hi, x->hi, BIND_add);
     if (!is_index(s, x->hi)) {
-        const char *name = arena_printf(s->w->a, "t_%d", ++*s->n_made);
+        const char *name = arena_printf(s->w->a, "e_%d", ++*s->n_made);
         start_line(s);
         text_printf(s->out, "const int64_t %s = %s;\n", name, text_str(&hi));
         hi = (text){ .a = s->w->a };
@@ -219,7 +219,7 @@ static void collect_fields(scope_text *s, const nest *n, const used *u, fields *
         if (u->var[i] && !is_own && !s->var[i].is_known && s->var[i].name) add_field(s, f, "int64_t ", s->var[i].name, s->var[i].name, false);
     }
     for (int64_t i = 0; i < k->temps.n; i++)
-        if (u->temp[i] && s->temp[i]) add_field(s, f, arena_printf(a, "%s ", c_type(k->temps.at[i].c)), s->temp[i], s->temp[i], false);
+        if (u->temp[i] && s->temp[i]) add_field(s, f, arena_printf(a, "%s ", c_type(k->temps.at[i].type)), s->temp[i], s->temp[i], false);
     for (int64_t i = 0; i < k->bufs.n; i++) {
         if (!u->buf[i] || !s->buf[i]) continue;
         const char *from = s->buf_is_scalar[i] ? arena_printf(a, "&%s", s->buf[i]) : s->buf[i];
@@ -271,7 +271,7 @@ static void put_extent(scope_text *s, text *t, const stmt *x)
     text_printf(t, "%s(%s, 0)", helper(s->w, "max", DTYPE_i64), text_str(&n));
 }
 
-static void region_function(scope_text *s, const nest *n, const char *name, const char *c, const fields *f)
+static void region_function(scope_text *s, const nest *n, const used *u, const char *name, const char *c, const fields *f)
 {
     writer *w = s->w;
     text out = { .a = w->a };
@@ -281,7 +281,7 @@ static void region_function(scope_text *s, const nest *n, const char *name, cons
     r.in_region = true;
     r.buf_is_scalar = arena_copy(w->a, s->buf_is_scalar, (size_t)s->k->bufs.n * sizeof *s->buf_is_scalar);
     for (int64_t i = 0; i < s->k->bufs.n; i++)
-        if (s->buf_is_scalar[i] && s->buf[i]) r.buf_is_scalar[i] = false;
+        if (u->buf[i]) r.buf_is_scalar[i] = false;
     if (f->n) {
         text_printf(&out, "%s {\n", c);
         for (int64_t i = 0; i < f->n; i++) text_printf(&out, "    %s%s;\n", f->at[i].c, f->at[i].name);
@@ -299,7 +299,7 @@ static void region_function(scope_text *s, const nest *n, const char *name, cons
         put_extent(&r, &out, n->loop[i]);
         text_put(&out, ";\n");
     }
-    const char *index = arena_printf(w->a, "t_%d", ++*s->n_made);
+    const char *index = arena_printf(w->a, "e_%d", ++*s->n_made);
     text_printf(&out, "    for (int64_t %s = begin; %s < end; %s++) {\n", index, index, index);
     r.depth = 2;
     put_nest_vars(&r, n, index);
@@ -331,7 +331,7 @@ static void put_region(scope_text *s, const stmt *x)
     int number = (*s->n_regions)++;
     const char *name = arena_printf(w->a, "%s_r%d", s->fn_name, number), *c = arena_printf(w->a, "struct %s", name);
     s->named.n = 0;
-    region_function(s, &n, name, c, &f);
+    region_function(s, &n, &u, name, c, &f);
     start_line(s);
     open_brace(s);
     if (f.n) {
@@ -437,7 +437,7 @@ static void put_alloc(scope_text *s, const stmt *x)
     bool is_zero = x->value && x->value->kind == EXPR_const && x->value->value.bits == 0;
     text_printf(s->out, "%s %s[%lld]%s;\n", c_type(b->dtype), s->buf[x->id], (long long)(n ? n : 1), is_zero ? " = { 0 }" : "");
     if (!x->value || is_zero) return;
-    const char *i = arena_printf(s->w->a, "t_%d", ++*s->n_made);
+    const char *i = arena_printf(s->w->a, "e_%d", ++*s->n_made);
     start_line(s);
     text_printf(s->out, "for (int64_t %s = 0; %s < %lld; %s++) %s[%s] = %s;\n", i, i, (long long)n, i, s->buf[x->id], i, text_str(&init));
 }

@@ -1,8 +1,8 @@
-/* backend/c/c_program.c: the program around the kernels: constants, run(), workspace(), shapes(), tables, header.
+/* backend/c/c_program.c: the program around the kernels: constants, run(), workspace(), shapes(), tables.
  *
- *   int32_t PREFIX_run(const dlc_run *, int64_t *dims, const void *const *in, void *const *out)
- *   int64_t PREFIX_workspace(const int64_t *dims)      void PREFIX_shapes(const int64_t *dims, int64_t *extents)
- *   const dlc_model PREFIX_model                       with -DPREFIX_SHARED also as dlc_model_v1
+ *   static int32_t PREFIX_run(const dlc_run *, int64_t *dims, const void *const *in, void *const *out)
+ *   static int64_t PREFIX_workspace(const int64_t *dims)      static void PREFIX_shapes(const int64_t *dims, int64_t *extents)
+ *   const dlc_model PREFIX_model                              with -DPREFIX_SHARED also as dlc_model_v1
  *
  * Buffers   as the LLVM backend has them (backend/llvm/program.c): inputs and outputs by pointer, temporaries at their planned
  *           offset in the workspace, or, where the plan is open, one after another; constants are arrays of bit patterns, so
@@ -12,7 +12,6 @@
  */
 #include "backend/c/cgen_inside.h"
 #include "backend/kernel_key.h"
-#include "base/embed.h"
 #include <assert.h>
 
 typedef struct {
@@ -81,7 +80,7 @@ static void put_constants(state *z, text *t)
         int width = dtype_bytes(b->dtype);
         int64_t n = constant_bytes(p, i) / width;
         text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->w.prefix, (long long)i, (long long)(n ? n : 1),
-                    dtype_info[b->dtype].name, c_identifier(z->w.a, b->name));
+                    dtype_info[b->dtype].name, c_word(z->w.a, b->name));
         if (n) put_elements(t, b->data, n, width);
         else text_put(t, " 0");
         text_put(t, "\n};\n\n");
@@ -441,7 +440,7 @@ static void put_run(state *z, text *t)
     text_put(&all, text_str(&layout));
     text_put(&all, text_str(&body));
     const char *source = text_str(&all);
-    text_printf(t, "int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->w.prefix);
+    text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->w.prefix);
     put_used(t, source, "hook", "    const dlc_run_hook *const hook = &run->hook;\n");
     put_used(t, source, "work", "    unsigned char *const work = (unsigned char *)run->workspace;\n");
     put_used(t, source, "weights", "    const unsigned char *const weights = (const unsigned char *)run->weights;\n");
@@ -481,7 +480,7 @@ static void put_workspace(state *z, text *t)
         put_i64(&body, planned_bytes(p));
         text_put(&body, ";\n");
     }
-    text_printf(t, "int64_t %s_workspace(const int64_t *dims)\n{\n", z->w.prefix);
+    text_printf(t, "static int64_t %s_workspace(const int64_t *dims)\n{\n", z->w.prefix);
     text symbols = { .a = z->w.a };
     put_symbols(z, &symbols, text_str(&body), "-1");
     if (!mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
@@ -506,7 +505,7 @@ static void put_shapes(state *z, text *t)
                 text_put(&body, ";\n");
             }
         }
-    text_printf(t, "void %s_shapes(const int64_t *dims, int64_t *extents)\n{\n", z->w.prefix);
+    text_printf(t, "static void %s_shapes(const int64_t *dims, int64_t *extents)\n{\n", z->w.prefix);
     bool any = false;
     for (int i = 0; i < dims_n_symbols(p->dims); i++) {
         const char *name = z->s.symbol_name[i];
@@ -588,111 +587,13 @@ static void put_model(state *z, text *t)
                    "extern const dlc_model dlc_model_v1;\nconst dlc_model dlc_model_v1 = %s_MODEL_TABLE;\n#endif\n", x, x);
 }
 
-/* -- The header ---------------------------------------------------------------------------------------------------------------------------------- */
-
-static void put_embedded(text *t, const char *name)
-{
-    for (const embedded_file *f = embedded_runtime; f->name; f++) {
-        if (strcmp(f->name, name) != 0) continue;
-        for (const char *p = f->bytes, *end; *p; p = end) {
-            end = strchr(p, '\n');
-            end = end ? end + 1 : p + strlen(p);
-            if (strncmp(p, "#include \"", 10) != 0) text_putn(t, p, (size_t)(end - p));
-        }
-    }
-}
-
-static void put_shape(state *z, text *t, const pbuf *b)
-{
-    text_printf(t, "%s[", dtype_info[b->dtype].name);
-    for (int i = 0; i < b->rank; i++) {
-        text d = { .a = z->w.a };
-        text_put(t, i ? ", " : "");
-        dim_print(z->p->dims, b->dims[i], &d);
-        for (const char *p = text_str(&d); *p; p++) text_printf(t, "%c", *p == '/' || *p < 32 ? '_' : *p);
-    }
-    text_put(t, "]");
-}
-
-static void put_typed_function(state *z, text *t, bool is_body)
-{
-    const program *p = z->p;
-    const char *x = z->w.prefix;
-    int n = dims_n_symbols(p->dims);
-    name_set names;
-    names_init(&names, z->w.a, x);
-    const char **in = NEW_ARRAY(z->w.a, const char *, p->n_inputs), **out = NEW_ARRAY(z->w.a, const char *, p->n_outputs);
-    text_printf(t, "%sint32_t %s_call(const dlc_run *run", is_body ? "" : "", x);
-    if (n) text_printf(t, ", int64_t dims[%d]", n);
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < (pass ? p->n_outputs : p->n_inputs); i++) {
-            const pbuf *b = tensor_of(p, pass ? PBUF_output : PBUF_input, i);
-            const char *name = name_new(&names, b->name);
-            (pass ? out : in)[i] = name;
-            text_printf(t, ", %s%s *%s", pass ? "" : "const ", c_type(b->dtype), name);
-        }
-    if (!is_body) { text_put(t, ");\n"); return; }
-    text_put(t, ")\n{\n");
-    for (int pass = 0; pass < 2; pass++) {
-        int count = pass ? p->n_outputs : p->n_inputs;
-        text_printf(t, pass ? "    void *results[%d];\n" : "    const void *given[%d];\n", count ? count : 1);
-    }
-    for (int i = 0; i < p->n_inputs; i++) text_printf(t, "    given[%d] = %s;\n", i, in[i]);
-    for (int i = 0; i < p->n_outputs; i++) text_printf(t, "    results[%d] = %s;\n", i, out[i]);
-    if (!p->n_inputs) text_put(t, "    given[0] = NULL;\n");
-    if (!p->n_outputs) text_put(t, "    results[0] = NULL;\n");
-    text_printf(t, "    return %s_run(run, %s, given, results);\n}\n\n", x, n ? "dims" : "NULL");
-}
-
-static const char *upper(arena *a, const char *s)
-{
-    char *r = arena_strdup(a, s);
-    for (char *p = r; *p; p++)
-        if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 'a' + 'A');
-    return r;
-}
-
-static void put_header(state *z, text *t)
-{
-    const program *p = z->p;
-    const char *x = z->w.prefix, *X = upper(z->w.a, x);
-    text_printf(t, "/* Made by dlc. The model %s as plain C: no library, no allocation, no state.\n *\n", c_identifier(z->w.a, p->name ? p->name : x));
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < (pass ? p->n_outputs : p->n_inputs); i++) {
-            const pbuf *b = tensor_of(p, pass ? PBUF_output : PBUF_input, i);
-            text_printf(t, " *   %s %d  %s: ", pass ? "output" : "input ", i, c_identifier(z->w.a, b->name));
-            put_shape(z, t, b);
-            text_put(t, "\n");
-        }
-    for (int i = 0; i < dims_n_symbols(p->dims); i++) {
-        int64_t lo, hi;
-        dims_symbol_range(p->dims, i, &lo, &hi);
-        text_printf(t, " *   dims[%d]   %s: %lld to %lld%s\n", i, c_identifier(z->w.a, dims_symbol_name(p->dims, i)), (long long)lo, (long long)hi,
-                    z->is_result[i] ? ", found by the run" : "");
-    }
-    text_printf(t, " *\n * dlc_run r = { 0 }; r.workspace = …; %s_call(&r, …);      workspace: aligned to 64 bytes\n */\n", x);
-    text_printf(t, "#ifndef %s_H_MADE_BY_DLC\n#define %s_H_MADE_BY_DLC\n#include <stddef.h>\n\n", X, X);
-    put_embedded(t, "runtime.h");
-    text_put(t, "\n");
-    put_embedded(t, "model.h");
-    text_printf(t, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-    if (!has_open(p)) text_printf(t, "#define %s_WORKSPACE_BYTES %lld\n", X, (long long)planned_bytes(p));
-    text_printf(t, "#define %s_WEIGHTS_BYTES %lld       /* of the file to be given as dlc_run.weights; 0: none */\n", X, (long long)(z->outside ? z->weights_bytes : 0));
-    text_printf(t, "#define %s_N_DIMS %d\n\n", X, dims_n_symbols(p->dims));
-    text_printf(t, "extern const dlc_model %s_model;\n", x);
-    text_printf(t, "int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out);\n", x);
-    text_printf(t, "int64_t %s_workspace(const int64_t *dims);\nvoid %s_shapes(const int64_t *dims, int64_t *extents);\n", x, x);
-    put_typed_function(z, t, false);
-    text_put(t, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
-}
-
 /* -- The file -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void put_preamble(state *z, text *t)
 {
     const char *x = z->w.prefix;
     text_printf(t, "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without -ffast-math. */\n", z->w.o->header);
-    text_printf(t, "#include \"%s\"\n#include <float.h>\n\n", z->w.o->header);
+    text_printf(t, "#include \"%s\"\n#include <stddef.h>\n#include <float.h>\n\n", z->w.o->header);
     text_put(t, "/* Results are the same everywhere: every operation rounds once, none is merged with another. */\n"
                 "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
                 "#elif defined(__GNUC__) && !defined(__TINYC__)\n#pragma GCC optimize (\"fp-contract=off\")\n#endif\n"
@@ -716,7 +617,7 @@ static const char region_source[] =
     "static void %s_region(const dlc_run_hook *hook, dlc_region_fn fn, void *arg, int64_t n)\n{\n"
     "    if (n <= 0) return;\n    if (hook->parallel) hook->parallel(hook->pool, fn, arg, n);\n    else fn(arg, 0, n);\n}\n\n";
 
-static void put_all(state *z, text *c, text *h)
+static void put_all(state *z, text *c)
 {
     const program *p = z->p;
     arena *a = z->w.a;
@@ -732,7 +633,6 @@ static void put_all(state *z, text *c, text *h)
         if (z->is_called[i]) write_kernel(&z->w, p->kernels.at[i], z->kernel_name[i]);
     put_workspace(z, &rest);
     put_shapes(z, &rest);
-    put_typed_function(z, &rest, true);
     put_model(z, &rest);
     put_preamble(z, c);
     put_constants(z, c);
@@ -742,7 +642,6 @@ static void put_all(state *z, text *c, text *h)
     text_put(c, text_str(&z->w.kernels));
     text_put(c, text_str(&run));
     text_put(c, text_str(&rest));
-    put_header(z, h);
 }
 
 static dlc_status refuse(dlc_context *ctx, const char *what)
@@ -751,7 +650,7 @@ static dlc_status refuse(dlc_context *ctx, const char *what)
     return DLC_ERR_UNSUPPORTED;
 }
 
-dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *h_file, bytes *bin_file)
+dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *bin_file)
 {
     state z = { .p = p };
     z.w = (writer){ .ctx = ctx, .a = a, .p = p, .o = o, .prefix = o->prefix, .ex = expander_new(a), .helpers = { .a = a }, .kernels = { .a = a } };
@@ -764,10 +663,9 @@ dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options 
     z.outside = z.weights_bytes > (o->max_inside_bytes ? o->max_inside_bytes : C_MAX_INSIDE);
     z.buf_name = NEW_ARRAY(a, const char *, p->bufs.n);
     find_all_results(&z);
-    text c = { .a = a }, h = { .a = a };
-    put_all(&z, &c, &h);
+    text c = { .a = a };
+    put_all(&z, &c);
     *c_file = (bytes){ (const uint8_t *)text_str(&c), (size_t)c.n };
-    *h_file = (bytes){ (const uint8_t *)text_str(&h), (size_t)h.n };
     *bin_file = z.outside ? weights_file(&z) : (bytes){ 0 };
     return DLC_OK;
 }

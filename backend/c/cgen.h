@@ -1,8 +1,8 @@
 /* backend/c/cgen.h: the loop program as portable C99.
  *
- * In: a planned program whose constants have been evaluated, as every code generator takes (backend/codegen.h). Out: one .c
- * and one .h with the interface of runtime/model.h, and the weights as bytes if they are too large for a C file. The
- * program's fma mode is kept: FMA_ROUNDED code runs anywhere, FMA_FUSED code asks for a target with the instruction.
+ * In: a planned program whose constants have been evaluated, as every code generator takes (backend/codegen.h). Out: a .c
+ * with the interface of runtime/model.h, which includes the header of api/header.h; and the weights as bytes if they are
+ * too large for a C file. The program's fma mode is kept: FMA_ROUNDED code runs anywhere, FMA_FUSED code asks for a target with the instruction.
  */
 #ifndef DLC_BACKEND_C_CGEN_H
 #define DLC_BACKEND_C_CGEN_H
@@ -17,9 +17,6 @@ typedef struct c_options {
 enum { C_MAX_INSIDE = 1 << 20 };
 
 /* The files, in arena a; bin_file is {NULL, 0} if the weights stand in the C file. */
-dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *h_file, bytes *bin_file);
-
-/* A C identifier made of any name: for prefixes out of file names. */
-const char *c_identifier(arena *a, const char *name);
+dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *bin_file);
 
 #endif

@@ -3,7 +3,7 @@
  *   c_helper.c    the static functions that the text calls, each written once it is needed; their table
  *   c_expr.c      expressions; addresses
  *   c_kernel.c    statements, kernels, regions
- *   c_program.c   constants, run(), workspace(), shapes(), tables, header
+ *   c_program.c   constants, run(), workspace(), shapes(), tables
  */
 #ifndef DLC_BACKEND_C_CGEN_INSIDE_H
 #define DLC_BACKEND_C_CGEN_INSIDE_H
@@ -12,6 +12,7 @@
 /* Names in one scope of C: of buffers, variables, temps and sizes; no two equal, none a word of C. */
 typedef struct { arena *a; const char *prefix; map_str taken; } name_set;
 void names_init(name_set *s, arena *a, const char *prefix);
+const char *c_word(arena *a, const char *name);          /* what fits in an identifier */
 const char *name_new(name_set *s, const char *wanted);
 
 typedef vec(dim) dim_list;
