@@ -23,7 +23,6 @@ dlc_context *dlc_context_create(void) { return context_new(); }
 void dlc_context_destroy(dlc_context *ctx) { context_free(ctx); }
 void dlc_context_set_memory_limit(dlc_context *ctx, size_t bytes_) { ctx->mem.limit = bytes_; }
 size_t dlc_diag_count(const dlc_context *ctx) { return (size_t)ctx->diags.n; }
-void dlc_diag_clear(dlc_context *ctx) { context_clear_diags(ctx); }
 
 const char *dlc_diag_text(dlc_context *ctx, size_t i)
 {
@@ -82,6 +81,7 @@ static dlc_status open_program(dlc_context *ctx, const char *path, const char *c
 dlc_status dlc_program_open(dlc_context *ctx, const char *path, const char *const *options, dlc_program **program_)
 {
     mem_frame frame;
+    context_clear_diags(ctx);
     *program_ = NULL;
     if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
     dlc_status s = open_program(ctx, path, options, program_);
@@ -169,6 +169,7 @@ dlc_status dlc_program_prepare(dlc_context *ctx, const dlc_program *p, const dlc
                                size_t *work_bytes)
 {
     mem_frame frame;
+    context_clear_diags(ctx);
     dlc_status s = check_counts(ctx, p->e, n_in, n_out);
     if (s != DLC_OK) return s;
     if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
@@ -207,6 +208,7 @@ dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_ten
                            void *work, size_t work_bytes, dlc_pool *pool)
 {
     mem_frame frame;
+    context_clear_diags(ctx);
     dlc_status s = check_counts(ctx, p->e, n_in, n_out);
     if (s != DLC_OK) return s;
     if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
@@ -222,6 +224,7 @@ dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_ten
 dlc_status dlc_compile_file(dlc_context *ctx, const char *model, const char *output_path, const char *const *options)
 {
     mem_frame frame;
+    context_clear_diags(ctx);
     if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
     arena *a = arena_new(&ctx->mem);
     settings set;

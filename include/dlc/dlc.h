@@ -8,8 +8,8 @@
  *     ...the caller allocates out[0].data and work bytes...
  *     dlc_program_run(ctx, p, in, 1, out, 1, memory, work, NULL);
  *
- * Errors    A function that can fail returns a status; what went wrong stands in the context, in words, until it is
- *           cleared. Nothing is printed, and the process is never ended.
+ * Errors    A function that can fail returns a status; what went wrong stands in the context, in words, until the next
+ *           such call. Nothing is printed, and the process is never ended.
  * Threads   A context is used by one thread at a time. A program is only read when it runs: several threads may run it at
  *           once, each with its own context, outputs and work.
  * Memory    What the caller passes stays the caller's. Strings that are returned live as long as what they were asked of.
@@ -59,10 +59,9 @@ DLC_API void dlc_context_destroy(dlc_context *ctx);          /* after its progra
 /* More than this many bytes are refused while compiling (DLC_ERR_MEMORY); 0: no limit. */
 DLC_API void dlc_context_set_memory_limit(dlc_context *ctx, size_t bytes);
 
-/* Diagnostics since the last clear, oldest first: "FILE: error: …" with hints, perhaps of several lines. */
+/* Diagnostics of the last call that can fail, oldest first: "FILE: error: …" with hints, perhaps of several lines. */
 DLC_API size_t dlc_diag_count(const dlc_context *ctx);
 DLC_API const char *dlc_diag_text(dlc_context *ctx, size_t i);        /* "" if there is none of that number */
-DLC_API void dlc_diag_clear(dlc_context *ctx);
 
 /* -- Tensors --------------------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,77 @@
+"""The Python package over the built libdlc: NumPy and DLPack in and out, options, errors. Exit 77 without NumPy."""
+import os
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("DLC_BUILD", os.path.join(ROOT, "build"))
+os.environ.setdefault("DLC_LIBRARY", os.path.join(BUILD, "lib", "libdlc.so"))
+sys.path.insert(0, os.path.join(ROOT, "python"))
+try:
+    import numpy as np
+except ImportError:
+    print("needs NumPy")
+    sys.exit(77)
+import dlc  # noqa: E402
+
+DIGITS = os.path.join(ROOT, "examples", "digits", "digits.onnx")
+x = np.random.default_rng(1).random((3, 1, 28, 28), np.float32)
+
+
+class OnlyDlpack:
+    """An array of another library: memory by DLPack alone."""
+
+    def __init__(self, a):
+        self.a = a
+
+    def __dlpack__(self, **kwargs):
+        return self.a.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.a.__dlpack_device__()
+
+
+def raises(kind, text, call):
+    try:
+        call()
+    except kind as e:
+        assert text in str(e), str(e)
+        return
+    raise AssertionError(f"expected {kind.__name__}")
+
+
+model = dlc.compile(DIGITS, threads=2, backend="loop")
+assert [str(i) for i in model.inputs] == ["x: f32[?, 1, 28, 28]"], model.inputs
+y, = model.run([x])
+assert y.shape == (3, 10) and y.dtype == np.float32 and np.allclose(y.sum(1), 1, atol=1e-5)
+
+# an array read where it lies, one of another order, one by name, and one that offers only DLPack give the same
+for other in ([np.asfortranarray(x)], {"x": x}, [OnlyDlpack(x)], [x.astype(">f4")]):
+    assert (model.run(other)[0] == y).all()
+assert np.from_dlpack(y) is not None and model._inputs([x])[0] is x
+assert model._inputs([OnlyDlpack(x)])[0].ctypes.data == x.ctypes.data
+
+# threads and contexts change nothing
+assert (dlc.compile(DIGITS, threads=1, backend="loop").run([x])[0] == y).all()
+assert dlc.compile(DIGITS, threads=1, backend="loop", dim={"N": 3}).run([x])[0].shape == (3, 10)
+
+raises(dlc.Error, "axis 3", lambda: model.run([x[..., :27]]))
+raises(dlc.Error, "expected f32", lambda: model.run([x.astype(np.float64)]))
+raises(dlc.Error, "1 inputs", lambda: model.run([]))
+raises(dlc.Error, "no input z", lambda: model.run({"z": x}))
+raises(dlc.Error, "cannot read", lambda: dlc.compile("no such file.onnx"))
+raises(dlc.Error, "no option", lambda: dlc.compile(DIGITS, nonsense=1))
+assert (model.run([x])[0] == y).all()                    # an error leaves the model as it was
+
+try:
+    native = dlc.compile(DIGITS)
+except dlc.UnsupportedError as e:
+    print("without generated code:", e)
+else:
+    assert (native.run([x])[0] == y).all()
+    with tempfile.TemporaryDirectory() as folder:
+        so = os.path.join(folder, "digits.so")
+        dlc.compile_file(DIGITS, so)
+        assert sorted(os.listdir(folder)) == ["digits.h", "digits.so"]
+        assert (dlc.compile(so).run([x])[0] == y).all()
+print("ok")
