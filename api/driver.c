@@ -156,20 +156,29 @@ dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *
 
 /* -- Running ---------------------------------------------------------------------------------------------------------------- */
 
-dlc_status driver_constants(dlc_context *ctx, program *p)
+static dlc_status evaluate_constants(dlc_context *ctx, program *p, const eval_options *e, bool anew)
 {
     for (int64_t i = 0; i < p->bufs.n; i++) {
         pbuf *b = &p->bufs.at[i];
-        if (b->kind != PBUF_const || b->data) continue;
+        if (b->kind != PBUF_const || !b->expr_graph || (b->data && !anew)) continue;
         arena *scratch = arena_new(&ctx->mem);
         tensor t;
-        eval_options e = { .fma = p->fma };
-        dlc_status s = eval_graph(ctx, scratch, b->expr_graph, NULL, NULL, &t, &e);
+        dlc_status s = eval_graph(ctx, scratch, b->expr_graph, NULL, NULL, &t, e);
         if (s == DLC_OK) b->data = arena_copy(p->arena, t.bytes, tensor_bytes(&t));
         arena_free(scratch);
         if (s != DLC_OK) return s;
     }
     return DLC_OK;
+}
+
+dlc_status driver_constants(dlc_context *ctx, program *p)
+{
+    return evaluate_constants(ctx, p, &(eval_options){ .fma = p->fma }, false);
+}
+
+dlc_status driver_constants_filled(dlc_context *ctx, program *p, double undef)
+{
+    return evaluate_constants(ctx, p, &(eval_options){ .fma = p->fma, .fills_undef = true, .undef = undef }, true);
 }
 
 /* The shape of a type once symbols have their values. */
@@ -181,6 +190,11 @@ static bool shape_of(const dims *d, int rank, const dim *extents, const int64_t 
 }
 
 dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out)
+{
+    return driver_eval_filled(ctx, a, p, symbols, in, out, NAN);
+}
+
+dlc_status driver_eval_filled(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out, double fill)
 {
     int n_symbols = dims_n_symbols(p->dims);
     int64_t *s = NEW_ARRAY(a, int64_t, n_symbols + 1);
@@ -199,7 +213,7 @@ dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64
     }
     expander *e = expander_new(a);
     eval_io io = { .inputs = inputs, .outputs = outputs, .symbols = s };
-    loop_eval_options o = { .fill = NAN };
+    loop_eval_options o = { .fill = fill };
     if (p->workspace_bytes >= 0) {
         io.workspace_bytes = p->workspace_bytes;
         io.workspace = arena_alloc(a, (size_t)p->workspace_bytes);

@@ -43,9 +43,13 @@ bool driver_runs(const driver_options *o, int pass);
 
 /* Evaluates the program's constant expressions (by the interpreter) into its arena. */
 dlc_status driver_constants(dlc_context *ctx, program *p);
+/* The same, and anew, with `undef` in lanes that nothing defines: no result may depend on it (NaN above). */
+dlc_status driver_constants_filled(dlc_context *ctx, program *p, double undef);
 
 /* Runs a program by the interpreter of loops. Tensors as in eval_graph. */
 dlc_status driver_eval(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out);
+/* The same, with `fill` in memory that nobody wrote (NaN above). */
+dlc_status driver_eval_filled(dlc_context *ctx, arena *a, const program *p, const int64_t *symbols, const tensor *in, tensor *out, double fill);
 
 /* What schedules and code are made for, in place of the host's. */
 void driver_set_target(driver_options *o, const target *t);

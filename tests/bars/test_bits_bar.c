@@ -1,0 +1,165 @@
+/* test_bits_bar: the same bits in every way of running a model (docs/design.md §11).
+ *
+ *     graph after its passes, interpreted  =  plain nests, interpreted  =  scheduled for vectors of 16, 32, 64 bytes
+ *     =  JIT for each of them, on 1, 2 and 4 threads  =  shared library  =  portable C
+ *
+ * each with fused and with rounded multiply-adds, on ordinary inputs and on ones with NaN, infinities, -0 and subnormals.
+ * Memory that nobody wrote and lanes that nothing defines hold NaN, then 1e30. What is not built is left out, and said.
+ */
+#include "tests/bars/bar_model.h"
+#include "backend/eval/eval.h"
+
+enum { N_KINDS = 2 };                       /* of inputs: ordinary, special */
+static const int64_t open_sizes[2] = { 3, 21 };
+
+typedef struct {
+    bar b;
+    const char *path;
+    driver_options o;
+    tensor *in[N_KINDS], *want[N_KINDS];
+    int n_out;
+    dlc_run_hook threads[3];                /* 1, 2, 4 */
+    int n_ways;
+} trial;
+
+static const char *way(trial *t, const char *how, int kind)
+{
+    return arena_printf(t->b.a, "%s, %s, %s, %s inputs", t->path, how, t->o.fma == FMA_FUSED ? "fused" : "rounded", kind ? "special" : "ordinary");
+}
+
+static engine *make(trial *t, arena *a, const driver_options *o, engine_kind kind)
+{
+    engine *e;
+    bar_check(&t->b, way(t, engine_name[kind], 0), engine_open(t->b.ctx, a, t->path, o, kind, &e));
+    return e;
+}
+
+/* -- The ways ----------------------------------------------------------------------------------------------------------------- */
+
+static void plain(trial *t)
+{
+    driver_options o = t->o;
+    o.off[PASS_schedule] = true;
+    o.verify = true;
+    engine *e = make(t, t->b.a, &o, ENGINE_loop);
+    t->n_out = e->n_out;
+    for (int k = 0; k < N_KINDS; k++) {
+        tensor *out = NEW_ARRAY(t->b.a, tensor, e->n_out + 1);
+        t->in[k] = bar_inputs(&t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
+        bar_check(&t->b, way(t, "plain nests", k), engine_run(t->b.ctx, t->b.a, e, t->in[k], out, NULL));
+        t->want[k] = bar_keep(t->b.a, e->n_out, out);
+    }
+}
+
+/* The graph of kernels that lowering starts from. */
+static void graph_after_passes(trial *t)
+{
+    arena *a = arena_new(&t->b.ctx->mem);
+    graph *g;
+    bar_check(&t->b, t->path, driver_import(t->b.ctx, a, t->path, &t->o, &g));
+    bar_check(&t->b, t->path, driver_passes(t->b.ctx, &t->o, &g));
+    for (int k = 0; k < N_KINDS; k++)
+        for (int fill = 0; fill < 2; fill++, t->n_ways++) {
+            int64_t *symbols = NEW_ARRAY(a, int64_t, dims_n_symbols(g->dims) + 1);
+            tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
+            eval_options e = { .fma = t->o.fma, .fills_undef = fill, .undef = 1e30 };
+            const char *what = way(t, fill ? "graph, undef 1e30" : "graph, undef NaN", k);
+            bar_check(&t->b, what, eval_bind(t->b.ctx, g, t->in[k], symbols));
+            bar_check(&t->b, what, eval_graph(t->b.ctx, a, g, symbols, t->in[k], out, &e));
+            bar_same(&t->b, what, t->n_out, out, t->want[k]);
+        }
+    arena_free(a);
+}
+
+static void scheduled(trial *t, int vector_bytes)
+{
+    static const double fills[] = { NAN, 1e30 };
+    arena *a = arena_new(&t->b.ctx->mem);
+    driver_options o = t->o;
+    o.machine.vector_bytes = vector_bytes;
+    o.verify = true;
+    engine *e = make(t, a, &o, ENGINE_loop);
+    for (int fill = 0; fill < 2; fill++) {
+        bar_check(&t->b, t->path, driver_constants_filled(t->b.ctx, e->program, fills[fill]));
+        for (int k = 0; k < N_KINDS; k++, t->n_ways++) {
+            prepared p;
+            tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
+            const char *what = way(t, arena_printf(t->b.a, "scheduled for %d bytes, filled with %g", vector_bytes, fills[fill]), k);
+            bar_check(&t->b, what, engine_prepare(t->b.ctx, a, e, t->in[k], NULL, &p));
+            bar_check(&t->b, what, driver_eval_filled(t->b.ctx, a, e->program, p.sizes, t->in[k], out, fills[fill]));
+            bar_same(&t->b, what, t->n_out, out, t->want[k]);
+        }
+    }
+    arena_free(a);
+}
+
+static void compiled(trial *t, engine_kind kind, int vector_bytes)
+{
+    arena *a = arena_new(&t->b.ctx->mem);
+    driver_options o = t->o;
+    target host = target_host(vector_bytes);
+    driver_set_target(&o, &host);
+    o.codegen.threads = 1;
+    engine *e = make(t, a, &o, kind);
+    for (int k = 0; k < N_KINDS; k++)
+        for (int th = 0; th < 3; th++, t->n_ways++) {
+            tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
+            const char *what = way(t, arena_printf(t->b.a, "%s, %d bytes, %d threads", engine_name[kind], host.vector_bytes, 1 << th), k);
+            bar_check(&t->b, what, engine_run(t->b.ctx, a, e, t->in[k], out, &t->threads[th]));
+            bar_same(&t->b, what, t->n_out, out, t->want[k]);
+        }
+    arena_free(a);
+}
+
+/* -- All of them --------------------------------------------------------------------------------------------------------------- */
+
+/* The C backend may not be built, or the system without a compiler. */
+static bool has_c(void)
+{
+    bar b;
+    engine *e;
+    bar_begin(&b);
+    driver_options o = driver_defaults();
+    o.fma = FMA_ROUNDED;
+    bool has = engine_open(b.ctx, b.a, "tests/models/scalars.graph", &o, ENGINE_c, &e) == DLC_OK;
+    bar_end(&b);
+    return has;
+}
+
+static bool with_llvm, with_c;
+
+static void every_way(void **state)
+{
+    trial t = { .path = *state };
+    bar_begin(&t.b);
+    for (int i = 0; i < 3; i++) {
+        int n;
+        t.threads[i] = i ? engine_threads(t.b.a, 1 << i, &n) : (dlc_run_hook){ NULL, NULL };
+    }
+    for (int mode = FMA_FUSED; mode <= FMA_ROUNDED; mode++) {
+        t.o = driver_defaults();
+        t.o.fma = (fma_mode)mode;
+        plain(&t);
+        graph_after_passes(&t);
+        for (int v = 16; v <= 64; v *= 2) scheduled(&t, v);
+        for (int v = 16; v <= 64 && with_llvm; v *= 2)
+            if (v == 16 || target_host(v).vector_bytes == v) compiled(&t, ENGINE_jit, v);
+        if (with_llvm) compiled(&t, ENGINE_so, 0);
+        if (with_c) compiled(&t, ENGINE_c, 0);
+    }
+    print_message("%s: %d runs\n", t.path, t.n_ways);
+    bar_end(&t.b);
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[N_BAR_MODELS];
+    int n = 0;
+    for (int i = 0; i < N_BAR_MODELS; i++)
+        if (argc < 2 || strstr(bar_models[i], argv[1]))
+            tests[n++] = (struct CMUnitTest){ bar_models[i], every_way, NULL, NULL, (void *)bar_models[i] };
+    with_llvm = bar_has_llvm();
+    with_c = has_c();
+    print_message("LLVM: %s, C: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no");
+    return _cmocka_run_group_tests("bits", tests, (size_t)n, NULL, NULL);
+}
