@@ -320,6 +320,7 @@ static void choose_columns(choice *c, bool single_sum)
 typedef struct {
     int a, b, out;                 /* buffers; -1 unknown */
     const stmt *vector, *tile;     /* tile may be NULL */
+    const stmt *blocks;            /* the loop over blocks of the vector label, two of which share a tile; or NULL */
     int v, nv, p;
     bool chunk_outer;              /* the first summed label goes outside the tile, with keep */
     int64_t cut;                   /* length the last long summed label is cut to; 0 not */
@@ -340,6 +341,17 @@ static int tile_size(const machine *m, int nv, int64_t n)
     for (int q = 1; q * nv + (q < nv ? q : nv) + 1 <= m->vector_registers; q++) p = q;
     if (n >= 0 && n < p) p = (int)n;
     return p;
+}
+
+/* One vector fills the vector label (a block of 16 on AVX-512): two blocks side by side halve the broadcasts. Worth it
+ * where the tile label alone does not fill the registers' share: always, but for odd numbers of blocks. */
+static void find_blocks(choice *c, tiling *t, int stream)
+{
+    for (int i = 0; i < c->n_par; i++) {
+        int64_t e = extent_of(c, c->par[i]);
+        if (c->par[i] == t->vector || c->par[i] == t->tile || c->k->vars.at[c->par[i]->var].role != LOOP_free_b) continue;
+        if (e >= 2 && e % 2 == 0 && step_of(c, stream, c->par[i]->var) > 0) t->blocks = c->par[i];
+    }
 }
 
 static bool choose_tile(choice *c, tiling *t)
@@ -375,7 +387,8 @@ static bool choose_tile(choice *c, tiling *t)
     }
     t->nv = n >= 0 && n < 2 * t->v ? 1 : 2;
     if (n > 2 * t->v && n % (2 * t->v) != 0 && n % t->v == 0) t->nv = 1;
-    t->p = t->tile ? tile_size(c->m, t->nv, extent_of(c, t->tile)) : 1;
+    if (t->nv == 1 && n == t->v) find_blocks(c, t, stream);
+    t->p = t->tile ? tile_size(c->m, t->blocks ? 2 : t->nv, extent_of(c, t->tile)) : 1;
     return true;
 }
 
@@ -411,14 +424,16 @@ static const char *write_contract(choice *c, const tiling *t, bool keep, bool bo
         if (n_tile > 0) text_printf(&o, "tiles(%s, %d even) ", p, t->p);
         else text_printf(&o, "split(%s, %d) ", p, t->p);
     }
+    const char *blocks = t->blocks ? name_of(c, t->blocks) : NULL;
     text_printf(&o, "split(%s, %d) split(%s.i, %d) ", v, t->v * t->nv, v, t->v);
+    if (blocks) text_printf(&o, "split(%s, 2) ", blocks);
     const stmt *cut = keep ? t->cut_label : NULL;
     if (cut) text_printf(&o, "split(%s, %lld) ", name_of(c, cut), (long long)t->cut);
     bool outer = keep && t->chunk_outer && !cut;
     text_put(&o, "order(");
     /* Outer parallel loops, then the chunk of the sum, then the tiles. */
     for (int i = 0; i < c->n_par; i++)
-        if (c->par[i] != t->vector && c->par[i] != t->tile) text_printf(&o, "%s ", name_of(c, c->par[i]));
+        if (c->par[i] != t->vector && c->par[i] != t->tile) text_printf(&o, "%s%s ", name_of(c, c->par[i]), c->par[i] == t->blocks ? ".o" : "");
     if (outer) text_printf(&o, "%s ", name_of(c, c->sum[0]));
     if (cut) text_printf(&o, "%s.o ", name_of(c, cut));
     text_printf(&o, "%s.o ", v);
@@ -426,6 +441,7 @@ static const char *write_contract(choice *c, const tiling *t, bool keep, bool bo
     text_put(&o, "|");
     for (int i = outer; i < c->n_sum; i++) text_printf(&o, " %s%s", name_of(c, c->sum[i]), c->sum[i] == cut ? ".i" : "");
     if (p) text_printf(&o, " %s.i", p);
+    if (blocks) text_printf(&o, " %s.i", blocks);
     text_printf(&o, " %s.i.o %s.i.i) ", v, v);
     if (outer || cut) text_put(&o, "keep(acc, dst) ");
     for (int i = 0; borders && i < c->n_sum; i++) {
@@ -436,12 +452,13 @@ static const char *write_contract(choice *c, const tiling *t, bool keep, bool bo
     }
     text_put(&o, "unroll(");
     if (p) text_printf(&o, "%s.i ", p);
+    if (blocks) text_printf(&o, "%s.i ", blocks);
     text_printf(&o, "%s.i.o) vectorize(%s.i.i) ", v, v);
     if (work_of(c) >= SMALL_WORK) {
         bool any = false;
         for (int i = 0; i < c->n_par; i++) {
             if (c->par[i] == t->vector || c->par[i] == t->tile) continue;
-            text_printf(&o, "%s%s", any ? " " : "parallel(", name_of(c, c->par[i]));
+            text_printf(&o, "%s%s%s", any ? " " : "parallel(", name_of(c, c->par[i]), c->par[i] == t->blocks ? ".o" : "");
             any = true;
         }
         if (!any && !outer && !cut) { text_printf(&o, "parallel(%s.o", v); any = true; }
