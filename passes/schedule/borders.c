@@ -3,7 +3,8 @@
  * clip(r)       if 0 <= r + y - 1 < H { … }  inside  for r in 0..3   =>   for r in max(0, 1 - y)..min(3, H + 1 - y) { … }
  *               for every test that is affine in r with coefficient 1 or -1 and needs no variable from inside the loop.
  * edges(x: s)   the first and last tiles of x are taken apart; elsewhere the tests on s are decided by ranges and vanish. In
- *               the edge tiles s is unrolled, so that there too they are decided when code is made.
+ *               the edge tiles only the positions at the border keep a test, a branch that is foreseen well. (Unrolling s
+ *               there instead made three loops in a row, over which the accumulators were spilled: 52 % of peak, not 95.)
  *
  * Both only move a condition to where it is decided: the same terms are added in the same order.
  */
@@ -130,20 +131,11 @@ static bool is_free(scheduler *s, const stmt *x, const expr *lo, const expr *hi,
     return !tests_tap(&alone, tap);
 }
 
-static bool unroll_tap(scheduler *s, block *b, int i, void *arg)
-{
-    (void)s;
-    (void)arg;
-    b->at[i]->mark = MARK_unroll;
-    return true;
-}
-
 /* One tile of the loop, its number put in. */
-static void insert_edge(scheduler *s, block *b, int i, const stmt *x, const expr *number, int tap)
+static void insert_edge(scheduler *s, block *b, int i, const stmt *x, const expr *number)
 {
     stmt *tile = copy_of(s, x);
     block_subst(s->k, &tile->body, x->var, number);
-    each_loop(s, &tile->body, tap, unroll_tap, NULL);
     for (int j = 0; j < tile->body.n; j++) block_insert(s->k, b, i + j, tile->body.at[j]);
 }
 
@@ -162,9 +154,9 @@ static bool edge_loop(scheduler *s, block *b, int i, void *arg)
     else if (hi - lo >= 2 && is_free(s, x, from, before, a->tap)) first = false;
     else if (hi - lo == 1) last = false;
     a->any = true;
-    if (last) insert_edge(s, b, i + 1, x, x_int(k, hi - 1), a->tap);
+    if (last) insert_edge(s, b, i + 1, x, x_int(k, hi - 1));
     if (first) {
-        insert_edge(s, b, i, x, x_int(k, lo), a->tap);
+        insert_edge(s, b, i, x, x_int(k, lo));
         x->lo = after;
     }
     if (last) x->hi = before;
