@@ -126,7 +126,7 @@ static bool read_choice(run *r)
     const char *pass = opt_value(c, OPT_pass), *list = opt_value(c, OPT_passes), *until = opt_value(c, OPT_until), *dump = opt_value(c, OPT_dump);
     if ((pass && !settings_pass_list(c->ctx, c->a, "pass", pass, chosen)) || (list && !settings_pass_list(c->ctx, c->a, "passes", list, chosen))) return false;
     for (int i = 0; (pass || list) && i < PASS_COUNT; i++) r->options.off[i] |= !chosen[i];
-    if (pass || list) r->options.level = 3;
+    if (pass || list) r->options.level = BY_NAME;
     if (until && (r->options.until = settings_pass(c->ctx, c->a, "until", until)) < 0) return false;
     r->dump = -1;
     r->dumps_changed = dump && strcmp(dump, "changed") == 0;

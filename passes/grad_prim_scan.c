@@ -4,12 +4,13 @@
  *     backward  dcarry[t], dxs[t] = gradient of body at t (dcarry[t+1], dys[t])  a scan the other way round
  *
  * Saved      carries, and the results of what is expensive (contracts, reductions, nested loops …) where the backward step
- *            needs them; maps and views between those are computed again. The scan with more results begins with the
+ *            needs them; maps and views between those are computed again, unless they are among the ys. The scan with more results begins with the
  *            results of the old one, which the pass merge_scans then replaces by it.
  * Captures   The gradient of a captured value is a sum over time of a sum of terms. A term that is a contract of two values
  *            of the step (dW = x[t]' dgate[t]) or a reduce sum is formed outside, after the loop: its operands are stacked,
  *            and one contract sums over time and batch together. Other terms are summed in a carry.
  *     term  ::= contract | reduce sum of any | transpose, reshape, neg of a term
+ *            The gradient of xs, where it is a contract with a captured value, is formed outside too.
  * How        The backward step is first built as a trial graph over all that it could need; from what it does need the
  *            forward and the final backward body follow.
  */
@@ -32,6 +33,7 @@ typedef struct {
     value *d_carry, *d_x, *d_capture;      /* results of the trial; NO_VALUE: not wanted, or zero */
     values rest;              /* d_capture less what is formed outside, by capture; NO_VALUE: nothing */
     values stacked;           /* values of the trial that the backward scan gives as ys */
+    bool *x_outside;          /* xs whose gradient is one contract after the loop */
     values saved;             /* values of the trial's forward part that the forward scan gives as ys */
     bool *varies;             /* values of the trial: depend on the step */
     bool *needed;             /* values of the trial: operands of the backward body */
@@ -195,6 +197,28 @@ static void split_captures(scan_grad *c)
     }
 }
 
+/* A gradient of xs that is a contract of a value of the step and one of no step (dx[t] = dgate[t] W') is formed outside,
+ * for all steps at once. Gives the operand that varies; -1: not so. */
+static int varying_side(const scan_grad *c, value d)
+{
+    const node *n = node_of(c->trial, d);
+    if (n->prim != PRIM_contract || n->n_in != 2 || n->contract->n_labels == MAX_LABELS || n->types[0].rank == MAX_RANK) return -1;
+    for (int k = 0; k < 2; k++)
+        if (can_stack(c, n->in[k]) && !c->varies[n->in[1 - k].id]) return k;
+    return -1;
+}
+
+static void split_xs(scan_grad *c)
+{
+    c->x_outside = NEW_ARRAY(c->a, bool, c->n_xs + 1);
+    for (int i = 0; i < c->n_xs; i++) {
+        int k = is_value(c->d_x[i]) ? varying_side(c, c->d_x[i]) : -1;
+        if (k < 0) continue;
+        c->x_outside[i] = true;
+        stack_value(c, node_of(c->trial, c->d_x[i])->in[k]);
+    }
+}
+
 /* -- What is saved ----------------------------------------------------------------------------------------------------------- */
 
 static bool is_expensive(const node *n)
@@ -206,25 +230,35 @@ static bool is_expensive(const node *n)
     }
 }
 
-/* Walks back from what the backward body gives; the forward part is entered only where it is cheap. */
-static void find_needed(scan_grad *c)
+static bool is_y(const scan_grad *c, value v)
+{
+    for (int k = 0; k < c->n_ys; k++)
+        if (same_value(v, c->result[c->n_carry + k])) return true;
+    return false;
+}
+
+/* Walks back from what the backward body gives; the forward part is entered only where it is cheap. The first walk finds
+ * what is saved; the second, once sequences are known (outside), what the backward body itself needs of it. */
+static void find_needed(scan_grad *c, bool is_first)
 {
     const graph *t = c->trial;
     bool *needed = c->needed = NEW_ARRAY(c->a, bool, t->owner.n);
     for (int64_t i = 0; i < c->float_carry.n; i++) needed[c->d_carry[i].id] = true;
     for (int i = 0; i < c->n_xs; i++)
-        if (is_value(c->d_x[i])) needed[c->d_x[i].id] = true;
+        if (is_value(c->d_x[i]) && !c->x_outside[i]) needed[c->d_x[i].id] = true;
     for (int64_t i = 0; i < c->rest.n; i++)
         if (is_value(c->rest.at[i])) needed[c->rest.at[i].id] = true;
-    for (int64_t i = 0; i < c->stacked.n; i++) needed[c->stacked.at[i].id] = true;
+    for (int64_t i = 0; i < c->stacked.n; i++)
+        if (is_first || !is_value(c->outside[c->stacked.at[i].id])) needed[c->stacked.at[i].id] = true;
     for (int64_t i = n_nodes(t); i-- > 1;) {
         const node *n = &t->nodes.at[i];
-        bool any = false, is_kept = i < c->n_forward && is_expensive(n);
+        bool any = false, is_forward = i < c->n_forward && n->prim != PRIM_input;
         for (int k = 0; k < n->n_out; k++) {
             value v = result_of(n, k);
             if (!needed[v.id]) continue;
-            if (is_kept && can_stack(c, v)) vec_push(c->a, &c->saved, v);
-            else any = true;
+            bool is_saved = is_forward && can_stack(c, v) && (is_expensive(n) || is_y(c, v));
+            if (is_saved && is_first) vec_push(c->a, &c->saved, v);
+            if (!is_saved) any = true;
         }
         for (int k = 0; any && k < n->n_in; k++) needed[n->in[k].id] = true;
     }
@@ -302,12 +336,13 @@ static bool scan_backward(scan_grad *c)
         if (c->needed[c->x[i].id]) operand(c, &b, c->x[i], s->n.in[c->n_carry + i]);
     for (int64_t i = 0; i < c->float_y.n; i++)
         if (c->needed[c->dy[i].id]) operand(c, &b, c->dy[i], s->dy[c->n_carry + c->float_y.at[i]]);
-    for (int64_t i = 0; i < c->saved.n; i++) operand(c, &b, c->saved.at[i], c->outside[c->saved.at[i].id]);
+    for (int64_t i = 0; i < c->saved.n; i++)
+        if (c->needed[c->saved.at[i].id]) operand(c, &b, c->saved.at[i], c->outside[c->saved.at[i].id]);
     int n_xs = (int)b.in.n - n_carry;
     for (int i = 0; i < c->n_captures; i++)
         if (c->needed[c->capture[i].id]) operand(c, &b, c->capture[i], s->n.in[c->n_carry + c->n_xs + i]);
     for (int i = 0; i < c->n_xs; i++)
-        if (is_value(c->d_x[i])) vec_push(a, &roots, c->d_x[i]);
+        if (is_value(c->d_x[i]) && !c->x_outside[i]) vec_push(a, &roots, c->d_x[i]);
     for (int64_t i = 0; i < c->stacked.n; i++)
         if (!is_value(c->outside[c->stacked.at[i].id])) vec_push(a, &roots, c->stacked.at[i]);
 
@@ -324,7 +359,7 @@ static bool scan_backward(scan_grad *c)
     for (int i = 0; i < c->n_captures; i++)
         if (is_value(c->rest.at[i])) s->dx[c->n_carry + c->n_xs + i] = out[k++];
     for (int i = 0; i < c->n_xs; i++)
-        if (is_value(c->d_x[i])) s->dx[c->n_carry + i] = out[k++];
+        if (is_value(c->d_x[i]) && !c->x_outside[i]) s->dx[c->n_carry + i] = out[k++];
     for (int64_t i = 0; i < c->stacked.n; i++)
         if (!is_value(c->outside[c->stacked.at[i].id])) c->outside[c->stacked.at[i].id] = out[k++];
     return true;
@@ -381,6 +416,29 @@ static void captures_outside(scan_grad *c)
     }
 }
 
+/* The contract for all steps: time is a label of the operand that varies, and of the result. */
+static bool xs_outside(scan_grad *c)
+{
+    value *map = NEW_ARRAY(c->a, value, c->trial->owner.n);
+    for (int i = 0; i < c->n_captures; i++) map[c->capture[i].id] = c->s->n.in[c->n_carry + c->n_xs + i];
+    for (int i = 0; i < c->n_xs; i++) {
+        if (!c->x_outside[i]) continue;
+        node n = *node_of(c->trial, c->d_x[i]);
+        int k = varying_side(c, c->d_x[i]);
+        contract_attr to = *n.contract;
+        uint8_t time = (uint8_t)to.n_labels++, *l = k ? to.lb : to.la;
+        to.label_name[time] = NULL;
+        memmove(l + 1, l, MAX_RANK - 1);
+        memmove(to.lo + 1, to.lo, MAX_RANK - 1);
+        l[0] = to.lo[0] = time;
+        if (!grad_inline(c->g, c->trial, 1, &n.in[1 - k], map)) return false;
+        value in[2] = { map[n.in[0].id], map[n.in[1].id] };
+        in[k] = c->outside[n.in[k].id];
+        c->s->dx[c->n_carry + i] = contract_by(c->g, in[0], in[1], NO_VALUE, &to, to.acc, n.types[0].dtype);
+    }
+    return true;
+}
+
 void grad_scan(grad_step *s)
 {
     const scan_attr *at = s->n.scan;
@@ -397,12 +455,15 @@ void grad_scan(grad_step *s)
     }
     find_varying(&c);
     split_captures(&c);
+    split_xs(&c);
     find_varying(&c);                  /* again: split_captures adds sums */
-    find_needed(&c);
+    find_needed(&c, true);
     c.outside = NEW_ARRAY(c.a, value, c.trial->owner.n);
     for (int i = 0; i < c.n_xs; i++) c.outside[c.x[i].id] = s->n.in[c.n_carry + i];
     for (int64_t i = 0; i < c.float_y.n; i++) c.outside[c.dy[i].id] = s->dy[c.n_carry + c.float_y.at[i]];
-    if (!scan_forward(&c) || !scan_backward(&c)) {
+    bool ok = scan_forward(&c);
+    find_needed(&c, false);
+    if (!ok || !scan_backward(&c) || !xs_outside(&c)) {
         s->g->failed = true;
         return;
     }

@@ -2,6 +2,8 @@
 #include "passes/pass.h"
 #include <assert.h>
 
+dlc_status pass_grad(pass_run *run, graph **g);
+dlc_status pass_merge_scans(pass_run *run, graph **g);
 dlc_status pass_simplify(pass_run *run, graph **g);
 dlc_status pass_layout(pass_run *run, graph **g);
 dlc_status pass_fuse(pass_run *run, graph **g);

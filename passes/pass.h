@@ -18,6 +18,8 @@ typedef enum {
 typedef enum { STAGE_GRAPH, STAGE_LOWER, STAGE_PROGRAM } pass_stage;
 typedef enum { BITS_EXACT, BITS_VALUE } pass_bits;     /* DESIGN.md §7 */
 
+enum { BY_NAME = 9 };            /* level of the passes that run only when they are named */
+
 typedef struct pass_run {
     dlc_context *ctx;
     arena *scratch;              /* emptied when the pass ends */

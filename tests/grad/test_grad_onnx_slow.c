@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 enum { MAX_INPUTS = 256, SECONDS = 60 };
-typedef enum { CHECKED, NO_IMPORT, NO_FLOATS, NO_WIDE, NO_RUN, NO_GRADIENT, WRONG, CRASHED, N_VERDICTS } verdict;
+typedef enum { CHECKED, NO_IMPORT, NO_FLOATS, NO_WIDE, NO_RUN, NO_GRADIENT, NAN_INSIDE, WRONG, CRASHED, N_VERDICTS } verdict;
 static const char *const verdict_text[N_VERDICTS] = { "checked", "not imported", "no float input or output", "no f64 form",
-    "does not run", "no gradient", "wrong", "crash or time-out" };
+    "does not run", "no gradient", "NaN on the way", "wrong", "crash or time-out" };
 
 /* -- One folder ---------------------------------------------------------------------------------------------------------- */
 
@@ -74,6 +74,21 @@ static void list_operators(const graph *g, text *out)
     }
 }
 
+/* A value that is NaN and then not taken (a row of a softmax that is masked out): 0 * NaN is NaN, here as in JAX. */
+static bool has_nan_inside(bench *b, graph *w, const int64_t *symbols, const tensor *in)
+{
+    w->results.n = w->result_names.n = 0;
+    for (int64_t v = 1; v < w->owner.n; v++)
+        if (dtype_of(w, (value){ (uint32_t)v }) == DTYPE_f64) add_result(w, (value){ (uint32_t)v }, NULL);
+    tensor *y = NEW_ARRAY(b->a, tensor, w->results.n + 1);
+    eval_options o = { 0 };
+    if (eval_graph(b->ctx, b->a, w, symbols, in, y, &o) != DLC_OK) return false;
+    for (int64_t r = 0; r < w->results.n; r++)
+        for (int64_t i = 0; i < tensor_n(&y[r]); i++)
+            if (isnan(((double *)y[r].bytes)[i])) return true;
+    return false;
+}
+
 static verdict check_folder(bench *b, const char *dir, grad_counts *c, text *ops)
 {
     inputs *in = NEW(b->a, inputs);
@@ -97,7 +112,8 @@ static verdict check_folder(bench *b, const char *dir, grad_counts *c, text *ops
     if (n != w->inputs.n || eval_bind(b->ctx, w, x, symbols) != DLC_OK || eval_graph(b->ctx, b->a, w, symbols, x, y, &o) != DLC_OK) return NO_RUN;
     grad_how gh = { .h = 1e-5, .tolerance = 1e-5, .max_elements = 6, .second = true, .kinks = true, .name = dir };
     if (!grad_check_graph(b, w, symbols, x, &gh, c)) return NO_GRADIENT;
-    return c->n_failed ? WRONG : CHECKED;
+    if (!c->n_failed) return CHECKED;
+    return isnan(c->worst) && has_nan_inside(b, eval_widened(g), symbols, x) ? NAN_INSIDE : WRONG;
 }
 
 /* -- All of them ------------------------------------------------------------------------------------------------------------ */
