@@ -177,3 +177,82 @@ ONNX_OP(FusedMatMul)
     value y = matmul(g, a, b, DTYPE_NONE, DTYPE_NONE);
     out(0, alpha == 1 ? y : bin_k(g, SCALAR_mul, y, alpha));
 }
+
+/* x * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 */
+static value tanh_gelu(graph *g, value x)
+{
+    value cubic = bin_k(g, SCALAR_mul, mul(g, mul(g, x, x), x), 0.044715);
+    value t = un(g, SCALAR_tanh, bin_k(g, SCALAR_mul, add(g, x, cubic), 0.7978845608028654));
+    return mul(g, bin_k(g, SCALAR_mul, x, 0.5), bin_k(g, SCALAR_add, t, 1));
+}
+
+/* FastGelu (com.microsoft 1): of x + bias, by tanh */
+ONNX_OP(FastGelu)
+{
+    out(0, tanh_gelu(g, has_in(1) ? add(g, in(0), in(1)) : in(0)));
+}
+
+/* BiasGelu (com.microsoft 1): of x + bias, by erf */
+ONNX_OP(BiasGelu)
+{
+    value x = add(g, in(0), in(1));
+    value t = un(g, SCALAR_erf, bin_k(g, SCALAR_mul, x, 0.7071067811865476));
+    out(0, mul(g, bin_k(g, SCALAR_mul, x, 0.5), bin_k(g, SCALAR_add, t, 1)));
+}
+
+/* QuickGelu (com.microsoft 1): x * sigmoid(alpha * x) */
+ONNX_OP(QuickGelu)
+{
+    value x = in(0);
+    out(0, mul(g, x, un(g, SCALAR_sigmoid, bin_k(g, SCALAR_mul, x, attr_float("alpha", 1.702)))));
+}
+
+/* SkipLayerNormalization (com.microsoft 1): of input + skip + bias over the last axis; that sum is output 3 */
+ONNX_OP(SkipLayerNormalization)
+{
+    value x = in(0);
+    if (!op_rank(c, x, 1, MAX_RANK, "input")) return;
+    uint32_t last = axis_bit(rank_of(g, x) - 1);
+    value sum = add(g, x, in(1));
+    if (has_in(4)) sum = add(g, sum, in(4));
+    value mu = mean_over(g, sum, last, true), d = sub(g, sum, mu);
+    value var = mean_over(g, mul(g, d, d), last, true);
+    value inv = k_bin(g, SCALAR_div, 1, un(g, SCALAR_sqrt, bin_k(g, SCALAR_add, var, attr_float("epsilon", 1e-12))));
+    value y = mul(g, mul(g, d, inv), in(2));
+    out(0, has_in(3) ? add(g, y, in(3)) : y);
+    out(1, mu);
+    out(2, inv);
+    out(3, sum);
+}
+
+/* QLinearConcat (com.microsoft 1): operands y_scale, y_zero_point, then tensor, scale, zero point of each */
+ONNX_OP(QLinearConcat)
+{
+    int n = (c->n_in - 2) / 3;
+    if (n < 1 || c->n_in != 3 * n + 2) {
+        op_fail(c, "%d operands, expected 2 and 3 for each tensor", c->n_in);
+        return;
+    }
+    value *x = NEW_ARRAY(op_arena(c), value, n), first = in(2);
+    if (!op_rank(c, first, 1, MAX_RANK, "the first tensor")) return;
+    for (int i = 0; i < n; i++) x[i] = dequantized(g, in(2 + 3 * i), scalar_in(c, 3 + 3 * i), scalar_in(c, 4 + 3 * i));
+    value y = concat(g, n, x, op_axis(c, attr_int("axis", 0), rank_of(g, first)));
+    out(0, quantized(c, y, scalar_in(c, 0), scalar_in(c, 1), dtype_of(g, first)));
+}
+
+static value requantized(op_call *c, value y)
+{
+    return quantized(c, y, scalar_in(c, 3), scalar_in(c, 4), dtype_of(c->g, op_in(c, 0)));
+}
+
+/* QLinearSigmoid, QLinearLeakyRelu (com.microsoft 1) */
+ONNX_OP(QLinearSigmoid)
+{
+    out(0, requantized(c, un(g, SCALAR_sigmoid, dequantized(g, in(0), scalar_in(c, 1), scalar_in(c, 2)))));
+}
+
+ONNX_OP(QLinearLeakyRelu)
+{
+    value x = dequantized(g, in(0), scalar_in(c, 1), scalar_in(c, 2));
+    out(0, requantized(c, op_activation(c, g, "LeakyRelu", x, attr_float("alpha", 0.01), 0)));
+}
