@@ -225,7 +225,7 @@ static void emit_unit(emitter *e, work *w, const unit *u)
         const kernel_code *k = w->p->kernels.at[w->kernels[i]];
         emit_kernel(e, k, kernel_symbol(e->a, e->prefix, w->kernels[i]));
     }
-    if (u->has_program) emit_program(e, w->p, w->o, w->kernel_of, w->kind == EMIT_JIT);
+    if (u->has_program) emit_program(e, w->p, w->o, w->kernel_of, w->kind);
 }
 
 /* Memory of a unit is its own: its exhaustion unwinds to here. LLVM objects are disposed of in any case. */

@@ -20,7 +20,7 @@ typedef struct {
     const program *p;
     const codegen_options *o;
     const int *kernel_of;             /* by kernel: the equal one that was compiled */
-    bool is_jit;
+    emit_kind kind;
     V fn, run_arg, in, out, workspace, weights;
     V *symbol;                        /* slots of i64 */
     V *offset;                        /* by buffer: bytes from the workspace's start; NULL: not laid out */
@@ -101,7 +101,8 @@ static V constant_address(prog_state *s, int buf)
     if (s->data[first]) return s->data[first];
     const char *name = constant_symbol(e->a, e->prefix, first);
     int64_t n = constant_bytes(s->p, first);
-    if (!s->is_jit && constant_is_small(s->p, first)) {
+    bool is_text = s->kind == EMIT_LLVM_IR || s->kind == EMIT_ASM;       /* stands alone */
+    if (is_text || (s->kind != EMIT_JIT && constant_is_small(s->p, first))) {
         V init = LLVMConstStringInContext(e->c, s->p->bufs.at[first].data, (unsigned)n, 1);
         V g = LLVMAddGlobal(e->m, LLVMTypeOf(init), name);
         LLVMSetInitializer(g, init);
@@ -113,7 +114,7 @@ static V constant_address(prog_state *s, int buf)
     V g = LLVMAddGlobal(e->m, LLVMArrayType2(e->i8, (uint64_t)n), name);
     LLVMSetGlobalConstant(g, 1);
     LLVMSetLinkage(g, LLVMExternalLinkage);
-    if (!s->is_jit) LLVMSetVisibility(g, LLVMHiddenVisibility);       /* in memory it may lie far away: through the GOT */
+    if (s->kind != EMIT_JIT) LLVMSetVisibility(g, LLVMHiddenVisibility);       /* in memory it may lie far away: through the GOT */
     return s->data[first] = g;
 }
 
@@ -592,9 +593,9 @@ static void emit_model(prog_state *s, V workspace, V shapes, V run)
     LLVMAddAlias2(e->m, LLVMTypeOf(init), 0, g, "dlc_model_v1");
 }
 
-void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, bool is_jit)
+void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, emit_kind kind)
 {
-    prog_state s = { .e = e, .p = p, .o = o, .kernel_of = kernel_of, .is_jit = is_jit };
+    prog_state s = { .e = e, .p = p, .o = o, .kernel_of = kernel_of, .kind = kind };
     s.offset = NEW_ARRAY(e->a, V, p->bufs.n);
     s.data = NEW_ARRAY(e->a, V, p->bufs.n);
     s.first = constant_table(e->a, p);

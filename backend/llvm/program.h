@@ -3,12 +3,13 @@
 #define DLC_LLVM_PROGRAM_H
 #include "backend/llvm/emit.h"
 
-void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, bool is_jit);
+void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, emit_kind kind);
 const char *kernel_symbol(arena *a, const char *prefix, int kernel);
 const pbuf *program_tensor(const program *p, pbuf_kind kind, int index);
 void program_results(arena *a, const program *p, bool *is_result);      /* by symbol: found by the run */
 
-/* Constants: bytes (-1: open); by buffer the first with the same data, which is stored; small ones stand in the code. */
+/* Constants: bytes (-1: open); by buffer the first with the same data, which is stored; small ones stand in the code, and all of
+ * them in LLVM IR and assembly. */
 int64_t constant_bytes(const program *p, int buf);
 int *constant_table(arena *a, const program *p);
 bool constant_is_small(const program *p, int buf);

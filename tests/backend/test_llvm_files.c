@@ -246,6 +246,29 @@ static void cross(const char *triple, const char *cpu, const char *compiler, con
     unlink(y);
 }
 
+/* Assembly stands alone: assembled and linked, it runs. */
+static void text_here(void **state)
+{
+    (void)state;
+    bytes b;
+    codegen_options o = options(target_host(0), 1);
+    check(llvm->emit(ctx, a, net, &o, EMIT_ASM, &b));
+    const char *source = path("t.s"), *prog = path("prog"), *x = path("in"), *y = path("out");
+    if (!has_program("cc")) return;
+    write_file(source, b.at, b.n);
+    write_file(x, in[0], N * 4);
+    assert_int_equal(system(arena_printf(a, "cc -I. -o %s tests/backend/cross_main.c %s", prog, source)), 0);
+    assert_int_equal(system(arena_printf(a, "%s %s %s", prog, x, y)), 0);
+    bytes got;
+    int err;
+    assert_true(file_map(a, y, &got, &err));
+    assert_memory_equal(want[0], got.at, want_bytes[0]);
+    unlink(source);
+    unlink(prog);
+    unlink(x);
+    unlink(y);
+}
+
 static void object_here(void **state) { (void)state; cross("x86_64", "x86-64", "cc", ""); }
 static void aarch64(void **state) { (void)state; cross("aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64"); }
 static void riscv64(void **state) { (void)state; cross("riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64"); }
@@ -262,6 +285,6 @@ int main(void)
     if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
     a = arena_new(&ctx->mem);
     const struct CMUnitTest tests[] = { cmocka_unit_test(shared), cmocka_unit_test(external_weights), cmocka_unit_test(same_bytes), cmocka_unit_test(cache),
-                                        cmocka_unit_test(object_here), cmocka_unit_test(aarch64), cmocka_unit_test(riscv64) };
+                                        cmocka_unit_test(text_here), cmocka_unit_test(object_here), cmocka_unit_test(aarch64), cmocka_unit_test(riscv64) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
