@@ -319,7 +319,7 @@ static bool is_supported(dlc_context *ctx, const program *p, const codegen_optio
         const pbuf *b = &p->bufs.at[i];
         if (b->kind == PBUF_state) { diag_no_codegen(ctx, at, "states that live in the context"); return false; }
         if (b->kind == PBUF_const && constant_bytes(p, (int)i) < 0) { diag_no_codegen(ctx, at, "constants of open size"); return false; }
-        if (b->kind == PBUF_const && !b->data) { diag_internal(ctx, at, "a constant was not evaluated before code generation"); ok = false; }
+        if (b->kind == PBUF_const && !b->data && constant_bytes(p, (int)i) > 0) { diag_internal(ctx, at, "a constant was not evaluated before code generation"); ok = false; }
     }
     if (arch_of(&o->target) == ARCH_other) { diag_no_target(ctx, at, o->target.triple, "no such architecture here"); ok = false; }
     return ok;

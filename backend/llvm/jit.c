@@ -32,8 +32,9 @@ static LLVMErrorRef define(LLVMOrcLLJITRef jit, arena *a, const program *p, cons
     const int *first = constant_table(a, p);
     for (int i = 0; i < p->bufs.n && !o->external_weights; i++) {
         if (p->bufs.at[i].kind != PBUF_const || first[i] != i) continue;
+        const void *at = p->bufs.at[i].data ? p->bufs.at[i].data : p;         /* none: of size 0 */
         const char *name = constant_symbol(a, o->prefix, i);
-        pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, name), { (uintptr_t)p->bufs.at[i].data, flags } };
+        pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, name), { (uintptr_t)at, flags } };
     }
     return LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(jit), LLVMOrcAbsoluteSymbols(pair, n));
 }

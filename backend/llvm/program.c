@@ -103,7 +103,7 @@ static V constant_address(prog_state *s, int buf)
     int64_t n = constant_bytes(s->p, first);
     bool is_text = s->kind == EMIT_LLVM_IR || s->kind == EMIT_ASM;       /* stands alone */
     if (is_text || (s->kind != EMIT_JIT && constant_is_small(s->p, first))) {
-        V init = LLVMConstStringInContext(e->c, s->p->bufs.at[first].data, (unsigned)n, 1);
+        V init = LLVMConstStringInContext(e->c, n ? s->p->bufs.at[first].data : "", (unsigned)n, 1);
         V g = LLVMAddGlobal(e->m, LLVMTypeOf(init), name);
         LLVMSetInitializer(g, init);
         LLVMSetGlobalConstant(g, 1);
