@@ -210,7 +210,7 @@ static const helper_row f32_rows[] = {
       "    if (e) m |= 0x800000;\n"
       "    else for (e = 1; m < 0x800000; e--) m <<= 1;\n"
       "    e -= 127;\n"
-      "    digits = (uint64_t)m << (e & 1 ? 27 : 26);\n"
+      "    digits = (uint64_t)m << (e & 1 ? 26 : 25);\n"
       "    for (i = 48; i >= 0; i -= 2) {\n"
       "        rest = rest << 2 | (uint32_t)(digits >> i & 3);\n"
       "        root <<= 1;\n"

@@ -1,0 +1,3 @@
+/* All rows, all compilers: test_cgen_rows.c. */
+#define ALL_ROWS
+#include "tests/backend/test_cgen_rows.c"
