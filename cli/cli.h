@@ -60,6 +60,8 @@ const char *cli_operand(cli *c);
 /* -- Messages (report.c) ------------------------------------------------------------------------------------------------ */
 
 void cli_help(FILE *f, const cli *c);                    /* of the command, or of all (COMMAND_COUNT) */
+void cli_man(FILE *f, arena *a);
+bool cli_completion(FILE *f, arena *a, const char *shell);       /* bash, zsh, fish; false: another */
 void cli_show_diags(cli *c);                             /* those not yet shown, to stderr; bounded in all */
 
 /* -- Options that several commands share (common.c) ----------------------------------------------------------------------- */

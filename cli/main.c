@@ -30,6 +30,11 @@ static int run(cli *c, int argc, char **argv)
         puts("dlc " DLC_VERSION);
         return EXIT_OK;
     }
+    if (strcmp(argv[1], "--man") == 0) {                    /* for the install rule */
+        cli_man(stdout, c->a);
+        return EXIT_OK;
+    }
+    if (strncmp(argv[1], "--completion=", 13) == 0) return cli_completion(stdout, c->a, argv[1] + 13) ? EXIT_OK : EXIT_USAGE;
     return run_command(c, argc, argv);
 }
 

@@ -34,4 +34,15 @@ install(FILES ${PROJECT_BINARY_DIR}/dlc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/p
 
 if(TARGET dlc_cli)
     install(TARGETS dlc_cli)
+    set(pages ${PROJECT_BINARY_DIR}/pages)
+    file(MAKE_DIRECTORY ${pages})
+    add_custom_command(TARGET dlc_cli POST_BUILD
+        COMMAND dlc_cli --man > ${pages}/dlc.1
+        COMMAND dlc_cli --completion=bash > ${pages}/dlc
+        COMMAND dlc_cli --completion=zsh > ${pages}/_dlc
+        COMMAND dlc_cli --completion=fish > ${pages}/dlc.fish VERBATIM)
+    install(FILES ${pages}/dlc.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    install(FILES ${pages}/dlc DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+    install(FILES ${pages}/_dlc DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+    install(FILES ${pages}/dlc.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()
