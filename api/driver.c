@@ -133,6 +133,15 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
         dlc_status s = apply_schedules(ctx, o, *p);
         if (s != DLC_OK) return s;
     }
+    if (pass == PASS_lower && o->off[PASS_fuse]) {          /* lower takes kernels: each node its own */
+        graph *alone = (graph *)g;
+        pass_run none = begin(ctx, o, PASS_fuse);
+        none.limit = 0;
+        dlc_status s = pass_info[PASS_fuse].graph_pass(&none, &alone);
+        arena_free(none.scratch);
+        if (s != DLC_OK) return s;
+        g = alone;
+    }
     if (pass == PASS_lower) *p = lower_program(&run, g, o->fma);
     else if (pass == PASS_schedule) ok = schedule_program(&run, *p, &o->machine);
     else if (pass == PASS_plan) ok = plan_program(&run, *p);

@@ -17,6 +17,8 @@
  * Needs  a verified graph.
  * Keeps  every bit: each node is still computed from the same values in the same way, rounding included.
  * Leaves horizontal merging of independent kernels.
+ * Counts as a change: a node that joins another's kernel. So --limit=fuse:0 gives each node a kernel of its own (views and
+ *        splats, which are no loops, are still absorbed); the driver does that too where fuse is off, since lower takes kernels.
  * Cost   O(nodes + operands).
  * See    tests/passes/fuse.test
  */
@@ -297,7 +299,7 @@ static void place_reduce(fusion *f, uint32_t i)
     int64_t rows = 0;
     bool few_rows = dim_is_const(type_elements(f->g, n->types[0]), &rows) && rows < MIN_ROWS;
     bool fits = x->group && x->reads == READS_full && has_room(k, x) &&
-                ((k->anchor == ANCHOR_row && k->axes == axes) || (k->anchor == ANCHOR_map && !few_rows));
+                ((k->anchor == ANCHOR_row && k->axes == axes) || (k->anchor == ANCHOR_map && !few_rows)) && pass_allow(f->run);
     if (fits && k->anchor == ANCHOR_map) {
         k->anchor = ANCHOR_row;
         k->axes = axes;
@@ -312,7 +314,7 @@ static void place_elementwise(fusion *f, uint32_t i)
 {
     const node *n = &f->g->nodes.at[i];
     fact *x = &f->facts[i];
-    bool joins = x->group && x->reads != READS_view && is_elementwise(n) && has_room(&f->groups.at[x->group], x);
+    bool joins = x->group && x->reads != READS_view && is_elementwise(n) && has_room(&f->groups.at[x->group], x) && pass_allow(f->run);
     if (joins) {
         enter(f, i, x->group);
         return;
@@ -327,8 +329,9 @@ static bool may_inline(const fusion *f, const node *n, const fact *x)
     if (is_view(n)) return x->depth < MAX_VIEW_DEPTH;
     if (x->is_imm) return true;
     const node *user = &f->g->nodes.at[x->user];
-    if (n->prim == PRIM_gather) return x->uses == 1 && x->depth < MAX_VIEW_DEPTH && !is_control(user);
-    return is_elementwise(n) && x->uses == 1 && reads_once(user);
+    bool fits = n->prim == PRIM_gather ? x->uses == 1 && x->depth < MAX_VIEW_DEPTH && !is_control(user)
+                                       : is_elementwise(n) && x->uses == 1 && reads_once(user);
+    return fits && pass_allow(f->run);
 }
 
 static bool is_table(const fusion *f, const node *n, const fact *x)
@@ -637,7 +640,6 @@ static dlc_status fuse_graph(pass_run *run, const graph *g, graph *outer, graph 
         is_at_top(&p, g->results.at[r]);
         add_result(to, p.top[g->results.at[r].id], g->result_names.at[r]);
     }
-    run->changes += f.groups.n - 1;
     *result = to;
     return to->failed ? DLC_ERR_INTERNAL : DLC_OK;
 }

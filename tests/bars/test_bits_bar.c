@@ -139,6 +139,7 @@ static void every_way(void **state)
     for (int mode = FMA_FUSED; mode <= FMA_ROUNDED; mode++) {
         t.o = driver_defaults();
         t.o.fma = (fma_mode)mode;
+        t.o.c_fma = mode == FMA_FUSED;
         plain(&t);
         graph_after_passes(&t);
         for (int v = 16; v <= 64; v *= 2) scheduled(&t, v);
