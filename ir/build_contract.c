@@ -168,6 +168,24 @@ static const char *label_text(graph *g, char c)
     return g->shared->label[u];
 }
 
+static bool is_in(const uint8_t *labels, int n, uint8_t l)
+{
+    for (int i = 0; i < n; i++)
+        if (labels[i] == l) return true;
+    return false;
+}
+
+/* Of two labels of one name (a rewrite may bring them together), one loses it: the result's keeps it, else the first. */
+static void part_names(contract_attr *c, int rank_o)
+{
+    for (int l = 0; l < c->n_labels; l++)
+        for (int m = 0; m < l; m++) {
+            if (!c->label_name[l] || !c->label_name[m] || strcmp(c->label_name[l], c->label_name[m]) != 0) continue;
+            bool keeps_l = is_in(c->lo, rank_o, (uint8_t)l) && !is_in(c->lo, rank_o, (uint8_t)m);
+            c->label_name[keeps_l ? m : l] = NULL;
+        }
+}
+
 /* Names for labels that have none: letters not in use. */
 static void name_labels(graph *g, contract_attr *c)
 {
@@ -227,6 +245,7 @@ static value contract_checked(graph *g, value a, value b, value init, const cont
     checker k = { .g = g, .c = *c, .a = type_of(g, a), .b = type_of(g, b), .rank_o = rank_o };
     if (c->n_labels < 0 || c->n_labels > MAX_LABELS || c->n_windows < 0 || c->n_windows > MAX_RANK || rank_o > MAX_RANK)
         return build_fail(g, "contract: more labels or windows than supported");
+    part_names(&k.c, rank_o);
     name_labels(g, &k.c);
     if (!mark(&k, c->lo, rank_o, IN_O, "the result") || !mark(&k, c->la, k.a.rank, IN_A, "a") || !mark(&k, c->lb, k.b.rank, IN_B, "b"))
         return NO_VALUE;
