@@ -1,0 +1,389 @@
+/* lang_compile: files to modules, entry points to graphs (lang.h)
+ *
+ * The library is one module of several embedded files. A model's inputs become inputs of the graph, names in their types
+ * symbols. A train block is elaborated with `training` true: parameters are inputs then, and a batch has the size `batch`.
+ */
+#include "frontend/lang/elab.h"
+#include "base/embed.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MAX_USES = 64 };
+
+/* -- Modules ---------------------------------------------------------------------------------------------------------------- */
+
+ast *module_find(const module *m, const char *name, module **home)
+{
+    for (int i = 0; i < m->n_parts; i++) {
+        ast *d = module_find(m->parts[i], name, home);
+        if (d) { *home = (module *)m; return d; }
+    }
+    if (m->file)
+        for (int i = 0; i < m->file->n; i++)
+            if (m->file->kid[i]->kind != A_USE && m->file->kid[i]->kind != A_DEF_TRAIN && m->file->kid[i]->name && strcmp(m->file->kid[i]->name, name) == 0) {
+                *home = (module *)m;
+                return m->file->kid[i];
+            }
+    for (int i = 0; i < m->n_uses; i++) {
+        ast *d = module_find(m->uses[i], name, home);
+        if (d && !d->src->is_std) return d;
+    }
+    return m->std ? module_find(m->std, name, home) : NULL;
+}
+
+module *module_as(const module *m, const char *name)
+{
+    for (int i = 0; i < m->n_as; i++)
+        if (strcmp(m->as_name[i], name) == 0) return m->as[i];
+    return NULL;
+}
+
+static module *module_new(lang *l, const char *path, const char *at, size_t n, bool is_std, module *std)
+{
+    module *m = NEW(l->a, module);
+    source *src = NEW(l->a, source);
+    *src = (source){ .path = path, .at = at, .n = n, .is_std = is_std };
+    m->src = src;
+    m->std = std;
+    m->file = lang_parse(l, src);
+    return m;
+}
+
+static module *library(lang *l)
+{
+    module *m = NEW(l->a, module);
+    int n = 0;
+    while (embedded_std[n].name) n++;
+    m->parts = NEW_ARRAY(l->a, module *, n + 1);
+    for (int i = 0; i < n; i++)
+        m->parts[m->n_parts++] = module_new(l, arena_printf(l->a, "std/%s", embedded_std[i].name), embedded_std[i].bytes, embedded_std[i].size, true, NULL);
+    return m;
+}
+
+typedef struct { lang *l; module *std; map_str seen; int n; } loader;
+
+static bool ends_in(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* A path of a `use`, from the folder of the file it stands in. */
+static const char *path_beside(lang *l, const char *file, const char *path)
+{
+    const char *slash = strrchr(file, '/');
+    return path[0] == '/' || !slash ? path : arena_printf(l->a, "%.*s/%s", (int)(slash - file), file, path);
+}
+
+static module *load(loader *o, const char *path, const ast *from)
+{
+    lang *l = o->l;
+    bytes file;
+    int err = 0;
+    uint64_t *known = map_find(&o->seen, path, strlen(path));
+    if (known) return (module *)(uintptr_t)*known;
+    if (!file_map(l->a, path, &file, &err)) {
+        if (from) lang_error(l, from->src, from->line, from->col, NULL, "cannot read \"%s\": %s", from->name, strerror(err));
+        diag_cannot_read(l->ctx, (place){ .file = path }, strerror(err));
+        longjmp(*l->stop, 1);
+    }
+    if (++o->n > MAX_USES) lang_error(l, from->src, from->line, from->col, NULL, "more than %d files", MAX_USES);
+    module *m = module_new(l, path, arena_strndup(l->a, (const char *)file.at, file.n), file.n, false, o->std);
+    bool fresh;
+    map_put(&o->seen, path, strlen(path), (uint64_t)(uintptr_t)m, &fresh);
+    m->uses = NEW_ARRAY(l->a, module *, m->file->n + 1);
+    m->as = NEW_ARRAY(l->a, module *, m->file->n + 1);
+    m->as_name = NEW_ARRAY(l->a, const char *, m->file->n + 1);
+    for (int i = 0; i < m->file->n; i++) {
+        ast *d = m->file->kid[i];
+        if (d->kind != A_USE) continue;
+        if (ends_in(d->name, ".onnx")) lang_error(l, d->src, d->line, d->col, NULL, "ONNX models in a .dl file are not implemented yet");
+        module *u = load(o, path_beside(l, path, d->name), d);
+        if (d->as) { m->as_name[m->n_as] = d->as; m->as[m->n_as++] = u; }
+        else m->uses[m->n_uses++] = u;
+    }
+    names_check(l, m);
+    return m;
+}
+
+/* -- Entry points ------------------------------------------------------------------------------------------------------------ */
+
+static void begin(elab *e, const char *name)
+{
+    e->params.n = 0;
+    map_init(&e->param_at, e->a);
+    e->dims = dims_new(e->ctx, e->a);
+    e->fr = e->top = NEW(e->a, frame);
+    e->fr->g = graph_new(e->ctx, e->a, e->dims, name);
+    e->site = NULL;
+    e->depth = 0;
+    e->steps = 0;
+    e->idx.n = e->ranges.n = e->base_ast.n = e->base_val.n = 0;
+    e->n_axes = 0;
+    e->in_index = false;
+    e->n_loops = 0;
+    if (e->main->consts) { e->main->consts = NULL; e->main->const_known = NULL; }
+}
+
+/* Names in an input's type that nobody knows are sizes known at run time only. */
+static void open_names(elab *e, env *n, ast *d)
+{
+    val v;
+    if (!d) return;
+    if (d->kind == A_SPREAD) elab_error(e, d, NULL, "the inputs of a model have definite ranks");
+    if (d->kind == A_NAME && !name_value(e, n, d, d->name, &v)) {
+        bind_name(e, n, d->name, v_dim(dim_symbol(e->dims, d->name)));
+        return;
+    }
+    open_names(e, n, d->a);
+    open_names(e, n, d->b);
+    for (int i = 0; i < d->n; i++) open_names(e, n, d->kid[i]);
+}
+
+static void input_of(elab *e, env *n, ast *p, val *out)
+{
+    ast *t = p->a;
+    dtype dt = dtype_named(t->name);
+    if (dt == DTYPE_NONE) elab_error(e, t, "as in x: f32[N, 4]", "input `%s` needs a definite element type, found `%s`", p->name, t->name);
+    dim d[MAX_RANK];
+    if (t->n > MAX_RANK) elab_error(e, t, NULL, "more than %d dimensions", MAX_RANK);
+    for (int i = 0; i < t->n; i++) open_names(e, n, t->kid[i]);
+    for (int i = 0; i < t->n; i++) {
+        val v = eval(e, n, t->kid[i]);
+        d[i] = need_dim(e, t->kid[i], &v);
+    }
+    *out = v_tensor(e, input(e->fr->g, p->name, dt, t->n, d));
+}
+
+static void add_results(elab *e, const ast *at, val v, const ast *types, const char *name)
+{
+    if (v.k == V_TUPLE) {
+        for (int i = 0; i < v.n; i++) add_results(e, at, v.item[i], NULL, v.names && v.names[i] ? v.names[i] : arena_printf(e->a, "out%d", i));
+        return;
+    }
+    if (types && types->kind == A_RESULT && types->n == 1 && types->names[0]) name = types->names[0];
+    v = to_tensor(e, at, v, DTYPE_NONE);
+    add_result(e->fr->g, v.v, name);
+}
+
+static graph *elaborate_model(elab *e, ast *d, module *home)
+{
+    begin(e, d->name);
+    scope sc = { .path = "" };
+    map_init(&sc.counts, e->a);
+    env n = { .mod = home, .sc = &sc };
+    val in[64];
+    const ast *at[64];
+    if (d->a->n > 64) elab_error(e, d, NULL, "more than 64 inputs");
+    for (int i = 0; i < d->a->n; i++) { input_of(e, &n, d->a->kid[i], &in[i]); at[i] = d->a->kid[i]; }
+    closure c = { .def = d, .home = home };
+    val f = { .k = V_MODEL, .s = d->name, .fn = &c };
+    val v = apply(e, &n, d, f, d->a->n, in, at, 0, NULL, NULL, NULL);
+    add_results(e, d, v, d->c, "y");
+    if (e->fr->g->failed) longjmp(*e->l->stop, 1);
+    return graph_compact(e->fr->g);
+}
+
+/* -- Train blocks -------------------------------------------------------------------------------------------------------------- */
+
+static val batch_of(elab *e, const ast *at, val v, const char *path, dim batch)
+{
+    if (v.k == V_LIST) v = to_tensor(e, at, v, DTYPE_NONE);
+    if (v.k != V_TENSOR) return v;
+    type t = type_of(v.g, v.v);
+    if (t.rank < 1) return v;
+    dim d[MAX_RANK];
+    memcpy(d, t.dims, sizeof *d * (size_t)t.rank);
+    d[0] = batch;
+    return v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, d));
+}
+
+static void data_statement(elab *e, env *n, ast *x, const char *block, dim batch)
+{
+    scope sc = { .path = arena_printf(e->a, "%s.%s", block, x->name) };
+    map_init(&sc.counts, e->a);
+    scope *old = n->sc;
+    n->sc = &sc;
+    val v = eval(e, n, x->a);
+    n->sc = old;
+    if (v.k != V_TUPLE || !v.names) elab_error(e, x->a, "as in (x: a, y: b)", "a data set is a record, found %s", show_kind(e, &v));
+    val r = v;
+    r.item = NEW_ARRAY(e->a, val, v.n + 1);
+    for (int i = 0; i < v.n; i++) r.item[i] = batch_of(e, x->a, v.item[i], arena_printf(e->a, "%s.%s", x->name, v.names[i] ? v.names[i] : "_"), batch);
+    bind_name(e, n, x->name, r);
+}
+
+typedef struct { vec(const char *) paths; } updated;
+
+static bool below(const char *path, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(path, prefix, n) == 0 && (path[n] == '.' || path[n] == 0);
+}
+
+static void minimize_statement(elab *e, env *n, ast *x, updated *u)
+{
+    val loss = eval(e, n, x->a), over[64];
+    if (loss.k != V_TENSOR || rank_v(e, &loss) || !is_float(dtype_v(&loss)))
+        elab_error(e, x->a, "take the mean: mean(...)", "`minimize` needs a single floating-point value, found %s", show_value(e, &loss));
+    if (x->n > 64) elab_error(e, x, NULL, "more than 64 parts after `over`");
+    for (int i = 0; i < x->n; i++) over[i] = eval(e, n, x->kid[i]);
+    bool any = false;
+    for (int64_t k = 0; k < e->params.n; k++) {
+        parameter *p = e->params.at[k];
+        bool chosen = x->n == 0 && !p->is_state;
+        for (int i = 0; i < x->n && !p->is_state; i++) {
+            const val *o = &over[i];
+            const char *path = o->k == V_MODEL || o->k == V_PATH ? o->s : o->k == V_LAYER ? o->layer->path : NULL;
+            if (path ? below(p->path, path) : o->k == V_TENSOR && same_value(o->v, p->v)) chosen = true;
+        }
+        if (!chosen || !depends(e, e->fr->g, loss.v, p->v)) continue;
+        any = true;
+        for (int64_t j = 0; j < u->paths.n; j++)
+            if (strcmp(u->paths.at[j], p->path) == 0) elab_error(e, x, "say which parameters with `over`", "parameter `%s` is already updated by another `minimize`", p->path);
+    }
+    if (!any) elab_error(e, x->a, "is there a `stop` in its way?", "the loss does not depend on the parameters it is minimized over");
+    int64_t n_params = e->params.n;
+    for (int64_t k = 0; k < n_params; k++) {
+        parameter *p = e->params.at[k];
+        bool chosen = x->n == 0 && !p->is_state;
+        for (int i = 0; i < x->n && !p->is_state; i++) {
+            const val *o = &over[i];
+            const char *path = o->k == V_MODEL || o->k == V_PATH ? o->s : o->k == V_LAYER ? o->layer->path : NULL;
+            if (path ? below(p->path, path) : o->k == V_TENSOR && same_value(o->v, p->v)) chosen = true;
+        }
+        if (!chosen || !depends(e, e->fr->g, loss.v, p->v)) continue;
+        vec_push(e->a, &u->paths, p->path);
+        val opt = eval(e, n, x->b);
+        if (opt.k != V_LAYER) elab_error(e, x->b, "with Adam(lr: 1e-3)", "`with` needs an optimizer such as Adam(lr: 1e-3), found %s", show_kind(e, &opt));
+        val pg[2];
+        pg[0] = v_tensor(e, p->v);
+        pg[1] = v_tensor(e, input(e->fr->g, arena_printf(e->a, "grad:%s", p->path), p->t.dtype, p->t.rank, p->t.dims));
+        const ast *at[2] = { x->b, x->b };
+        apply(e, n, x->b, opt, 2, pg, at, 0, NULL, NULL, NULL);
+    }
+    if (x->c) {
+        val c = eval(e, n, x->c);
+        if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0)) elab_error(e, x->c, NULL, "`clip` takes a number, found %s", show_kind(e, &c));
+    }
+}
+
+/* One step of a train block, for its types. */
+static void check_train(elab *e, ast *d, module *home)
+{
+    begin(e, d->name);
+    e->training = true;
+    e->has_grad = true;
+    scope sc = { .path = d->name };
+    map_init(&sc.counts, e->a);
+    env n = { .mod = home, .sc = &sc, .in_train = true };
+    dim batch = dim_symbol(e->dims, "batch");
+    dim_symbol_bounds(e->dims, batch, 1, 1 << 30);
+    bind_name(e, &n, lang_intern(e->l, "batch", 5), v_dim(batch));
+    for (int i = 0; d->a && i < d->a->n; i++) eval(e, &n, d->a->kid[i]->a);
+    updated u = { { 0 } };
+    for (int i = 0; i < d->d->n; i++) {
+        ast *x = d->d->kid[i];
+        switch (x->kind) {
+        case A_DATA: data_statement(e, &n, x, d->name, batch); break;
+        case A_MINIMIZE: minimize_statement(e, &n, x, &u); break;
+        case A_REPORT: eval(e, &n, x->a); break;
+        case A_SEARCH: for (int k = 0; k < x->n; k++) eval(e, &n, x->kid[k]->a); break;
+        default: {
+            ast one = { .kind = A_BLOCK, .n = 1, .kid = &x, .src = x->src, .line = x->line, .col = x->col };
+            eval_block(e, &n, &one);
+        }
+        }
+    }
+    e->training = false;
+}
+
+/* -- Outside ------------------------------------------------------------------------------------------------------------------- */
+
+static bool mentions_grad(const ast *x)
+{
+    if (!x) return false;
+    if (x->kind == A_NAME && strcmp(x->name, "grad") == 0) return true;
+    for (int i = 0; i < x->n; i++)
+        if (mentions_grad(x->kid[i])) return true;
+    return mentions_grad(x->a) || mentions_grad(x->b) || mentions_grad(x->c) || mentions_grad(x->d);
+}
+
+static elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop)
+{
+    lang *l = NEW(a, lang);
+    *l = (lang){ .ctx = ctx, .a = a, .stop = stop };
+    map_init(&l->names, a);
+    loader ld = { .l = l };
+    map_init(&ld.seen, a);
+    ld.std = library(l);
+    elab *e = NEW(a, elab);
+    *e = (elab){ .l = l, .a = a, .ctx = ctx, .o = o };
+    e->main = load(&ld, path, NULL);
+    e->has_grad = mentions_grad(e->main->file);
+    for (int i = 0; i < e->main->n_uses; i++) e->has_grad |= mentions_grad(e->main->uses[i]->file);
+    return e;
+}
+
+static ast *choose_model(elab *e, const char *name, module **home)
+{
+    ast *found = NULL;
+    module *m = e->main;
+    text all = { .a = e->a };
+    int n = 0;
+    for (int i = 0; i < m->file->n; i++) {
+        ast *d = m->file->kid[i];
+        if (d->kind != A_DEF_MODEL) continue;
+        text_printf(&all, "%s%s", n++ ? ", " : "", d->name);
+        if (!name || strcmp(d->name, name) == 0) found = d;
+    }
+    *home = m;
+    if (found && (name || n == 1)) return found;
+    if (name) {
+        ast *d = module_find(m, name, home);
+        if (d && d->kind == A_DEF_MODEL) return d;
+    }
+    ast *at = m->file;
+    if (!n) lang_error(e->l, m->src, 1, 1, NULL, "the file has no model");
+    if (name) lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "it has %s", text_str(&all)), "the file has no model `%s`", name);
+    lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "choose one with --model: %s", text_str(&all)), "the file has %d models", n);
+}
+
+static dlc_status status_of(dlc_context *ctx) { return ctx->n_errors ? ctx->status ? ctx->status : DLC_ERR_INPUT : DLC_ERR_INTERNAL; }
+
+dlc_status lang_compile(dlc_context *ctx, arena *a, const char *path, const lang_options *o, graph **out)
+{
+    jmp_buf stop;
+    *out = NULL;
+    if (setjmp(stop)) return status_of(ctx);
+    elab *e = elab_new(ctx, a, path, o, &stop);
+    module *home;
+    ast *d = choose_model(e, o->model, &home);
+    *out = elaborate_model(e, d, home);
+    return DLC_OK;
+}
+
+dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_options *o)
+{
+    jmp_buf stop;
+    if (setjmp(stop)) return status_of(ctx);
+    elab *e = elab_new(ctx, a, path, o, &stop);
+    for (int i = 0; i < e->main->file->n; i++)
+        if (e->main->file->kid[i]->kind == A_DEF_MODEL) elaborate_model(e, e->main->file->kid[i], e->main);
+    for (int i = 0; i < e->main->file->n; i++)
+        if (e->main->file->kid[i]->kind == A_DEF_TRAIN) check_train(e, e->main->file->kid[i], e->main);
+    return DLC_OK;
+}
+
+dlc_status lang_models(dlc_context *ctx, arena *a, const char *path, int *n, const char ***names)
+{
+    jmp_buf stop;
+    lang_options none = { 0 };
+    if (setjmp(stop)) return status_of(ctx);
+    elab *e = elab_new(ctx, a, path, &none, &stop);
+    *names = NEW_ARRAY(a, const char *, e->main->file->n + 1);
+    *n = 0;
+    for (int i = 0; i < e->main->file->n; i++)
+        if (e->main->file->kid[i]->kind == A_DEF_MODEL) (*names)[(*n)++] = e->main->file->kid[i]->name;
+    return DLC_OK;
+}
