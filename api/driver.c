@@ -3,6 +3,7 @@
 #include "backend/cache.h"
 #include "backend/eval/eval.h"
 #include "backend/eval/eval_loop.h"
+#include "passes/grad.h"
 #include <dlfcn.h>
 #include <math.h>
 #include <time.h>
@@ -54,13 +55,39 @@ static dlc_status import_text(dlc_context *ctx, arena *a, const char *path, grap
     return *out ? DLC_OK : DLC_ERR_INPUT;
 }
 
-dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
+static lang_options lang_with_callbacks(const driver_options *o)
 {
-    double start = now();
+    lang_options l = o->lang;
+    l.gradient = grad;
+    return l;
+}
+
+static void install_evaluator(dlc_context *ctx, arena *a, const driver_options *o)
+{
     graph_evaluator *e = NEW(a, graph_evaluator);
     *e = eval_evaluator(o->fma);
     ctx->evaluator = e;
-    dlc_status s = ends_with(path, ".onnx") ? onnx_import(ctx, a, path, &o->onnx, out) : import_text(ctx, a, path, out);
+}
+
+dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driver_options *o)
+{
+    install_evaluator(ctx, a, o);
+    lang_options l = lang_with_callbacks(o);
+    return lang_check(ctx, a, path, &l);
+}
+
+static dlc_status import_lang(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
+{
+    lang_options l = lang_with_callbacks(o);
+    return lang_compile(ctx, a, path, &l, out);
+}
+
+dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
+{
+    double start = now();
+    install_evaluator(ctx, a, o);
+    dlc_status s = ends_with(path, ".onnx") ? onnx_import(ctx, a, path, &o->onnx, out)
+                   : ends_with(path, ".dl") ? import_lang(ctx, a, path, o, out) : import_text(ctx, a, path, out);
     if (s != DLC_OK) return s;
     if (o->verify && !graph_verify(*out, "import")) return DLC_ERR_INTERNAL;
     if (o->after) o->after(o->after_arg, PASS_COUNT, *out, NULL, 0, now() - start);

@@ -8,6 +8,7 @@
 #ifndef DLC_API_DRIVER_H
 #define DLC_API_DRIVER_H
 #include "backend/codegen.h"
+#include "frontend/lang/lang.h"
 #include "frontend/onnx/onnx.h"
 #include "ir/tensor.h"
 #include "passes/pipeline.h"
@@ -15,6 +16,7 @@
 
 typedef struct {
     onnx_options onnx;
+    lang_options lang;             /* of .dl files; its callbacks are set by driver_import */
     fma_mode fma;
     bool c_fma;                    /* --fma: the C form is fused, too */
     int level;                     /* -O: passes of a higher level are left out */
@@ -35,6 +37,8 @@ driver_options driver_defaults(void);
 
 /* By the file's ending: .onnx, .dl, else graph text. Sets ctx->evaluator. */
 dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out);
+/* Reads a .dl file and elaborates all its models and train blocks, for their errors. */
+dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driver_options *o);
 dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g);
 /* lower, unless *p is there already, and the passes on the program. */
 dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **p);

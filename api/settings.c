@@ -99,6 +99,21 @@ static bool choose_bind(setting *t, const char *word)
     return true;
 }
 
+static bool choose_model(setting *t, const char *word)
+{
+    t->s->driver.lang.model = arena_strdup(t->a, word);
+    return true;
+}
+
+static bool choose_set(setting *t, const char *word)
+{
+    const char *eq = strchr(word, '=');
+    if (!eq || eq == word) return wrong(t, "takes NAME=VALUE, as units=128");
+    lang_set x = { arena_strndup(t->a, word, (size_t)(eq - word)), arena_strdup(t->a, eq + 1) };
+    vec_push(t->a, &t->s->sets, x);
+    return true;
+}
+
 int settings_pass(dlc_context *ctx, arena *a, const char *option, const char *name)
 {
     const char *names[PASS_COUNT];
@@ -176,6 +191,8 @@ static bool choose_vector(setting *t, const char *word)
 static const struct { const char *name; bool needs_value; bool (*set)(setting *t, const char *word); } row[] = {
     { "dim",          true,  choose_dim },
     { "bind",         true,  choose_bind },
+    { "model",        true,  choose_model },
+    { "set",          true,  choose_set },
     { "off",          true,  choose_off },
     { "limit",        true,  choose_limit },
     { "schedule",     true,  choose_schedule },
@@ -211,6 +228,8 @@ bool settings_finish(dlc_context *ctx, settings *s)
     s->driver.onnx.dims = s->dims.at;
     s->driver.onnx.n_binds = (int)s->binds.n;
     s->driver.onnx.binds = s->binds.at;
+    s->driver.lang.n_sets = (int)s->sets.n;
+    s->driver.lang.sets = s->sets.at;
     target t = { 0 };
     if (!s->triple && !s->cpu) t = target_host(s->vector_bytes);
     else if (!target_named(ctx, s->triple, s->cpu ? s->cpu : "generic", s->vector_bytes, &t)) return false;

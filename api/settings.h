@@ -11,6 +11,7 @@ typedef struct {
     bool has_pool;                                    /* write pool.c beside */
     vec(onnx_dim_option) dims;
     vec(onnx_bind_option) binds;
+    vec(lang_set) sets;
 } settings;
 
 settings settings_default(void);

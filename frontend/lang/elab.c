@@ -5,7 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 
-enum { MAX_CALLS = 150, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
+enum { MAX_DEPTH = 700, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
 
 /* -- Errors ----------------------------------------------------------------------------------------------------------------- */
 
@@ -89,7 +89,7 @@ static val constant_value(elab *e, ast *d, module *home)
         home->const_known = NEW_ARRAY(e->a, bool, home->file->n + 1);
     }
     if (home->const_known[k]) return home->consts[k];
-    if (e->depth > MAX_CALLS) elab_error(e, d, NULL, "constants depend on each other");
+    if (e->depth > MAX_DEPTH / 4) elab_error(e, d, NULL, "constants depend on each other");
     scope sc = { .path = "" };
     map_init(&sc.counts, e->a);
     env n = { .mod = home, .sc = &sc };
@@ -614,9 +614,10 @@ static val eval_call(elab *e, env *n, ast *x, const val *piped, const ast *piped
     bool is_call = x->kind == A_CALL;
     val f = eval(e, n, is_call ? x->a : x);
     enum { MAX_ARGS = 64 };
-    val pos[MAX_ARGS], named[MAX_ARGS];
-    const ast *pos_at[MAX_ARGS], *named_at[MAX_ARGS];
-    const char *names[MAX_ARGS];
+    int most = (is_call ? x->n : 0) + 2;
+    val *pos = NEW_ARRAY(e->a, val, most), *named = NEW_ARRAY(e->a, val, most);        /* not on the stack: calls nest */
+    const ast **pos_at = NEW_ARRAY(e->a, const ast *, most), **named_at = NEW_ARRAY(e->a, const ast *, most);
+    const char **names = NEW_ARRAY(e->a, const char *, most);
     int n_pos = 0, n_named = 0;
     bool makes = f.k == V_LAYER_DEF;
     if (piped && !(makes && is_call)) { pos[0] = *piped; pos_at[0] = piped_at; n_pos = 1; }
@@ -634,7 +635,7 @@ static val eval_call(elab *e, env *n, ast *x, const val *piped, const ast *piped
 
 val eval(elab *e, env *n, ast *x)
 {
-    if (++e->depth > MAX_CALLS * 8) elab_error(e, x, NULL, "the program nests too deep; does a recursion end?");
+    if (++e->depth > MAX_DEPTH) elab_error(e, x, NULL, "the program nests too deep; does a recursion end?");
     if (++e->steps > MAX_STEPS) elab_error(e, x, NULL, "more than %d steps at compile time; does a recursion end?", MAX_STEPS);
     val r;
     if (!x->src->is_std) e->fr->g->at = (place){ .file = x->src->path, .line = x->line, .col = x->col };
@@ -654,7 +655,7 @@ val eval(elab *e, env *n, ast *x)
         break;
     case A_LIST: r = eval_list(e, n, x); break;
     case A_COMP: r = eval_comp(e, n, x); break;
-    case A_REDUCE: r = eval_reduce(e, n, x); break;
+    case A_REDUCE: r = eval_reduction(e, n, x); break;
     case A_FN: {
         closure *c = NEW(e->a, closure);
         *c = (closure){ .def = x, .home = n->mod, .head = n->head, .at = n->sc };

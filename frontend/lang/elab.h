@@ -99,6 +99,7 @@ typedef struct elab {
     dims *dims;
     int n_loops;
     bool in_index;
+    vec(value) kept, kept_input;           /* constants given as inputs, so that they are not folded before a gradient */
     vec(index_axis) ranges;                /* of inner indices, found with those around them */
     vec(ast *) base_ast; vec(val) base_val;        /* bases of subscripts evaluated while ranges were looked for */
 } elab;
@@ -142,7 +143,7 @@ const char *scope_name(elab *e, scope *s, const char *name);       /* the next f
 
 /* index notation (elab_index.c) */
 val eval_comp(elab *e, env *n, ast *x);
-val eval_reduce(elab *e, env *n, ast *x);
+val eval_reduction(elab *e, env *n, ast *x);
 val eval_subscript(elab *e, env *n, ast *x);
 bool index_value(elab *e, env *n, const char *name, val *out);
 

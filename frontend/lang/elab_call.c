@@ -5,7 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 
-enum { MAX_CALLS = 150 };
+enum { MAX_DEPTH = 650 };
 
 typedef struct { const char *what, *name, *of; const ast *at; } role;      /* "argument `x` of `Dense`", and whom to blame */
 
@@ -310,7 +310,7 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
     place_arguments(e, at, kind, name, p, np, n_pos, pos, pos_at, n_named, names, named, named_at, g);
     call_site site = { .at = at, .what = name, .outer = e->site };
     env in = { .hidden = (int)e->idx.n, .head = is_fn ? c->head : NULL, .mod = c->home, .sc = is_fn ? (d->kind == A_FN && c->at ? c->at : n->sc) : NULL };
-    if (e->depth > MAX_CALLS * 7) elab_error(e, at, NULL, "calls nest deeper than %d; does a recursion end?", MAX_CALLS);
+    if (e->depth > MAX_DEPTH) elab_error(e, at, NULL, "calls nest too deep; does a recursion end?");
     if (f.k == V_LAYER_DEF) {
         layer *l = NEW(e->a, layer);
         e->site = &site;

@@ -41,10 +41,10 @@ typedef struct {
     vec(struct spread_use { int index; int n; dim d[MAX_RANK]; const ast *at; }) spreads;
 } finder;
 
-static int index_named(const finder *f, const char *name)
+static int index_named(const finder *f, const char *name, bool is_spread)
 {
     for (int64_t i = f->scope.n; i-- > 0;)
-        if (f->all.at[f->scope.at[i]].name == name) return f->scope.at[i];
+        if (f->all.at[f->scope.at[i]].name == name && f->all.at[f->scope.at[i]].is_spread == is_spread) return f->scope.at[i];
     return -1;
 }
 
@@ -54,7 +54,7 @@ static bool mentions(const finder *f, const ast *x)
     if (!x) return false;
     if (x->kind == A_NAME || x->kind == A_SPREAD) {
         if (!x->name) return false;
-        if (index_named(f, x->name) >= 0) return true;
+        if (index_named(f, x->name, x->kind == A_SPREAD) >= 0) return true;
         bind *b = lookup(f->n, x->name);
         return b && b->v.k == V_TENSOR && b->v.is_elem;
     }
@@ -101,7 +101,7 @@ static bool affine(finder *f, ast *x, subscript_form *s)
     }
     subscript_form a, b;
     if (x->kind == A_NAME) {
-        int i = index_named(f, x->name);
+        int i = index_named(f, x->name, false);
         s->is_affine = i >= 0;
         s->n = 1;
         s->terms[0] = (term){ i, 1 };
@@ -156,7 +156,7 @@ static void look_subscript(finder *f, ast *x)
         elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", "%d subscripts for %d dimensions", x->n, rank);
     for (int i = 0, axis = 0; i < x->n; i++) {
         if (i == spread) {
-            struct spread_use u = { .index = index_named(f, x->kid[i]->name), .n = rank - (x->n - 1), .at = x->kid[i] };
+            struct spread_use u = { .index = index_named(f, x->kid[i]->name, true), .n = rank - (x->n - 1), .at = x->kid[i] };
             for (int k = 0; k < u.n; k++) u.d[k] = dim_v(f->e, &base, axis++);
             if (u.index >= 0) vec_push(f->e->a, &f->spreads, u);
             continue;
@@ -361,7 +361,7 @@ val eval_comp(elab *e, env *n, ast *x)
     return r;
 }
 
-val eval_reduce(elab *e, env *n, ast *x)
+val eval_reduction(elab *e, env *n, ast *x)
 {
     bool outer = !e->in_index;
     int64_t mark = e->idx.n, ranges = e->ranges.n, bases = e->base_ast.n;
@@ -426,7 +426,7 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
     bool has_inside = false, used[MAX_RANK] = { false };
     for (int i = 0, k = 0; i < x->n; i++) {
         if (x->kid[i]->kind == A_SPREAD) {
-            int s = index_named(f, x->kid[i]->name);
+            int s = x->kid[i]->name ? index_named(f, x->kid[i]->name, true) : -1;
             if (s < 0) elab_error(e, x->kid[i], NULL, "`..%s` is no index here", x->kid[i]->name ? x->kid[i]->name : "");
             index_axis *a = &f->all.at[s];
             for (int j = 0; j < a->n; j++) {

@@ -497,7 +497,7 @@ static val prim_stop(pcall *p)
     if (!is_float(t)) return x;
     dtype bits = dtype_bytes(t) == 8 ? DTYPE_i64 : dtype_bytes(t) == 2 ? DTYPE_i16 : DTYPE_i32;
     value b = bitcast(G(p), x.v, bits);
-    return v_tensor(p->e, bitcast(G(p), bin(G(p), SCALAR_or, b, b), t));
+    return v_tensor(p->e, bitcast(G(p), bin(G(p), SCALAR_shl, b, scalar_i64(G(p), bits, 0)), t));
 }
 
 bool depends(elab *e, graph *g, value y, value x)

@@ -227,8 +227,27 @@ val to_tensor(elab *e, const ast *at, val v, dtype hint)
     elab_error(e, at, v.k == V_LAYER ? "apply it: `layer(x)`" : NULL, "expected a tensor, found %s", show_kind(e, &v));
 }
 
+/* A constant that a gradient may be taken by must not be folded away: an input until the end (lang_compile.c). */
+static val kept_apart(elab *e, val c)
+{
+    if (!e->has_grad || e->fr->outer || !is_float(dtype_v(&c))) return c;
+    type t = type_of(c.g, c.v);
+    const char *name = arena_printf(e->a, "constant:%d", (int)e->kept.n);
+    vec_push(e->a, &e->kept, c.v);
+    value in = input(e->fr->g, name, t.dtype, t.rank, t.dims);
+    vec_push(e->a, &e->kept_input, in);
+    return v_tensor(e, in);
+}
+
 val convert(elab *e, const ast *at, val v, dtype t)
 {
+    if ((v.k == V_LIST || is_number(&v)) && e->has_grad && !at->src->is_std) {
+        bool old = e->has_grad;
+        e->has_grad = false;
+        val c = convert(e, at, v, t);
+        e->has_grad = old;
+        return kept_apart(e, c);
+    }
     if (v.k == V_LIST) return list_tensor(e, at, v, t);
     if (is_number(&v)) return v_tensor(e, v.k == V_FLOAT && !is_float(t) ? cast(e->fr->g, scalar_here(e, &v, DTYPE_f64), t) : scalar_here(e, &v, t));
     val x = to_tensor(e, at, v, t);

@@ -121,6 +121,7 @@ static void begin(elab *e, const char *name)
     e->idx.n = e->ranges.n = e->base_ast.n = e->base_val.n = 0;
     e->n_axes = 0;
     e->in_index = false;
+    e->kept.n = e->kept_input.n = 0;
     e->n_loops = 0;
     if (e->main->consts) { e->main->consts = NULL; e->main->const_known = NULL; }
 }
@@ -166,6 +167,45 @@ static void add_results(elab *e, const ast *at, val v, const ast *types, const c
     add_result(e->fr->g, v.v, name);
 }
 
+/* A constant, or a view of one (a splat is a broadcast), in another graph. */
+static value constant_in(elab *e, graph *to, const graph *from, value v)
+{
+    const node *n = node_of(from, v);
+    value in = NO_VALUE, out = NO_VALUE;
+    if (n->n_in > 1) return NO_VALUE;
+    if (n->n_in) in = constant_in(e, to, from, n->in[0]);
+    return rebuild(to, from, n, &in, &out) ? out : NO_VALUE;
+}
+
+/* Constants that were kept apart as inputs take their places. */
+static graph *with_constants(elab *e)
+{
+    graph *from = e->fr->g;
+    if (!e->kept.n) return graph_compact(from);
+    graph *to = graph_new(e->ctx, e->a, e->dims, from->name);
+    value *at = NEW_ARRAY(e->a, value, from->owner.n + 1);
+    for (int64_t i = 0; i < from->inputs.n; i++) {
+        value v = from->inputs.at[i];
+        int64_t k = 0;
+        while (k < e->kept.n && !same_value(e->kept_input.at[k], v)) k++;
+        type t = type_of(from, v);
+        if (k == e->kept.n) at[v.id] = input(to, node_of(from, v)->input->name, t.dtype, t.rank, t.dims);
+        else at[v.id] = constant_in(e, to, from, e->kept.at[k]);
+    }
+    int64_t n;
+    uint32_t *order = graph_order(from, e->a, &n);
+    for (int64_t i = 0; i < n; i++) {
+        const node *x = &from->nodes.at[order[i]];
+        if (x->prim == PRIM_input) continue;
+        value *args = NEW_ARRAY(e->a, value, x->n_in + 1), *res = NEW_ARRAY(e->a, value, x->n_out + 1);
+        for (int k = 0; k < x->n_in; k++) args[k] = at[x->in[k].id];
+        if (!rebuild(to, from, x, args, res)) longjmp(*e->l->stop, 1);
+        for (int k = 0; k < x->n_out; k++) at[x->first + (uint32_t)k] = res[k];
+    }
+    for (int64_t i = 0; i < from->results.n; i++) add_result(to, at[from->results.at[i].id], from->result_names.at[i]);
+    return graph_compact(to);
+}
+
 static graph *elaborate_model(elab *e, ast *d, module *home)
 {
     begin(e, d->name);
@@ -181,7 +221,7 @@ static graph *elaborate_model(elab *e, ast *d, module *home)
     val v = apply(e, &n, d, f, d->a->n, in, at, 0, NULL, NULL, NULL);
     add_results(e, d, v, d->c, "y");
     if (e->fr->g->failed) longjmp(*e->l->stop, 1);
-    return graph_compact(e->fr->g);
+    return with_constants(e);
 }
 
 /* -- Train blocks -------------------------------------------------------------------------------------------------------------- */

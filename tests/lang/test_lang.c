@@ -1,0 +1,154 @@
+/* test_lang: the language, by whole programs
+ *
+ *   errors/NAME.dl   the first line says the place and the message: `# expect LINE:COLUMN: error: MESSAGE`
+ *   values.dl        the comment above each model is the value it gives
+ *   hostile text     is told an error, and no more
+ */
+#include "api/driver.h"
+#include "backend/eval/eval.h"
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static const char *read_all(arena *a, const char *path, size_t *n)
+{
+    bytes b;
+    int err;
+    assert_true(file_map(a, path, &b, &err));
+    *n = b.n;
+    return arena_strndup(a, (const char *)b.at, b.n);
+}
+
+static bool error_as_expected(const char *path)
+{
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    driver_options o = driver_defaults();
+    size_t n;
+    const char *all = read_all(a, path, &n), *want = all + strlen("# expect "), *end = strchr(want, '\n');
+    driver_check(ctx, a, path, &o);
+    const diag *d = ctx->diags.n ? &ctx->diags.at[0] : NULL;
+    const char *got = d ? arena_printf(a, "%d:%d: error: %s", d->at.line, d->at.col, d->message) : "nothing";
+    bool ok = strncmp(all, "# expect ", 9) == 0 && strncmp(got, want, (size_t)(end - want)) == 0;
+    if (!ok) printf("%s\n  want %.*s\n  got  %s\n", path, (int)(end - want), want, got);
+    context_free(ctx);
+    return ok;
+}
+
+static void wrong_programs(void **state)
+{
+    (void)state;
+    DIR *dir = opendir("tests/lang/errors");
+    assert_non_null(dir);
+    int n = 0, ok = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (e->d_name[0] == '.') continue;
+        char path[600];
+        snprintf(path, sizeof path, "tests/lang/errors/%s", e->d_name);
+        n++;
+        ok += error_as_expected(path);
+    }
+    closedir(dir);
+    printf("%d of %d wrong programs get their message at its place\n", ok, n);
+    assert_int_equal(ok, n);
+    assert_true(n >= 58);
+}
+
+/* The numbers of a text, brackets and commas left out. */
+static int numbers(const char *s, const char *end, double *out, int max)
+{
+    int n = 0;
+    while (s < end && n < max) {
+        if (strchr("-0123456789", *s)) { char *p; out[n++] = strtod(s, &p); s = p; }
+        else s++;
+    }
+    return n;
+}
+
+static bool value_as_said(const char *model, const char *said, const char *end)
+{
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    driver_options o = driver_defaults();
+    o.lang.model = model;
+    graph *g = NULL;
+    tensor out = { 0 };
+    eval_options ev = { 0 };
+    double want[64];
+    int n = numbers(said, end, want, 64);
+    bool ok = driver_import(ctx, a, "tests/lang/values.dl", &o, &g) == DLC_OK && g->results.n == 1 && graph_verify(g, "values")
+              && eval_graph(ctx, a, g, NULL, NULL, &out, &ev) == DLC_OK && tensor_n(&out) == n;
+    for (int i = 0; ok && i < n; i++) {
+        double got = sv_to_f64(out.dtype, sv_load(out.dtype, (char *)out.bytes + i * dtype_bytes(out.dtype)));
+        if (!(fabs(got - want[i]) <= 2e-6)) { printf("%s: element %d is %g, said %g\n", model, i, got, want[i]); ok = false; }
+    }
+    if (!ok) printf("%s fails%s%s\n", model, ctx->diags.n ? ": " : "", ctx->diags.n ? ctx->diags.at[0].message : "");
+    context_free(ctx);
+    return ok;
+}
+
+static void values(void **state)
+{
+    (void)state;
+    dlc_context *ctx = context_new();
+    size_t n;
+    const char *p = read_all(ctx->arena, "tests/lang/values.dl", &n);
+    int models = 0, ok = 0;
+    while ((p = strstr(p, "\n# = "))) {
+        const char *said = p + 5, *end = strchr(said, '\n'), *name = end + strlen("\nmodel ");
+        char model[64];
+        snprintf(model, sizeof model, "%.*s", (int)strcspn(name, "("), name);
+        models++;
+        ok += value_as_said(model, said, end);
+        p = end;
+    }
+    printf("%d of %d values are as said\n", ok, models);
+    context_free(ctx);
+    assert_int_equal(ok, models);
+    assert_true(models >= 28);
+}
+
+static void told(const char *what, size_t n)
+{
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    driver_options o = driver_defaults();
+    char path[] = "/tmp/dlc_lang_XXXXXX";
+    int f = mkstemp(path);
+    assert_true(f >= 0);
+    assert_int_equal(write(f, what, n), (ssize_t)n);
+    close(f);
+    dlc_status s = driver_check(ctx, a, path, &o);
+    if (s != DLC_OK) assert_true(ctx->diags.n > 0);
+    unlink(path);
+    context_free(ctx);
+}
+
+static void hostile(void **state)
+{
+    (void)state;
+    static const char *const parts[] = { "(", "[", "{", "if ", "fn(x) = ", "-", "not ", "[i] => ", "sum[i] ", "x |> ", "1 ** ", "f(", "1 + ", "x.a" };
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+        char *s = malloc(1 << 20);
+        size_t n = (size_t)sprintf(s, "a = "), m = strlen(parts[k]);
+        while (n + m < 200000) { memcpy(s + n, parts[k], m); n += m; }
+        told(s, n);
+        free(s);
+    }
+    static const char *const texts[] = { "fn f(x) = f(x)\na = f(1)\nmodel M(x: f32[f(1)]) -> (y: f32) = x", "a = b\nb = a\nmodel M(x: f32[a]) -> (y: f32[a]) = x",
+        "a = [0] * 1000000000\nmodel M(x: f32) -> (y: f32) = a", "model M(x: f32) -> (y: f32) { for i in 0..1000000000 { x = x + 1 }; x }",
+        "model M(x: f32[1 // 0]) -> (y: f32) = x", "\"", "\xff\xfe", "a = 0x", "a = 1e999999", "use \"/nonexistent.dl\"", "model M(x: f32[N]) -> (y: f32[N]) = x[:, :, :]" };
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) told(texts[k], strlen(texts[k]));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
