@@ -27,7 +27,7 @@ size_t dlc_diag_count(const dlc_context *ctx) { return (size_t)ctx->diags.n; }
 const char *dlc_diag_text(dlc_context *ctx, size_t i)
 {
     mem_frame frame;
-    const char *s = "out of memory";
+    const char *volatile s = "out of memory";
     if (i >= (size_t)ctx->diags.n) return "";
     if (mem_try(&ctx->mem, &frame)) {
         text t = { .a = ctx->arena };

@@ -159,9 +159,10 @@ static void run_program(bench *b, const char *path, const bytes *src, int turn)
     compare_all(b, p, turn);
 }
 
-static void run_file(const char *path, int turn)
+static void run_file(const char *path, int first)
 {
     bench b = { .seed = 7 };
+    volatile int turn = first;                       /* survives the jump of mem_try */
     b.ctx = context_new();
     assert_non_null(b.ctx);
     assert_true(mem_try(&b.ctx->mem, &b.frame));
