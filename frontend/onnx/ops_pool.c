@@ -240,8 +240,13 @@ ONNX_OP(LRN)
         op_fail(c, "attribute size is %lld, expected at least 1", (long long)n);
         return;
     }
-    window_axis w = { .axis = 1, .size = dim_of(g, x, 1), .k = n,
-                      .r = { .idil = 1, .stride = 1, .dil = 1, .pad = (n - 1) / 2 } };
+    int64_t below = (n - 1) / 2, above = n / 2, C;                   /* neighbours; there are at most C - 1 */
+    if (dim_is_const(dim_of(g, x, 1), &C) && C > 0) {
+        if (below > C - 1) below = C - 1;
+        if (above > C - 1) above = C - 1;
+    }
+    window_axis w = { .axis = 1, .size = dim_of(g, x, 1), .k = below + above + 1,
+                      .r = { .idil = 1, .stride = 1, .dil = 1, .pad = below } };
     value s = window_reduce(g, WINDOW_sum, mul(g, x, x), 1, &w);
     s = bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, s, attr_float("alpha", 1e-4) / (double)n), attr_float("bias", 1));
     out(0, divide(g, x, bin_k(g, SCALAR_pow, s, attr_float("beta", .75))));
