@@ -116,6 +116,7 @@ static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options
     const char *path = arena_printf(e->arena, "%s/model.so", folder);
     dlc_status s = write(ctx, e, o, folder, path);
     if (s == DLC_OK) s = open_library(ctx, e, path);
+    if (s == DLC_OK) describe_graph(e, e->graph);               /* names as the model has them: y[0] */
     unlink(path);
     rmdir(folder);
     return s;
