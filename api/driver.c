@@ -17,6 +17,13 @@ void driver_set_target(driver_options *o, const target *t)
                             .l2_bytes = t->l2_bytes, .l3_bytes = t->l3_bytes };
 }
 
+void driver_set_portable(driver_options *o)
+{
+    if (o->machine.vector_bytes > 32) o->machine.vector_bytes = 32;
+    if (o->machine.vector_registers > 16) o->machine.vector_registers = 16;
+    o->fma = o->c_fma ? FMA_FUSED : FMA_ROUNDED;
+}
+
 driver_options driver_defaults(void)
 {
     driver_options o = { .fma = FMA_FUSED, .level = 2, .until = PASS_COUNT };

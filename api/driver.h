@@ -58,6 +58,9 @@ dlc_status driver_eval_filled(dlc_context *ctx, arena *a, const program *p, cons
 /* What schedules and code are made for, in place of the host's. */
 void driver_set_target(driver_options *o, const target *t);
 
+/* What schedules of portable C are made for: a machine with 16 registers of 32 bytes, less if the target has less. */
+void driver_set_portable(driver_options *o);
+
 /* Code in memory. */
 dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options *o, loaded_code **code, const dlc_model **model);
 void driver_unload(loaded_code *code);

@@ -137,7 +137,7 @@ static dlc_status write_c(dlc_context *ctx, engine *e, const driver_options *o, 
 static driver_options options_for(engine_kind kind, const driver_options *o)
 {
     driver_options r = *o;
-    if (kind == ENGINE_c) r.fma = o->c_fma ? FMA_FUSED : FMA_ROUNDED;
+    if (kind == ENGINE_c) driver_set_portable(&r);
     return r;
 }
 

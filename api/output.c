@@ -124,7 +124,7 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     output o = { .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
     split_path(&o);
     set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o.stem);
-    if (kind == OUTPUT_c) set->driver.fma = set->driver.c_fma ? FMA_FUSED : FMA_ROUNDED;
+    if (kind == OUTPUT_c) driver_set_portable(&set->driver);
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
     graph *g;
     dlc_status s = driver_import(ctx, a, model, &set->driver, &g);

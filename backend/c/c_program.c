@@ -604,6 +604,17 @@ static void put_preamble(state *z, text *t)
                     "#error \"made with --fma: needs a target with fused multiply-add (x86: -mfma)\"\n#endif\n");
     text_put(t, "\n");
     bool any = false;
+    for (int i = 0; i <= MAX_LANES; i++) any |= z->w.uses_lanes[i];
+    if (any) {
+        text_put(t, "/* Loops over lanes: to be vectorized first and unrolled then. */\n#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8\n");
+        for (int on = 1; on >= 0; on--) {
+            for (int i = 0; i <= MAX_LANES; i++)
+                if (z->w.uses_lanes[i] && on) text_printf(t, "#define %s_LANES_%d _Pragma(\"GCC unroll %d\")\n", x, i, i / 2);
+                else if (z->w.uses_lanes[i]) text_printf(t, "#define %s_LANES_%d\n", x, i);
+            text_put(t, on ? "#else\n" : "#endif\n\n");
+        }
+    }
+    any = false;
     for (int i = 0; i < DTYPE_COUNT; i++) any |= z->w.uses_type[i];
     if (!any) return;
     text_put(t, "/* Elements of memory: the same bytes may hold another type before and after. */\n");

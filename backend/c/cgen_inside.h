@@ -17,6 +17,8 @@ const char *name_new(name_set *s, const char *wanted);
 
 typedef vec(dim) dim_list;
 
+enum { MAX_LANES = 64 };
+
 typedef struct writer {
     dlc_context *ctx; arena *a;
     const program *p; const c_options *o;
@@ -26,6 +28,7 @@ typedef struct writer {
     text kernels;               /* kernel and region functions */
     map_str has_helper;         /* by name; value 1 */
     bool uses_type[DTYPE_COUNT];     /* as elements of memory */
+    bool uses_lanes[MAX_LANES + 1];  /* as extents of vector loops */
 } writer;
 
 /* -- Text (c_helper.c) ---------------------------------------------------------------------------------------------------- */
