@@ -170,15 +170,18 @@ static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
         return s;
     }
     if (s != DLC_ERR_UNSUPPORTED) return s;
+    int64_t n_first = ctx->diags.n - n_diags;
     int n_errors = ctx->n_errors;
-    if (open_for(t, a, d, true, e) != DLC_OK) {
-        ctx->diags.n = ctx->diags.n < n_diags ? ctx->diags.n : n_diags + n_errors < ctx->diags.n ? n_diags + n_errors : ctx->diags.n;
-        return s;
-    }
-    ctx->diags.n = n_diags;
+    diag *first = arena_copy(a, ctx->diags.at + n_diags, (size_t)n_first * sizeof *first);
+    ctx->diags.n = n_diags;                       /* the second try starts without errors, or its steps would stop */
     ctx->n_errors = 0;
     ctx->status = DLC_OK;
-    return DLC_OK;
+    if (open_for(t, a, d, true, e) == DLC_OK) return DLC_OK;
+    ctx->diags.n = n_diags;                       /* what the model lacks in general is what is said */
+    for (int64_t i = 0; i < n_first; i++) vec_push(ctx->arena, &ctx->diags, first[i]);
+    ctx->n_errors = n_errors;
+    ctx->status = s;
+    return s;
 }
 
 /* A sequence or optional is as many inputs of the graph as it has items. */
