@@ -20,22 +20,20 @@ enum { N_BAR_MODELS = sizeof bar_models / sizeof *bar_models };
 
 /* -- Contexts ----------------------------------------------------------------------------------------------------------------- */
 
-typedef struct { dlc_context *ctx; mem_frame frame; arena *a; } bar;
+typedef struct { dlc_context *ctx; arena *a; } bar;
 
-/* A macro, since what setjmp marks must be the test's own frame. */
-#define bar_begin(b) \
-    do { \
-        (b)->ctx = context_new(); \
-        assert_non_null((b)->ctx); \
-        if (!mem_try(&(b)->ctx->mem, &(b)->frame)) fail_msg("out of memory"); \
-        (b)->a = arena_new(&(b)->ctx->mem); \
-    } while (0)
-
-static inline void bar_end(bar *b)
+/* Runs body with a context and an arena of its own. (setjmp stands alone here, so that it clobbers nobody's variables.) */
+static inline void bar_with(void (*body)(bar *b, void *arg), void *arg)
 {
-    arena_free(b->a);
-    mem_end(&b->ctx->mem, &b->frame);
-    context_free(b->ctx);
+    bar b = { .ctx = context_new() };
+    mem_frame frame;
+    assert_non_null(b.ctx);
+    if (!mem_try(&b.ctx->mem, &frame)) fail_msg("out of memory");
+    b.a = arena_new(&b.ctx->mem);
+    body(&b, arg);
+    arena_free(b.a);
+    mem_end(&b.ctx->mem, &frame);
+    context_free(b.ctx);
 }
 
 static inline void bar_check(bar *b, const char *what, dlc_status s)

@@ -13,7 +13,7 @@ enum { N_KINDS = 2 };                       /* of inputs: ordinary, special */
 static const int64_t open_sizes[2] = { 3, 21 };
 
 typedef struct {
-    bar b;
+    bar *b;
     const char *path;
     driver_options o;
     tensor *in[N_KINDS], *want[N_KINDS];
@@ -24,13 +24,13 @@ typedef struct {
 
 static const char *way(trial *t, const char *how, int kind)
 {
-    return arena_printf(t->b.a, "%s, %s, %s, %s inputs", t->path, how, t->o.fma == FMA_FUSED ? "fused" : "rounded", kind ? "special" : "ordinary");
+    return arena_printf(t->b->a, "%s, %s, %s, %s inputs", t->path, how, t->o.fma == FMA_FUSED ? "fused" : "rounded", kind ? "special" : "ordinary");
 }
 
 static engine *make(trial *t, arena *a, const driver_options *o, engine_kind kind)
 {
     engine *e;
-    bar_check(&t->b, way(t, engine_name[kind], 0), engine_open(t->b.ctx, a, t->path, o, kind, &e));
+    bar_check(t->b, way(t, engine_name[kind], 0), engine_open(t->b->ctx, a, t->path, o, kind, &e));
     return e;
 }
 
@@ -41,32 +41,32 @@ static void plain(trial *t)
     driver_options o = t->o;
     o.off[PASS_schedule] = true;
     o.verify = true;
-    engine *e = make(t, t->b.a, &o, ENGINE_loop);
+    engine *e = make(t, t->b->a, &o, ENGINE_loop);
     t->n_out = e->n_out;
     for (int k = 0; k < N_KINDS; k++) {
-        tensor *out = NEW_ARRAY(t->b.a, tensor, e->n_out + 1);
-        t->in[k] = bar_inputs(&t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
-        bar_check(&t->b, way(t, "plain nests", k), engine_run(t->b.ctx, t->b.a, e, t->in[k], out, NULL));
-        t->want[k] = bar_keep(t->b.a, e->n_out, out);
+        tensor *out = NEW_ARRAY(t->b->a, tensor, e->n_out + 1);
+        t->in[k] = bar_inputs(t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
+        bar_check(t->b, way(t, "plain nests", k), engine_run(t->b->ctx, t->b->a, e, t->in[k], out, NULL));
+        t->want[k] = bar_keep(t->b->a, e->n_out, out);
     }
 }
 
 /* The graph of kernels that lowering starts from. */
 static void graph_after_passes(trial *t)
 {
-    arena *a = arena_new(&t->b.ctx->mem);
+    arena *a = arena_new(&t->b->ctx->mem);
     graph *g;
-    bar_check(&t->b, t->path, driver_import(t->b.ctx, a, t->path, &t->o, &g));
-    bar_check(&t->b, t->path, driver_passes(t->b.ctx, &t->o, &g));
+    bar_check(t->b, t->path, driver_import(t->b->ctx, a, t->path, &t->o, &g));
+    bar_check(t->b, t->path, driver_passes(t->b->ctx, &t->o, &g));
     for (int k = 0; k < N_KINDS; k++)
         for (int fill = 0; fill < 2; fill++, t->n_ways++) {
             int64_t *symbols = NEW_ARRAY(a, int64_t, dims_n_symbols(g->dims) + 1);
             tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
             eval_options e = { .fma = t->o.fma, .fills_undef = fill, .undef = 1e30 };
             const char *what = way(t, fill ? "graph, undef 1e30" : "graph, undef NaN", k);
-            bar_check(&t->b, what, eval_bind(t->b.ctx, g, t->in[k], symbols));
-            bar_check(&t->b, what, eval_graph(t->b.ctx, a, g, symbols, t->in[k], out, &e));
-            bar_same(&t->b, what, t->n_out, out, t->want[k]);
+            bar_check(t->b, what, eval_bind(t->b->ctx, g, t->in[k], symbols));
+            bar_check(t->b, what, eval_graph(t->b->ctx, a, g, symbols, t->in[k], out, &e));
+            bar_same(t->b, what, t->n_out, out, t->want[k]);
         }
     arena_free(a);
 }
@@ -74,20 +74,20 @@ static void graph_after_passes(trial *t)
 static void scheduled(trial *t, int vector_bytes)
 {
     static const double fills[] = { NAN, 1e30 };
-    arena *a = arena_new(&t->b.ctx->mem);
+    arena *a = arena_new(&t->b->ctx->mem);
     driver_options o = t->o;
     o.machine.vector_bytes = vector_bytes;
     o.verify = true;
     engine *e = make(t, a, &o, ENGINE_loop);
     for (int fill = 0; fill < 2; fill++) {
-        bar_check(&t->b, t->path, driver_constants_filled(t->b.ctx, e->program, fills[fill]));
+        bar_check(t->b, t->path, driver_constants_filled(t->b->ctx, e->program, fills[fill]));
         for (int k = 0; k < N_KINDS; k++, t->n_ways++) {
             prepared p;
             tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
-            const char *what = way(t, arena_printf(t->b.a, "scheduled for %d bytes, filled with %g", vector_bytes, fills[fill]), k);
-            bar_check(&t->b, what, engine_prepare(t->b.ctx, a, e, t->in[k], NULL, &p));
-            bar_check(&t->b, what, driver_eval_filled(t->b.ctx, a, e->program, p.sizes, t->in[k], out, fills[fill]));
-            bar_same(&t->b, what, t->n_out, out, t->want[k]);
+            const char *what = way(t, arena_printf(t->b->a, "scheduled for %d bytes, filled with %g", vector_bytes, fills[fill]), k);
+            bar_check(t->b, what, engine_prepare(t->b->ctx, a, e, t->in[k], NULL, &p));
+            bar_check(t->b, what, driver_eval_filled(t->b->ctx, a, e->program, p.sizes, t->in[k], out, fills[fill]));
+            bar_same(t->b, what, t->n_out, out, t->want[k]);
         }
     }
     arena_free(a);
@@ -95,7 +95,7 @@ static void scheduled(trial *t, int vector_bytes)
 
 static void compiled(trial *t, engine_kind kind, int vector_bytes)
 {
-    arena *a = arena_new(&t->b.ctx->mem);
+    arena *a = arena_new(&t->b->ctx->mem);
     driver_options o = t->o;
     target host = target_host(vector_bytes);
     driver_set_target(&o, &host);
@@ -104,37 +104,33 @@ static void compiled(trial *t, engine_kind kind, int vector_bytes)
     for (int k = 0; k < N_KINDS; k++)
         for (int th = 0; th < 3; th++, t->n_ways++) {
             tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
-            const char *what = way(t, arena_printf(t->b.a, "%s, %d bytes, %d threads", engine_name[kind], host.vector_bytes, 1 << th), k);
-            bar_check(&t->b, what, engine_run(t->b.ctx, a, e, t->in[k], out, &t->threads[th]));
-            bar_same(&t->b, what, t->n_out, out, t->want[k]);
+            const char *what = way(t, arena_printf(t->b->a, "%s, %d bytes, %d threads", engine_name[kind], host.vector_bytes, 1 << th), k);
+            bar_check(t->b, what, engine_run(t->b->ctx, a, e, t->in[k], out, &t->threads[th]));
+            bar_same(t->b, what, t->n_out, out, t->want[k]);
         }
     arena_free(a);
 }
 
 /* -- All of them --------------------------------------------------------------------------------------------------------------- */
 
-/* The C backend may not be built, or the system without a compiler. */
-static bool has_c(void)
-{
-    bar b;
-    engine *e;
-    bar_begin(&b);
-    driver_options o = driver_defaults();
-    o.fma = FMA_ROUNDED;
-    bool has = engine_open(b.ctx, b.a, "tests/models/scalars.graph", &o, ENGINE_c, &e) == DLC_OK;
-    bar_end(&b);
-    return has;
-}
-
 static bool with_llvm, with_c;
 
-static void every_way(void **state)
+/* The C backend may not be built, or the system without a compiler. */
+static void find_c(bar *b, void *arg)
 {
-    trial t = { .path = *state };
-    bar_begin(&t.b);
+    (void)arg;
+    engine *e;
+    driver_options o = driver_defaults();
+    o.fma = FMA_ROUNDED;
+    with_c = engine_open(b->ctx, b->a, "tests/models/scalars.graph", &o, ENGINE_c, &e) == DLC_OK;
+}
+
+static void every_way(bar *b, void *arg)
+{
+    trial t = { .b = b, .path = arg };
     for (int i = 0; i < 3; i++) {
         int n;
-        t.threads[i] = i ? engine_threads(t.b.a, 1 << i, &n) : (dlc_run_hook){ NULL, NULL };
+        t.threads[i] = i ? engine_threads(b->a, 1 << i, &n) : (dlc_run_hook){ NULL, NULL };
     }
     for (int mode = FMA_FUSED; mode <= FMA_ROUNDED; mode++) {
         t.o = driver_defaults();
@@ -149,8 +145,9 @@ static void every_way(void **state)
         if (with_c) compiled(&t, ENGINE_c, 0);
     }
     print_message("%s: %d runs\n", t.path, t.n_ways);
-    bar_end(&t.b);
 }
+
+static void test(void **state) { bar_with(every_way, *state); }
 
 int main(int argc, char **argv)
 {
@@ -158,9 +155,9 @@ int main(int argc, char **argv)
     int n = 0;
     for (int i = 0; i < N_BAR_MODELS; i++)
         if (argc < 2 || strstr(bar_models[i], argv[1]))
-            tests[n++] = (struct CMUnitTest){ bar_models[i], every_way, NULL, NULL, (void *)bar_models[i] };
+            tests[n++] = (struct CMUnitTest){ bar_models[i], test, NULL, NULL, (void *)bar_models[i] };
     with_llvm = bar_has_llvm();
-    with_c = has_c();
+    bar_with(find_c, NULL);
     print_message("LLVM: %s, C: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no");
     return _cmocka_run_group_tests("bits", tests, (size_t)n, NULL, NULL);
 }

@@ -67,28 +67,50 @@ static void same(const char *path, const char *form, bytes x, bytes y)
     if (x.n != y.n || memcmp(x.at, y.at, x.n) != 0) fail_msg("%s: two compiles to %s differ (%zu and %zu bytes)", path, form, x.n, y.n);
 }
 
+typedef struct { const char *path; int threads; bytes object, library, c; } compilation;
+
+static bytes keep(bytes x)
+{
+    void *p = malloc(x.n + 1);
+    assert_non_null(p);
+    memcpy(p, x.at, x.n);
+    return (bytes){ p, x.n };
+}
+
+static void make_files(bar *b, void *arg)
+{
+    compilation *k = arg;
+    driver_options o = options_for(b, NULL, NULL);
+    o.codegen.threads = k->threads;
+    program *p = lowered(b, k->path, &o);
+    const char *so = in_dir(b, k->threads == 1 ? "first.so" : "second.so");
+    bytes object, c, bin;
+    bar_check(b, k->path, driver_emit(b->ctx, b->a, p, &o, EMIT_OBJECT, &object));
+    bar_check(b, k->path, driver_emit_shared(b->ctx, p, &o, so));
+    bar_check(b, k->path, driver_emit_c(b->ctx, b->a, p, &o, "t.h", &c, &bin));
+    k->object = keep(object);
+    k->library = keep(contents(b, so));
+    k->c = keep(c);
+    unlink(so);
+}
+
+static void drop(compilation *k)
+{
+    free((void *)k->object.at);
+    free((void *)k->library.at);
+    free((void *)k->c.at);
+}
+
 static void twice(void **state)
 {
-    bar b[2];
-    bytes object[2], library[2], c[2], bin[2];
-    bar_begin(&b[0]);
-    bar_begin(&b[1]);
-    for (int i = 0; i < 2; i++) {
-        driver_options o = options_for(&b[i], NULL, NULL);
-        o.codegen.threads = i + 1;
-        program *p = lowered(&b[i], *state, &o);
-        const char *so = in_dir(&b[i], i ? "second.so" : "first.so");
-        bar_check(&b[i], *state, driver_emit(b[i].ctx, b[i].a, p, &o, EMIT_OBJECT, &object[i]));
-        bar_check(&b[i], *state, driver_emit_shared(b[i].ctx, p, &o, so));
-        bar_check(&b[i], *state, driver_emit_c(b[i].ctx, b[i].a, p, &o, "t.h", &c[i], &bin[i]));
-        library[i] = contents(&b[i], so);
-        unlink(so);
-    }
-    same(*state, ".o", object[0], object[1]);
-    same(*state, ".so", library[0], library[1]);
-    same(*state, ".c", c[0], c[1]);
-    bar_end(&b[1]);
-    bar_end(&b[0]);
+    compilation one = { .path = *state, .threads = 1 }, two = { .path = *state, .threads = 2 };
+    bar_with(make_files, &one);
+    bar_with(make_files, &two);
+    same(*state, ".o", one.object, two.object);
+    same(*state, ".so", one.library, two.library);
+    same(*state, ".c", one.c, two.c);
+    drop(&one);
+    drop(&two);
 }
 
 /* -- Needs nothing ---------------------------------------------------------------------------------------------------------------- */
@@ -106,76 +128,79 @@ static void only(const char *path, const char *command, const char *allowed)
     assert_int_equal(pclose(f), 0);
 }
 
-static void needs_nothing_for(const char *model, const char *cpu)
+typedef struct { const char *model, *cpu; } model_on;
+
+static void needs_nothing_on(bar *b, void *arg)
 {
-    bar b;
+    const model_on *m = arg;
     bytes object;
-    bar_begin(&b);
-    driver_options o = options_for(&b, NULL, cpu);
-    program *p = lowered(&b, model, &o);
-    const char *path = in_dir(&b, "t.o"), *so = in_dir(&b, "t.so"), *what = arena_printf(b.a, "%s for %s", model, o.codegen.target.cpu);
-    bar_check(&b, what, driver_emit(b.ctx, b.a, p, &o, EMIT_OBJECT, &object));
+    driver_options o = options_for(b, NULL, m->cpu);
+    program *p = lowered(b, m->model, &o);
+    const char *path = in_dir(b, "t.o"), *so = in_dir(b, "t.so"), *what = arena_printf(b->a, "%s for %s", m->model, o.codegen.target.cpu);
+    bar_check(b, what, driver_emit(b->ctx, b->a, p, &o, EMIT_OBJECT, &object));
     write_file(path, object);
-    only(what, arena_printf(b.a, "nm -u %s | sed 's/^ *U *//'", path), "memcpy memset memmove");
-    bar_check(&b, what, driver_emit_shared(b.ctx, p, &o, so));
-    only(what, arena_printf(b.a, "readelf -d %s | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p'", so), "libc.so.6");
+    only(what, arena_printf(b->a, "nm -u %s | sed 's/^ *U *//'", path), "memcpy memset memmove");
+    bar_check(b, what, driver_emit_shared(b->ctx, p, &o, so));
+    only(what, arena_printf(b->a, "readelf -d %s | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p'", so), "libc.so.6");
     unlink(path);
     unlink(so);
-    bar_end(&b);
 }
 
 static void needs_nothing(void **state)
 {
+    static const char *const cpus[] = { NULL, "x86-64", "haswell" };
     if (!has_program("nm") || !has_program("readelf")) { print_message("no nm or readelf\n"); skip(); }
-    needs_nothing_for(*state, NULL);
-    if (!strstr(target_host(0).triple, "x86_64")) return;
-    needs_nothing_for(*state, "x86-64");
-    needs_nothing_for(*state, "haswell");
+    for (int i = 0; i < 3; i++)
+        if (!cpus[i] || strstr(target_host(0).triple, "x86_64")) bar_with(needs_nothing_on, &(model_on){ *state, cpus[i] });
 }
 
 /* -- Other machines ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct { const char *triple, *cpu, *compiler, *runner; } other_machine;
+typedef struct { const char *model; const other_machine *machine; } model_there;
+static const int64_t open_sizes[2] = { 2, 19 };
 
-static void elsewhere(const char *path, const other_machine *m)
+/* Runs the program on these inputs and compares. */
+static void run_there(bar *b, const char *what, const engine *e, const char *runner, const tensor *in)
 {
-    static const int64_t open_sizes[2] = { 2, 19 };
-    bar b;
-    engine *e;
-    bytes object, got;
-    bar_begin(&b);
-    driver_options o = options_for(&b, m->triple, m->cpu);
-    const char *what = arena_printf(b.a, "%s on %s", path, m->triple);
-    bar_check(&b, what, engine_open(b.ctx, b.a, path, &o, ENGINE_loop, &e));
-    bar_check(&b, what, driver_emit(b.ctx, b.a, e->program, &o, EMIT_OBJECT, &object));
-    const char *file = in_dir(&b, "t.o"), *prog = in_dir(&b, "prog"), *x = in_dir(&b, "in"), *y = in_dir(&b, "out");
-    write_file(file, object);
-    assert_int_equal(system(arena_printf(b.a, "%s -I. -static -O1 -o %s tests/bars/run_model.c %s", m->compiler, prog, file)), 0);
-    for (int special = 0; special < 2; special++) {
-        tensor *in = bar_inputs(&b, e, 7, special, open_sizes), *want = NEW_ARRAY(b.a, tensor, e->n_out + 1);
-        bar_check(&b, what, engine_run(b.ctx, b.a, e, in, want, NULL));
-        text all = { .a = b.a };
-        for (int i = 0; i < e->n_in; i++) text_putn(&all, in[i].bytes, tensor_bytes(&in[i]));
-        write_file(x, (bytes){ (const uint8_t *)all.at, (size_t)all.n });
-        const char *line = arena_printf(b.a, "%s %s %s %s %lld %lld", m->runner, prog, x, y, (long long)open_sizes[0], (long long)open_sizes[1]);
-        assert_int_equal(system(line), 0);
-        got = contents(&b, y);
-        const uint8_t *at = got.at, *end = got.at + got.n;
-        for (int i = 0; i < e->n_out; i++) {
-            tensor t = want[i];
-            assert_true((size_t)(end - at) >= tensor_bytes(&t));
-            t.bytes = arena_copy(b.a, at, tensor_bytes(&t));
-            at += tensor_bytes(&t);
-            const char *differs = tensor_differs_bits(b.a, &t, &want[i]);
-            if (differs) fail_msg("%s: output %d: %s", what, i, differs);
-        }
-        assert_ptr_equal(at, end);
-        unlink(x);
-        unlink(y);
+    const char *x = in_dir(b, "in"), *y = in_dir(b, "out");
+    tensor *want = NEW_ARRAY(b->a, tensor, e->n_out + 1);
+    bar_check(b, what, engine_run(b->ctx, b->a, e, in, want, NULL));
+    text all = { .a = b->a };
+    for (int i = 0; i < e->n_in; i++) text_putn(&all, in[i].bytes, tensor_bytes(&in[i]));
+    write_file(x, (bytes){ (const uint8_t *)all.at, (size_t)all.n });
+    const char *line = arena_printf(b->a, "%s %s %s %s %lld %lld", runner, in_dir(b, "prog"), x, y, (long long)open_sizes[0], (long long)open_sizes[1]);
+    assert_int_equal(system(line), 0);
+    bytes got = contents(b, y);
+    const uint8_t *at = got.at, *end = got.at + got.n;
+    for (int i = 0; i < e->n_out; i++) {
+        tensor t = want[i];
+        assert_true((size_t)(end - at) >= tensor_bytes(&t));
+        t.bytes = arena_copy(b->a, at, tensor_bytes(&t));
+        at += tensor_bytes(&t);
+        const char *differs = tensor_differs_bits(b->a, &t, &want[i]);
+        if (differs) fail_msg("%s: output %d: %s", what, i, differs);
     }
+    assert_ptr_equal(at, end);
+    unlink(x);
+    unlink(y);
+}
+
+static void elsewhere(bar *b, void *arg)
+{
+    const model_there *there = arg;
+    const other_machine *m = there->machine;
+    engine *e;
+    bytes object;
+    driver_options o = options_for(b, m->triple, m->cpu);
+    const char *what = arena_printf(b->a, "%s on %s", there->model, m->triple), *file = in_dir(b, "t.o"), *prog = in_dir(b, "prog");
+    bar_check(b, what, engine_open(b->ctx, b->a, there->model, &o, ENGINE_loop, &e));
+    bar_check(b, what, driver_emit(b->ctx, b->a, e->program, &o, EMIT_OBJECT, &object));
+    write_file(file, object);
+    assert_int_equal(system(arena_printf(b->a, "%s -I. -static -O1 -o %s tests/bars/run_model.c %s", m->compiler, prog, file)), 0);
+    for (int special = 0; special < 2; special++) run_there(b, what, e, m->runner, bar_inputs(b, e, 7, special, open_sizes));
     unlink(file);
     unlink(prog);
-    bar_end(&b);
 }
 
 static void other(void **state)
@@ -187,7 +212,7 @@ static void other(void **state)
     }
     static const char *const models[] = { "tests/models/convnet.onnx", "tests/models/lstm.onnx", "tests/models/attention.onnx", "tests/models/rows.graph",
                                           "tests/models/scalars.graph", "tests/models/half.onnx", "tests/models/int8.onnx", "tests/models/control.onnx" };
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++) elsewhere(models[i], m);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) bar_with(elsewhere, &(model_there){ models[i], m });
 }
 
 int main(int argc, char **argv)

@@ -37,36 +37,35 @@ static void compare(bar *b, const char *what, int pass, int n, const tensor *got
     }
 }
 
-static void each_pass(void **state)
+static void each_pass(bar *b, void *arg)
 {
-    const char *path = *state;
-    bar b;
+    const char *path = arg;
     tensor *in = NULL;
     int n, n_runs = 0;
-    bar_begin(&b);
     driver_options all = driver_defaults();
     all.verify = true;
     all.after = count_changes;
-    tensor *want = run(&b, path, &all, path, &in, &n);
+    tensor *want = run(b, path, &all, path, &in, &n);
     int64_t full[PASS_COUNT];
     memcpy(full, n_changes, sizeof full);
     for (int pass = 0; pass < PASS_COUNT; pass++) {
         if (pass == PASS_lower || pass == PASS_plan) continue;
         driver_options o = all;
         o.off[pass] = true;
-        const char *what = arena_printf(b.a, "%s without %s", path, pass_info[pass].name);
-        compare(&b, what, pass, n, run(&b, path, &o, what, &in, &n), want);
+        const char *what = arena_printf(b->a, "%s without %s", path, pass_info[pass].name);
+        compare(b, what, pass, n, run(b, path, &o, what, &in, &n), want);
         n_runs++;
         if (full[pass] < 2) continue;
         o = all;
         o.limit[pass] = full[pass] / 2 + 1;
-        what = arena_printf(b.a, "%s with %lld of %lld changes of %s", path, (long long)full[pass] / 2, (long long)full[pass], pass_info[pass].name);
-        compare(&b, what, pass, n, run(&b, path, &o, what, &in, &n), want);
+        what = arena_printf(b->a, "%s with %lld of %lld changes of %s", path, (long long)full[pass] / 2, (long long)full[pass], pass_info[pass].name);
+        compare(b, what, pass, n, run(b, path, &o, what, &in, &n), want);
         n_runs++;
     }
     print_message("%s: %d runs\n", path, n_runs);
-    bar_end(&b);
 }
+
+static void test(void **state) { bar_with(each_pass, *state); }
 
 int main(int argc, char **argv)
 {
@@ -74,6 +73,6 @@ int main(int argc, char **argv)
     int n = 0;
     for (int i = 0; i < N_BAR_MODELS; i++)
         if (argc < 2 || strstr(bar_models[i], argv[1]))
-            tests[n++] = (struct CMUnitTest){ bar_models[i], each_pass, NULL, NULL, (void *)bar_models[i] };
+            tests[n++] = (struct CMUnitTest){ bar_models[i], test, NULL, NULL, (void *)bar_models[i] };
     return _cmocka_run_group_tests("passes", tests, (size_t)n, NULL, NULL);
 }
