@@ -613,7 +613,9 @@ static void call_region(fn_state *s, V fn, V arg, V n)
     LLVMBasicBlockRef some = new_block(s), alone = new_block(s), shared = new_block(s), after = new_block(s);
     LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, n, k_i64(e, 0), ""), some, after);
     LLVMPositionBuilderAtEnd(e->b, some);
-    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, parallel, LLVMConstNull(e->ptr), ""), alone, shared);
+    V serial = LLVMBuildOr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, parallel, LLVMConstNull(e->ptr), ""),
+                           LLVMBuildICmp(e->b, LLVMIntEQ, n, k_i64(e, 1), ""), "");
+    LLVMBuildCondBr(e->b, serial, alone, shared);
     LLVMPositionBuilderAtEnd(e->b, alone);
     LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, (V[]){ arg, k_i64(e, 0), n }, 3, "");
     LLVMBuildBr(e->b, after);
