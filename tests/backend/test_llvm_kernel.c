@@ -173,6 +173,16 @@ static void compare_program(bench *b, program *p, fma_mode mode, target t, bool 
     memset(workspace, 0xff, (size_t)m->workspace(sym));
     dlc_run run = { .hook = { threads ? dlc_parallel : NULL, pool }, .workspace = workspace };
     assert_int_equal(m->run(&run, sym, (const void *const *)in, got), DLC_RUN_OK);
+    for (int i = 0; i < m->n_dims; i++) {              /* sizes out of bounds are refused before anything is touched */
+        if (m->dims[i].is_result) continue;
+        int64_t kept = sym[i], bad[] = { m->dims[i].lo - 1, m->dims[i].hi + 1, INT64_MIN, INT64_MAX };
+        for (int j = 0; j < 4; j++) {
+            sym[i] = bad[j];
+            assert_int_equal(m->workspace(sym), -1);
+            assert_int_equal(m->run(&(dlc_run){ 0 }, sym, NULL, NULL), DLC_RUN_BAD_DIM);
+        }
+        sym[i] = kept;
+    }
     for (int i = 0; i < p->n_outputs; i++) {
         dtype d = out[i]->dtype;
         for (int64_t j = 0; j < elements(b, out[i], sym2); j++) {
@@ -272,7 +282,7 @@ static void run_folder(const char *folder)
 }
 
 static void loop_kernels(void **state) { (void)state; run_folder("tests/loop"); }
-static void own_kernels(void **state) { (void)state; run_folder("tests/backend/kernels"); }
+static void own_kernels(void **state) { (void)state; run_folder("tests/backend/kernels"); run_folder("tests/backend/programs"); }
 
 int main(int argc, char **argv)
 {
