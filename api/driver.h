@@ -24,6 +24,7 @@ typedef struct {
     int64_t limit[PASS_COUNT];     /* --limit=PASS:N; 0 here is "none", N is kept as N + 1 */
     int until;                     /* --until: the last pass to run; PASS_COUNT: all */
     bool verify;                   /* after each pass */
+    int64_t memory;                /* --memory: most bytes of workspace; 0: as many as it takes */
     machine machine;               /* what schedules are made for */
     const char *schedule_file;     /* --schedule */
     codegen_options codegen;

@@ -182,6 +182,21 @@ static bool choose_schedule(setting *t, const char *word) { t->s->driver.schedul
 static bool choose_name(setting *t, const char *word) { t->s->prefix = arena_strdup(t->a, word); return true; }
 static bool choose_cpu(setting *t, const char *word) { t->s->cpu = arena_strdup(t->a, word); return true; }
 static bool choose_target(setting *t, const char *word) { t->s->triple = arena_strdup(t->a, word); return true; }
+/* "64MiB": bytes, with a unit of 1000s (KB MB GB) or 1024s (KiB MiB GiB). */
+static bool choose_memory(setting *t, const char *word)
+{
+    static const struct { const char *name; int64_t bytes; } units[] = {
+        { "", 1 }, { "B", 1 }, { "KB", 1000 }, { "MB", 1000000 }, { "GB", 1000000000 },
+        { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 },
+    };
+    char *end;
+    errno = 0;
+    long long n = strtoll(word, &end, 10);
+    for (size_t i = 0; end != word && errno == 0 && n > 0 && i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].name) == 0 && mul_ok(n, units[i].bytes, &t->s->driver.memory)) return true;
+    return wrong(t, "takes a number of bytes, as 64MiB, 500KB, 1000000");
+}
+
 static bool choose_vector(setting *t, const char *word)
 {
     if (!choose_int(t, word, 16, 64, &t->s->vector_bytes)) return false;
@@ -205,6 +220,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "cpu",          true,  choose_cpu },
     { "target",       true,  choose_target },
     { "vector-bytes", true,  choose_vector },
+    { "memory",       true,  choose_memory },
     { "name",         true,  choose_name },
     { "pool",         false, choose_pool },
 };

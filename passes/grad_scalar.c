@@ -30,7 +30,7 @@ RULE(div) { s->dx[0] = divide(G, DY, s->x[1]); s->dx[1] = neg(G, divide(G, mul(G
 RULE(neg) { s->dx[0] = neg(G, DY); }
 RULE(fma) { s->dx[0] = mul(G, DY, s->x[1]); s->dx[1] = mul(G, DY, X); s->dx[2] = DY; }
 RULE(abs) { s->dx[0] = mul(G, DY, un(G, SCALAR_sign, X)); }
-RULE(relu) { s->dx[0] = select3(G, greater(G, X, splat_like(G, X, 0)), DY, zeros(s)); }
+RULE(relu) { s->dx[0] = select3(G, greater(G, Y, splat_like(G, Y, 0)), DY, zeros(s)); }      /* y, which others need too */
 RULE(sqrt) { s->dx[0] = divide(G, bin_k(G, SCALAR_mul, DY, 0.5), Y); }
 
 /* a = q b + r: the quotient is constant in between its jumps. */

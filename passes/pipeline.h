@@ -11,6 +11,10 @@ program *lower_program(pass_run *run, const graph *g, fma_mode fma);
  * schedule leaves the plain nest. */
 bool schedule_program(pass_run *run, program *p, const machine *m);
 
+/* Drops buffers and makes them again, until the workspace is at most `budget` bytes. False: it cannot be, and a message says
+ * what could. */
+bool remat_program(pass_run *run, program *p, int64_t budget);
+
 /* Places temporaries in the workspace: sets pbuf.offset, program.workspace_bytes and the lower bound. With open dims
  * offsets stay -1: code places them at entry. */
 bool plan_program(pass_run *run, program *p);
