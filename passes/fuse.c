@@ -174,9 +174,28 @@ static void find_constants(fusion *f)
     }
 }
 
+/* Does this transpose put another axis of any length last? */
+static bool moves_last(const node *n)
+{
+    type t = n->types[0];
+    return t.rank > 1 && n->transpose->perm[t.rank - 1] != t.rank - 1 && !dim_is(t.dims[t.rank - 1], 1);
+}
+
+/* Does operand k of a contract have the label that is innermost in the result, along which it is vectorized? Such an
+ * operand is worth storing transposed; the other one is read one element at a time. */
+static bool has_last_label(const graph *g, const node *n, int k)
+{
+    const contract_attr *c = n->contract;
+    int rank = n->types[0].rank, rank_k = type_of(g, n->in[k]).rank;
+    if (rank == 0) return false;
+    for (int i = 0; i < rank_k; i++)
+        if ((k ? c->lb : c->la)[i] == c->lo[rank - 1]) return true;
+    return false;
+}
+
 /* Contracts and windows read an operand many times through an index expression: it may pass affine views of a stored
  * tensor, nothing else. Stores the first node on the way down that does not fit. */
-static void force_operand(fusion *f, value v)
+static void force_operand(fusion *f, value v, bool is_vector)
 {
     const graph *g = f->g;
     for (;;) {
@@ -184,7 +203,14 @@ static void force_operand(fusion *f, value v)
         const node *n = &g->nodes.at[i];
         fact *x = &f->facts[i];
         switch ((prim)n->prim) {
-        case PRIM_transpose: case PRIM_broadcast: case PRIM_slice:
+        case PRIM_transpose:
+            if (is_vector && !x->is_const && moves_last(n)) {
+                x->is_forced = true;
+                return;
+            }
+            v = n->in[0];
+            continue;
+        case PRIM_broadcast: case PRIM_slice:
             v = n->in[0];
             continue;
         case PRIM_reshape: case PRIM_bitcast: {
@@ -212,7 +238,7 @@ static void force_stores(fusion *f)
         if (is_control(n) || n->prim == PRIM_sort || n->prim == PRIM_compact || n->prim == PRIM_kernel)
             for (int k = 0; k < n->n_in; k++) f->facts[index_of(g, n->in[k])].is_forced = true;
         else if (n->prim == PRIM_contract || n->prim == PRIM_window)
-            for (int k = 0; k < n->n_in && k < 2; k++) force_operand(f, n->in[k]);
+            for (int k = 0; k < n->n_in && k < 2; k++) force_operand(f, n->in[k], n->prim == PRIM_contract && has_last_label(g, n, k));
     }
 }
 

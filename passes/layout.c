@@ -2,6 +2,7 @@
  *
  *     N C H W  =>  N C/16 H W 16          for what convolutions read and write
  *     K N      =>  N/16 K 16              for the constant operand of a matrix product
+ *     O C R S  =>  O/16 C/16 R S 16 16    for the gradient of a convolution by its weights
  *
  * Why    The innermost axis of every hot tensor is then 16 contiguous channels: two AVX2 vectors, one AVX-512, four NEON;
  *        and a chunk of weights is one contiguous stream. The block is 16 on every target, so bits and files do not
@@ -15,13 +16,15 @@
  *        steps of the chain anyway: the zero-tap rule).
  * Needs  constants folded into weights before (simplify).
  * Keeps  every type. Bits change (VALUE): the sum over channels runs block by block, taps inside.
- * Leaves grouped convolutions between plain and depthwise, and operands that are not constant, as they are.
+ * Leaves grouped convolutions between plain and depthwise as they are. Weights that are not constant (training) are packed
+ *        for convolutions, and of a product transposed if its columns are not innermost; fuse stores them so.
  * Cost   O(nodes).
  * See    tests/passes/layout.test
  */
 #include "passes/pass.h"
 
-enum { BLOCK_CHANNELS = 16, MIN_OUTPUTS = 8, CONSTANT_DEPTH = 6 };
+enum { BLOCK_CHANNELS = 16, MIN_OUTPUTS = 8, CONSTANT_DEPTH = 6,
+       MIN_ROWS = 32 };
 
 typedef enum { FORM_none, FORM_blocked, FORM_panel } form;
 /* v of the new graph is a view of x: blocked (channels of axis 1), or panel (last axis split by 16). */
@@ -276,13 +279,90 @@ static value block_conv(pass_run *run, graph *g, const node *n, const value *in,
     return contract_by(g, x, b, init, &a, a.acc, n->types[0].dtype);
 }
 
+/* The gradient of a convolution by its weights: x[n, c, i…], dy[n, o, y…] -> [o, c, r…] in some order, taps r the windows'
+ * positions in the result. */
+static bool find_taps(const graph *g, const node *n, const value *in, conv_form *f)
+{
+    const contract_attr *a = n->contract;
+    int k = a->n_windows, ra = type_of(g, in[0]).rank, rb = type_of(g, in[1]).rank, ro = n->types[0].rank;
+    *f = (conv_form){ .n = a->la[0], .in = a->la[1], .out = a->lb[1], .n_spatial = k };
+    if (k == 0 || ra != k + 2 || rb != ra || ro != ra || a->n_limits || n->n_in != 2 || a->lb[0] != f->n || a->n_labels > MAX_LABELS - 2) return false;
+    if (find_label(a->lo, ro, f->n) >= 0 || find_label(a->lo, ro, f->in) < 0 || find_label(a->lo, ro, f->out) < 0 || f->in == f->out) return false;
+    for (int w = 0; w < k; w++)
+        if (find_label(a->la + 2, k, a->windows[w].a) < 0 || find_label(a->lb + 2, k, a->windows[w].b) < 0 || find_label(a->lo, ro, a->windows[w].o) < 0) return false;
+    return dim_is_const(a->extent[f->in], &f->c) && dim_is_const(a->extent[f->out], &f->m) && f->m >= BLOCK_CHANNELS && ra + 2 <= MAX_RANK;
+}
+
+/* [O, C, taps, c, o], where both operands have their channels innermost; then back to the order that was asked for. */
+static value block_taps(pass_run *run, graph *g, const node *n, const value *in, const conv_form *f)
+{
+    contract_attr a = *n->contract;
+    int k = f->n_spatial, rank = k + 2, r = 0, q = 0, s = 0;
+    bool blocks_in = f->c >= BLOCK_CHANNELS;
+    value x = blocks_in ? to_blocked(run, g, in[0]) : in[0], dy = to_blocked(run, g, in[1]);
+    uint8_t o16 = new_label(&a, "o", BLOCK_CHANNELS), c16 = blocks_in ? new_label(&a, "c", BLOCK_CHANNELS) : NO_LABEL;
+    a.label_name[f->out] = "O";
+    a.extent[f->out] = dim_const(blocks_of(f->m));
+    a.lb[rank] = o16;
+    if (blocks_in) {
+        a.label_name[f->in] = "C";
+        a.extent[f->in] = dim_const(blocks_of(f->c));
+        a.la[rank] = c16;
+    }
+    int at_of[MAX_LABELS];                                   /* of a label in the result */
+    a.lo[r++] = f->out;
+    a.lo[r++] = f->in;
+    for (int i = 0; i < rank; i++)
+        if (n->contract->lo[i] != f->out && n->contract->lo[i] != f->in) a.lo[r++] = n->contract->lo[i];
+    if (blocks_in) a.lo[r++] = c16;
+    a.lo[r++] = o16;
+    for (int i = 0; i < r; i++) at_of[a.lo[i]] = i;
+    value y = contract_by(g, x, dy, NO_VALUE, &a, a.acc, n->types[0].dtype);
+    if (!is_value(y)) return NO_VALUE;
+    int perm[MAX_RANK];
+    dim shape[MAX_RANK], start[MAX_RANK];
+    int64_t step[MAX_RANK];
+    for (int i = 0; i < rank; i++) {
+        uint8_t l = n->contract->lo[i];
+        perm[q++] = at_of[l];
+        if (l == f->out) perm[q++] = at_of[o16];
+        if (l == f->in && blocks_in) perm[q++] = at_of[c16];
+        bool is_blocked = l == f->out || (l == f->in && blocks_in);
+        shape[s] = is_blocked ? dim_mulk(g->dims, a.extent[l], BLOCK_CHANNELS) : type_of(g, y).dims[at_of[l]];
+        start[s] = dim_const(0);
+        step[s++] = 1;
+    }
+    value v = reshape(g, transpose(g, y, perm), rank, shape);
+    return slice(g, v, start, n->types[0].dims, step);
+}
+
+/* Enough results of each weight that packing it at run time is little against the product? Open extents count as many. */
+static bool has_many_rows(const graph *g, const contract_attr *a, type result, int rank_b)
+{
+    int64_t rows = 1, n;
+    (void)g;
+    for (int i = 0; i < result.rank; i++) {
+        if (find_label(a->lb, rank_b, a->lo[i]) >= 0) continue;
+        if (!dim_is_const(result.dims[i], &n)) return true;
+        if (!mul_ok(rows, n, &rows)) return true;
+    }
+    return rows >= MIN_ROWS;
+}
+
+/* A convolution whose weights are not constant (training): they are packed when it runs. */
+static bool pays_packing(const graph *g, const node *n, const value *in, const conv_form *f)
+{
+    return !f->depthwise && f->m >= BLOCK_CHANNELS && has_many_rows(g, n->contract, n->types[0], type_of(g, in[1]).rank);
+}
+
 /* Matrix product with a constant b: panels of 16 columns, or at least columns innermost. */
 static bool panel_product(pass_run *run, graph *g, const node *n, const value *in, value *out)
 {
     contract_attr a = *n->contract;
     type tb = type_of(g, in[1]), t = n->types[0];
     int64_t cols;
-    if (a.n_windows || t.rank < 1 || t.rank + 1 > MAX_RANK || a.n_labels >= MAX_LABELS - 1 || !is_constant_value(g, in[1], CONSTANT_DEPTH)) return false;
+    if (a.n_windows || t.rank < 1 || t.rank + 1 > MAX_RANK || a.n_labels >= MAX_LABELS - 1) return false;
+    bool is_constant = is_constant_value(g, in[1], CONSTANT_DEPTH);
     uint8_t o = a.lo[t.rank - 1];
     int at = find_label(a.lb, tb.rank, o);
     if (at < 0 || find_label(a.la, type_of(g, in[0]).rank, o) >= 0 || !dim_is_const(a.extent[o], &cols)) return false;
@@ -293,7 +373,8 @@ static bool panel_product(pass_run *run, graph *g, const node *n, const value *i
     for (int i = 0; i < tb.rank; i++)
         if (i != at) want[w++] = a.lb[i];
     want[w] = o;
-    bool panels = cols % BLOCK_CHANNELS == 0 && cols >= 2 * BLOCK_CHANNELS;
+    bool panels = is_constant && cols % BLOCK_CHANNELS == 0 && cols >= 2 * BLOCK_CHANNELS;
+    if (!is_constant && (cols < BLOCK_CHANNELS || !has_many_rows(g, &a, t, tb.rank))) return false;
     if (!panels && at == tb.rank - 1) return false;
     value b = reorder(g, in[1], a.lb, want, tb.rank), init = n->n_in == 3 ? in[2] : NO_VALUE;
     memcpy(a.lb, want, (size_t)tb.rank);
@@ -403,12 +484,17 @@ static bool rewrite(pass_run *run, graph *to, const graph *from, const node *n, 
     conv_form f;
     switch ((prim)n->prim) {
     case PRIM_contract:
-        if (find_conv(to, n, in, &f) && is_constant_value(to, in[1], CONSTANT_DEPTH)) {
+        if (find_conv(to, n, in, &f) && (is_constant_value(to, in[1], CONSTANT_DEPTH) || pays_packing(to, n, in, &f))) {
             if (!pass_allow(run)) return false;
             value y = block_conv(run, to, n, in, &f);
             if (!is_value(y)) return false;
             out[0] = from_blocked(run, to, y, n->types[0].dims[1]);
             return true;
+        }
+        if (find_taps(to, n, in, &f)) {
+            if (!pass_allow(run)) return false;
+            out[0] = block_taps(run, to, n, in, &f);
+            return is_value(out[0]);
         }
         return panel_product(run, to, n, in, out) && pass_allow(run);
     case PRIM_map: return map_along(run, to, n, in, out);
