@@ -62,10 +62,17 @@ static dlc_status import_text(dlc_context *ctx, arena *a, const char *path, grap
     return *out ? DLC_OK : DLC_ERR_INPUT;
 }
 
+static dlc_status evaluate_whole(dlc_context *ctx, arena *a, const graph *g, tensor *out)
+{
+    eval_options e = { 0 };
+    return eval_graph(ctx, a, g, NULL, NULL, out, &e);
+}
+
 static lang_options lang_with_callbacks(const driver_options *o)
 {
     lang_options l = o->lang;
     l.gradient = grad;
+    l.evaluate = evaluate_whole;
     return l;
 }
 
@@ -81,6 +88,13 @@ dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driv
     install_evaluator(ctx, a, o);
     lang_options l = lang_with_callbacks(o);
     return lang_check(ctx, a, path, &l);
+}
+
+dlc_status driver_train(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, lang_training *t)
+{
+    install_evaluator(ctx, a, o);
+    lang_options l = lang_with_callbacks(o);
+    return lang_train(ctx, a, path, name, &l, t);
 }
 
 static dlc_status import_lang(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)

@@ -126,7 +126,7 @@ bool name_value(elab *e, env *n, const ast *at, const char *name, val *out)
     if (strcmp(name, "inf") == 0) { *out = v_float(1.0 / 0.0); return true; }
     if (strcmp(name, "nan") == 0) { *out = v_float(0.0 / 0.0); return true; }
     bool is_step = !strcmp(name, "step") || !strcmp(name, "epoch"), is_loss = !strcmp(name, "val_loss");
-    if (e->training && (is_step || is_loss)) {
+    if (e->init && (is_step || is_loss)) {
         uint64_t *seen = map_find(&e->param_at, name, strlen(name));
         bool fresh;
         if (!seen) {
@@ -251,10 +251,19 @@ static void parameter_statement(elab *e, env *n, ast *x)
     } else {
         frame *inner = e->fr;
         e->fr = e->top;
-        val v = e->training ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : initial_value(e, n, x, t, path);
-        if (!e->training && dim_is_const(type_elements(e->fr->g, t), NULL)) set_name(e->fr->g, v.v, path);
+        value first = NO_VALUE;
+        if (e->init) {
+            bool training = e->training;
+            e->fr = e->init;
+            e->training = false;
+            first = initial_value(e, n, x, t, path).v;
+            e->training = training;
+            e->fr = e->top;
+        }
+        val v = e->init ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : initial_value(e, n, x, t, path);
+        if (!e->init && dim_is_const(type_elements(e->fr->g, t), NULL)) set_name(e->fr->g, v.v, path);
         parameter *p = NEW(e->a, parameter);
-        *p = (parameter){ .path = path, .name = x->name, .t = t, .g = e->top->g, .v = v.v, .is_state = is_state };
+        *p = (parameter){ .path = path, .name = x->name, .t = t, .g = e->top->g, .v = v.v, .is_state = is_state, .init = first };
         bool fresh;
         map_put(&e->param_at, path, strlen(path), (uint64_t)e->params.n, &fresh);
         vec_push(e->a, &e->params, p);
@@ -262,9 +271,12 @@ static void parameter_statement(elab *e, env *n, ast *x)
         bind_name(e, n, x->name, v);
     }
     if (is_state) {
-        state_cell *s = NEW(e->a, state_cell);
-        *s = (state_cell){ .path = path, .now = n->head->v, .t = t };
-        n->head->state = s;
+        parameter *p = e->params.at[*map_find(&e->param_at, path, strlen(path))];
+        if (!p->cell) {
+            p->cell = NEW(e->a, state_cell);
+            *p->cell = (state_cell){ .path = path, .now = n->head->v, .t = t };
+        }
+        n->head->state = p->cell;
     }
 }
 

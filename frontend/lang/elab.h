@@ -49,6 +49,7 @@ struct val {
     module *space;
     graph *g; value v;                     /* TENSOR */
     int axes; bool is_elem;                /* inside index brackets: a single element, spread over this many index axes */
+    const struct recipe *recipe;           /* of a data set: how it is divided and prepared */
     bool is_weak;                          /* an index: adapts like a number */
 };
 /* Names, newest first: a binding is a new node, so a function value keeps what it saw. */
@@ -77,7 +78,10 @@ typedef struct call_site { const ast *at; const char *what; struct call_site *ou
 
 typedef struct index_axis { const char *name; const ast *binder; bool is_spread; int first, n; dim lo[MAX_RANK], size[MAX_RANK]; bool known; } index_axis;
 
-typedef struct parameter { const char *path, *name; type t; graph *g; value v; bool is_state; } parameter;
+/* What parts(), standardize() … ask for; done once the samples are there (lang_train.c). */
+typedef struct recipe { bool has_parts, shuffle; double valid, test; int n; struct { const char *op, *field; } step[8]; } recipe;
+
+typedef struct parameter { const char *path, *name; type t; graph *g; value v; bool is_state; value init; state_cell *cell; bool is_updated; val updated; } parameter;
 struct state_cell { const char *path; val now; type t; };
 
 typedef struct elab {
@@ -95,6 +99,10 @@ typedef struct elab {
     vec(parameter *) params; map_str param_at;
     map_str models;                        /* path scope of a model by name */
     bool training, has_grad;
+    frame *init;                           /* in training: where initial values are built */
+    vec(struct data_set *) sets; bool is_real;     /* is_real: a step to be run, with data read; else types only */
+    int64_t batch;                         /* samples in a step; 0: all */
+    int part;                              /* 0 the step on the training part; 1 2 evaluation on the validation or test part */
     uint64_t seed;
     dims *dims;
     int n_loops;
@@ -146,6 +154,14 @@ val eval_comp(elab *e, env *n, ast *x);
 val eval_reduction(elab *e, env *n, ast *x);
 val eval_subscript(elab *e, env *n, ast *x);
 bool index_value(elab *e, env *n, const char *name, val *out);
+
+/* training (lang_train.c) */
+typedef struct data_set { const char *name; lang_data *data; val record; } data_set;
+
+/* the entry points (lang_compile.c) */
+void elab_begin(elab *e, const char *name);
+elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop);
+void check_train(elab *e, ast *d, module *home);
 
 /* built in (elab_prim.c) */
 val prim_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);

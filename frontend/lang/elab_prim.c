@@ -406,6 +406,14 @@ static value draw_key(pcall *p, const char *kind)
     elab *e = p->e;
     if (e->fr->outer) elab_error(e, p->at, "draw before the loop, with a time axis", "random values cannot be drawn inside a run-time loop");
     uint64_t h = fnv(scope_name(e, p->n->sc, kind));
+    if (e->init && e->fr == e->top) {                     /* in the step: the number of updates so far */
+        val step;
+        name_value(e, p->n, p->at, lang_intern(e->l, "step", 4), &step);
+        uint32_t a[2] = { (uint32_t)e->seed, (uint32_t)(e->seed >> 32) }, b[2] = { (uint32_t)h, (uint32_t)(h >> 32) };
+        value parts[3] = { constant(G(p), DTYPE_u32, 1, (dim[]){ dim_const(2) }, a, NULL), unsqueeze(G(p), cast(G(p), here(e, &step), DTYPE_u32), 1),
+                           constant(G(p), DTYPE_u32, 1, (dim[]){ dim_const(2) }, b, NULL) };
+        return concat(G(p), 3, parts, 0);
+    }
     uint32_t k[5] = { (uint32_t)e->seed, (uint32_t)(e->seed >> 32), 0, (uint32_t)h, (uint32_t)(h >> 32) };
     return constant(G(p), DTYPE_u32, 1, (dim[]){ dim_const(5) }, k, NULL);
 }
@@ -544,6 +552,32 @@ static val prim_grad(pcall *p)
     return list ? v_list(e, n, out) : out[0];
 }
 
+/* -- Data sets ------------------------------------------------------------------------------------------------------------------------ */
+
+static val prim_recipe(pcall *p)
+{
+    val d = p->v[0];
+    elab *e = p->e;
+    if (d.k != V_TUPLE) elab_error(e, p->at, NULL, "`%s` takes a data set, found %s", p->name, show_kind(e, &d));
+    recipe *r = NEW(e->a, recipe);
+    if (d.recipe) *r = *d.recipe;
+    if (!strcmp(p->name, "parts")) {
+        bool ok;
+        r->has_parts = r->shuffle = true;
+        if (p->given[1]) r->valid = number_of(p, 1, &ok);
+        if (p->given[2]) r->test = number_of(p, 2, &ok);
+        if (p->given[3] && p->v[3].k == V_BOOL) r->shuffle = p->v[3].b;
+        if (!(r->valid >= 0 && r->test >= 0 && r->valid + r->test < 1)) elab_error(e, p->at, NULL, "the parts must leave something for training");
+    } else {
+        if (p->v[1].k != V_STRING) elab_error(e, p->at, "as in \"x\"", "`%s` takes a field's name", p->name);
+        if (r->n == 8) elab_error(e, p->at, NULL, "more than 8 preparations");
+        r->step[r->n].op = p->name;
+        r->step[r->n++].field = p->v[1].s;
+    }
+    d.recipe = r;
+    return d;
+}
+
 /* -- The table ---------------------------------------------------------------------------------------------------------------------- */
 
 static const builtin_row prims[] = {
@@ -564,7 +598,7 @@ static const builtin_row prims[] = {
     { "is_float", "x", prim_is_float }, { "is_int", "x", prim_is_int }, { "is_list", "v", prim_is_list }, { "params", "model", prim_params },
     { "grad", "loss x", prim_grad }, { "stop", "x", prim_stop },
     { "csv", NULL, NULL }, { "npy", NULL, NULL }, { "npz", NULL, NULL }, { "idx", NULL, NULL }, { "cifar10", NULL, NULL }, { "chars", NULL, NULL }, { "words", NULL, NULL },
-    { "parts", NULL, NULL }, { "standardize", NULL, NULL }, { "minmax", NULL, NULL }, { "fill_missing", NULL, NULL },
+    { "parts", "d valid? test? shuffle?", prim_recipe }, { "standardize", "d field", prim_recipe }, { "minmax", "d field", prim_recipe }, { "fill_missing", "d field", prim_recipe },
 };
 enum { N_PRIMS = sizeof prims / sizeof *prims };
 

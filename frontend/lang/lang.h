@@ -4,7 +4,7 @@
  */
 #ifndef DLC_FRONTEND_LANG_LANG_H
 #define DLC_FRONTEND_LANG_LANG_H
-#include "ir/graph.h"
+#include "ir/tensor.h"
 
 typedef struct { const char *name, *value; } lang_set;      /* --set NAME=VALUE: a constant of the file */
 
@@ -12,6 +12,8 @@ typedef struct {
     const char *model;                 /* --model; NULL: the only one */
     int n_sets; const lang_set *sets;
     /* passes/grad.h: d loss / d wrt[i], as nodes of g. NULL: `grad` says that it is not available. */
+    /* Runs a graph without inputs; out[k] lives in `a`. For data sets, in training. */
+    dlc_status (*evaluate)(dlc_context *ctx, arena *a, const graph *g, tensor *out);
     bool (*gradient)(graph *g, value loss, int n, const value *wrt, value *dwrt);
 } lang_options;
 
@@ -19,6 +21,35 @@ typedef struct {
 dlc_status lang_compile(dlc_context *ctx, arena *a, const char *path, const lang_options *o, graph **out);
 /* Reads the file and elaborates every model and train block. */
 dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_options *o);
+/* -- Training: what `dlc train` runs (api/train.c) ---------------------------------------------------------------------------- */
+
+/* A parameter or state. Of the step's results, n_losses losses come first, then new[k] of each variable in order. */
+typedef struct { const char *path; bool is_state; } lang_variable;
+/* A data set: tensors whose first axis is the sample. Inputs of the graphs are named NAME.FIELD. */
+typedef struct {
+    const char *name;
+    int n; const char **field; tensor *t;
+    int64_t samples;
+    int64_t *part[3], n_part[3];           /* training, validation, test: which samples */
+    bool shuffle;
+} lang_data;
+typedef struct {
+    const char *name;
+    int64_t epochs, steps, batch, patience; uint64_t seed; bool shuffle;
+    const char *monitor, *save, *load;     /* NULL: not given */
+    int n_vars; lang_variable *vars;
+    int n_losses; const char **losses;
+    int n_reports; const char **reports;
+    int n_data; lang_data **data;
+    graph *init;                           /* results: the variables' first values */
+    graph *step;                           /* inputs by name: variables, data, step, epoch, val_loss */
+    graph *evaluate[3];                    /* on each part, NULL if it is empty: losses, then reports */
+} lang_training;
+/* block NULL: the only one. */
+dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o, lang_training *out);
+/* The permutation of n at (path, step) (reference.md, section 10). */
+void lang_permutation(int64_t n, const char *path, uint64_t seed, uint32_t step, int64_t *p);
+
 /* Names of the file's models, in order. */
 dlc_status lang_models(dlc_context *ctx, arena *a, const char *path, int *n, const char ***names);
 

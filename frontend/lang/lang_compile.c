@@ -108,7 +108,7 @@ static module *load(loader *o, const char *path, const ast *from)
 
 /* -- Entry points ------------------------------------------------------------------------------------------------------------ */
 
-static void begin(elab *e, const char *name)
+void elab_begin(elab *e, const char *name)
 {
     e->params.n = 0;
     map_init(&e->param_at, e->a);
@@ -123,6 +123,7 @@ static void begin(elab *e, const char *name)
     e->in_index = false;
     e->kept.n = e->kept_input.n = 0;
     e->n_loops = 0;
+    e->init = NULL;
     if (e->main->consts) { e->main->consts = NULL; e->main->const_known = NULL; }
 }
 
@@ -208,7 +209,7 @@ static graph *with_constants(elab *e)
 
 static graph *elaborate_model(elab *e, ast *d, module *home)
 {
-    begin(e, d->name);
+    elab_begin(e, d->name);
     scope sc = { .path = "" };
     map_init(&sc.counts, e->a);
     env n = { .mod = home, .sc = &sc };
@@ -224,120 +225,6 @@ static graph *elaborate_model(elab *e, ast *d, module *home)
     return with_constants(e);
 }
 
-/* -- Train blocks -------------------------------------------------------------------------------------------------------------- */
-
-static val batch_of(elab *e, const ast *at, val v, const char *path, dim batch)
-{
-    if (v.k == V_LIST) v = to_tensor(e, at, v, DTYPE_NONE);
-    if (v.k != V_TENSOR) return v;
-    type t = type_of(v.g, v.v);
-    if (t.rank < 1) return v;
-    dim d[MAX_RANK];
-    memcpy(d, t.dims, sizeof *d * (size_t)t.rank);
-    d[0] = batch;
-    return v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, d));
-}
-
-static void data_statement(elab *e, env *n, ast *x, const char *block, dim batch)
-{
-    scope sc = { .path = arena_printf(e->a, "%s.%s", block, x->name) };
-    map_init(&sc.counts, e->a);
-    scope *old = n->sc;
-    n->sc = &sc;
-    val v = eval(e, n, x->a);
-    n->sc = old;
-    if (v.k != V_TUPLE || !v.names) elab_error(e, x->a, "as in (x: a, y: b)", "a data set is a record, found %s", show_kind(e, &v));
-    val r = v;
-    r.item = NEW_ARRAY(e->a, val, v.n + 1);
-    for (int i = 0; i < v.n; i++) r.item[i] = batch_of(e, x->a, v.item[i], arena_printf(e->a, "%s.%s", x->name, v.names[i] ? v.names[i] : "_"), batch);
-    bind_name(e, n, x->name, r);
-}
-
-typedef struct { vec(const char *) paths; } updated;
-
-static bool below(const char *path, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return strncmp(path, prefix, n) == 0 && (path[n] == '.' || path[n] == 0);
-}
-
-static void minimize_statement(elab *e, env *n, ast *x, updated *u)
-{
-    val loss = eval(e, n, x->a), over[64];
-    if (loss.k != V_TENSOR || rank_v(e, &loss) || !is_float(dtype_v(&loss)))
-        elab_error(e, x->a, "take the mean: mean(...)", "`minimize` needs a single floating-point value, found %s", show_value(e, &loss));
-    if (x->n > 64) elab_error(e, x, NULL, "more than 64 parts after `over`");
-    for (int i = 0; i < x->n; i++) over[i] = eval(e, n, x->kid[i]);
-    bool any = false;
-    for (int64_t k = 0; k < e->params.n; k++) {
-        parameter *p = e->params.at[k];
-        bool chosen = x->n == 0 && !p->is_state;
-        for (int i = 0; i < x->n && !p->is_state; i++) {
-            const val *o = &over[i];
-            const char *path = o->k == V_MODEL || o->k == V_PATH ? o->s : o->k == V_LAYER ? o->layer->path : NULL;
-            if (path ? below(p->path, path) : o->k == V_TENSOR && same_value(o->v, p->v)) chosen = true;
-        }
-        if (!chosen || !depends(e, e->fr->g, loss.v, p->v)) continue;
-        any = true;
-        for (int64_t j = 0; j < u->paths.n; j++)
-            if (strcmp(u->paths.at[j], p->path) == 0) elab_error(e, x, "say which parameters with `over`", "parameter `%s` is already updated by another `minimize`", p->path);
-    }
-    if (!any) elab_error(e, x->a, "is there a `stop` in its way?", "the loss does not depend on the parameters it is minimized over");
-    int64_t n_params = e->params.n;
-    for (int64_t k = 0; k < n_params; k++) {
-        parameter *p = e->params.at[k];
-        bool chosen = x->n == 0 && !p->is_state;
-        for (int i = 0; i < x->n && !p->is_state; i++) {
-            const val *o = &over[i];
-            const char *path = o->k == V_MODEL || o->k == V_PATH ? o->s : o->k == V_LAYER ? o->layer->path : NULL;
-            if (path ? below(p->path, path) : o->k == V_TENSOR && same_value(o->v, p->v)) chosen = true;
-        }
-        if (!chosen || !depends(e, e->fr->g, loss.v, p->v)) continue;
-        vec_push(e->a, &u->paths, p->path);
-        val opt = eval(e, n, x->b);
-        if (opt.k != V_LAYER) elab_error(e, x->b, "with Adam(lr: 1e-3)", "`with` needs an optimizer such as Adam(lr: 1e-3), found %s", show_kind(e, &opt));
-        val pg[2];
-        pg[0] = v_tensor(e, p->v);
-        pg[1] = v_tensor(e, input(e->fr->g, arena_printf(e->a, "grad:%s", p->path), p->t.dtype, p->t.rank, p->t.dims));
-        const ast *at[2] = { x->b, x->b };
-        apply(e, n, x->b, opt, 2, pg, at, 0, NULL, NULL, NULL);
-    }
-    if (x->c) {
-        val c = eval(e, n, x->c);
-        if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0)) elab_error(e, x->c, NULL, "`clip` takes a number, found %s", show_kind(e, &c));
-    }
-}
-
-/* One step of a train block, for its types. */
-static void check_train(elab *e, ast *d, module *home)
-{
-    begin(e, d->name);
-    e->training = true;
-    e->has_grad = true;
-    scope sc = { .path = d->name };
-    map_init(&sc.counts, e->a);
-    env n = { .mod = home, .sc = &sc, .in_train = true };
-    dim batch = dim_symbol(e->dims, "batch");
-    dim_symbol_bounds(e->dims, batch, 1, 1 << 30);
-    bind_name(e, &n, lang_intern(e->l, "batch", 5), v_dim(batch));
-    for (int i = 0; d->a && i < d->a->n; i++) eval(e, &n, d->a->kid[i]->a);
-    updated u = { { 0 } };
-    for (int i = 0; i < d->d->n; i++) {
-        ast *x = d->d->kid[i];
-        switch (x->kind) {
-        case A_DATA: data_statement(e, &n, x, d->name, batch); break;
-        case A_MINIMIZE: minimize_statement(e, &n, x, &u); break;
-        case A_REPORT: eval(e, &n, x->a); break;
-        case A_SEARCH: for (int k = 0; k < x->n; k++) eval(e, &n, x->kid[k]->a); break;
-        default: {
-            ast one = { .kind = A_BLOCK, .n = 1, .kid = &x, .src = x->src, .line = x->line, .col = x->col };
-            eval_block(e, &n, &one);
-        }
-        }
-    }
-    e->training = false;
-}
-
 /* -- Outside ------------------------------------------------------------------------------------------------------------------- */
 
 static bool mentions_grad(const ast *x)
@@ -349,7 +236,7 @@ static bool mentions_grad(const ast *x)
     return mentions_grad(x->a) || mentions_grad(x->b) || mentions_grad(x->c) || mentions_grad(x->d);
 }
 
-static elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop)
+elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop)
 {
     lang *l = NEW(a, lang);
     *l = (lang){ .ctx = ctx, .a = a, .stop = stop };

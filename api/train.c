@@ -1,0 +1,204 @@
+/* train: the loop around a training step
+ *
+ * Inputs of the step's graph are found by name: variables, batches NAME.FIELD, step, epoch, val_loss. An epoch goes over the
+ * first data set in the order of its permutation; the other sets are shuffled too and start again as needed. Each step runs
+ * in an arena of its own; the new values are copied out of it.
+ */
+#include "api/train.h"
+#include <math.h>
+#include <stdio.h>
+
+typedef struct {
+    dlc_context *ctx;
+    arena *a;
+    const driver_options *o;
+    engine_kind kind;
+    const train_events *ev;
+    lang_training *t;
+    tensor *values;                    /* of the variables */
+    int64_t step, epoch;
+    float val_loss;
+    int64_t **order;                   /* of each data set, in this epoch */
+} trainer;
+
+static int variable_named(const lang_training *t, const char *name)
+{
+    for (int i = 0; i < t->n_vars; i++)
+        if (strcmp(t->vars[i].path, name) == 0) return i;
+    return -1;
+}
+
+static const tensor *field_named(const lang_training *t, const char *name, int *set)
+{
+    for (int i = 0; i < t->n_data; i++) {
+        const lang_data *d = t->data[i];
+        size_t n = strlen(d->name);
+        if (strncmp(name, d->name, n) != 0 || name[n] != '.') continue;
+        *set = i;
+        for (int f = 0; f < d->n; f++)
+            if (strcmp(d->field[f], name + n + 1) == 0) return &d->t[f];
+    }
+    return NULL;
+}
+
+/* Samples rows[0 … n-1] of a field; rows start again after `of`. */
+static tensor batch_of(arena *a, const tensor *field, const int64_t *rows, int64_t from, int64_t n, int64_t of)
+{
+    tensor t = *field;
+    t.dims[0] = n;
+    size_t row = field->dims[0] ? tensor_bytes(field) / (size_t)field->dims[0] : 0;
+    t.bytes = arena_alloc(a, row * (size_t)n + 1);
+    for (int64_t i = 0; i < n; i++) memcpy((char *)t.bytes + (size_t)i * row, (const char *)field->bytes + (size_t)rows[(from + i) % of] * row, row);
+    return t;
+}
+
+static tensor scalar_tensor(arena *a, dtype t, const void *p)
+{
+    return (tensor){ .dtype = t, .bytes = arena_copy(a, p, (size_t)dtype_bytes(t)) };
+}
+
+/* The inputs of an engine: batch k of n samples of a part. */
+static bool inputs(trainer *r, arena *a, const engine *e, int part, int64_t k, int64_t n, tensor *in)
+{
+    for (int i = 0; i < e->n_in; i++) {
+        const char *name = e->in_name[i];
+        int v = variable_named(r->t, name), set = -1;
+        const tensor *f = v < 0 ? field_named(r->t, name, &set) : NULL;
+        if (v >= 0) in[i] = r->values[v];
+        else if (f) {
+            const lang_data *d = r->t->data[set];
+            int p = part > 0 && d->n_part[part] ? part : 0;
+            in[i] = batch_of(a, f, part < 0 || p ? d->part[p] : r->order[set], k * n, n, d->n_part[p]);
+        }
+        else if (strcmp(name, "step") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->step);
+        else if (strcmp(name, "epoch") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->epoch);
+        else if (strcmp(name, "val_loss") == 0) in[i] = scalar_tensor(a, DTYPE_f32, &r->val_loss);
+        else {
+            diag_internal(r->ctx, (place){ 0 }, arena_printf(a, "the step has an input %s that nobody gives", name));
+            return false;
+        }
+    }
+    return true;
+}
+
+static dlc_status first_values(trainer *r)
+{
+    engine *e;
+    tensor *out = NEW_ARRAY(r->a, tensor, r->t->n_vars + 1);
+    r->values = NEW_ARRAY(r->a, tensor, r->t->n_vars + 1);
+    dlc_status s = engine_make(r->ctx, r->a, r->t->init, r->o, ENGINE_eval, &e);
+    if (s == DLC_OK) s = engine_run(r->ctx, r->a, e, NULL, out, NULL);
+    for (int i = 0; s == DLC_OK && i < r->t->n_vars; i++) {
+        r->values[i] = out[i];
+        r->values[i].bytes = arena_copy(r->a, out[i].bytes, tensor_bytes(&out[i]));
+    }
+    if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, r->t, r->values);
+    return s;
+}
+
+static dlc_status one_step(trainer *r, const engine *e, int64_t k, int64_t batch)
+{
+    arena *a = arena_new(&r->ctx->mem);
+    tensor *in = NEW_ARRAY(a, tensor, e->n_in + 1), *out = NEW_ARRAY(a, tensor, e->n_out + 1);
+    double losses[16];
+    dlc_status s = inputs(r, a, e, 0, k, batch, in) ? engine_run(r->ctx, a, e, in, out, NULL) : DLC_ERR_INTERNAL;
+    int n = r->t->n_losses < 16 ? r->t->n_losses : 16;
+    for (int i = 0; s == DLC_OK && i < n; i++) losses[i] = sv_to_f64(out[i].dtype, sv_load(out[i].dtype, out[i].bytes));
+    if (s == DLC_OK && r->ev->step) r->ev->step(r->ev->arg, r->step, n, r->t->losses, losses);
+    for (int i = 0; s == DLC_OK && i < r->t->n_vars; i++) memcpy(r->values[i].bytes, out[r->t->n_losses + i].bytes, tensor_bytes(&r->values[i]));
+    arena_free(a);
+    r->step++;
+    return s;
+}
+
+/* Losses and reports on a part as one batch. score: what `monitor` names. */
+static dlc_status evaluate(trainer *r, engine *const e[3], int part, bool is_end, double *score)
+{
+    if (!e[part]) return DLC_OK;
+    lang_training *t = r->t;
+    arena *a = arena_new(&r->ctx->mem);
+    tensor *in = NEW_ARRAY(a, tensor, e[part]->n_in + 1), *out = NEW_ARRAY(a, tensor, e[part]->n_out + 1);
+    dlc_status s = inputs(r, a, e[part], part ? part : -1, 0, t->data[0]->n_part[part], in) ? engine_run(r->ctx, a, e[part], in, out, NULL) : DLC_ERR_INTERNAL;
+    if (s == DLC_OK) {
+        int n = t->n_losses + t->n_reports;
+        const char **names = NEW_ARRAY(a, const char *, n + 1);
+        for (int i = 0; i < n; i++) names[i] = i < t->n_losses ? t->losses[i] : t->reports[i - t->n_losses];
+        for (int i = 0; i < n; i++)
+            if (out[i].rank == 0 && ((!t->monitor && i == 0) || (t->monitor && strcmp(t->monitor, names[i]) == 0)))
+                *score = sv_to_f64(out[i].dtype, sv_load(out[i].dtype, out[i].bytes));
+        if (n && part != 2) r->val_loss = (float)sv_to_f64(out[0].dtype, sv_load(out[0].dtype, out[0].bytes));
+        if (r->ev->report) r->ev->report(r->ev->arg, r->epoch, part, n, names, out, is_end);
+    }
+    arena_free(a);
+    return s;
+}
+
+static bool smaller_is_better(const lang_training *t)
+{
+    if (!t->monitor || strstr(t->monitor, "loss") || !strcmp(t->monitor, "rmse") || !strcmp(t->monitor, "mae") || !strcmp(t->monitor, "perplexity")) return true;
+    for (int i = 0; i < t->n_losses; i++)
+        if (strcmp(t->losses[i], t->monitor) == 0) return true;
+    return false;
+}
+
+static void shuffle(trainer *r)
+{
+    for (int k = 0; k < r->t->n_data; k++) {
+        lang_data *d = r->t->data[k];
+        int64_t n = d->n_part[0], *p = r->order[k];
+        arena *a = arena_new(&r->ctx->mem);
+        int64_t *perm = NEW_ARRAY(a, int64_t, n + 1);
+        for (int64_t i = 0; i < n; i++) perm[i] = i;
+        if (r->t->shuffle) lang_permutation(n, arena_printf(a, "%s.%s.shuffle", r->t->name, d->name), r->t->seed, (uint32_t)r->epoch, perm);
+        for (int64_t i = 0; i < n; i++) p[i] = d->part[0][perm[i]];
+        arena_free(a);
+    }
+}
+
+static dlc_status run_epochs(trainer *r, const engine *step, engine *const eval[3])
+{
+    lang_training *t = r->t;
+    int64_t n = t->data[0]->n_part[0], batch = t->batch && t->batch < n ? t->batch : n, wait = 0;
+    bool less = smaller_is_better(t);
+    double best = less ? INFINITY : -INFINITY;
+    tensor *kept = NEW_ARRAY(r->a, tensor, t->n_vars + 1);
+    for (int i = 0; i < t->n_vars; i++) { kept[i] = r->values[i]; kept[i].bytes = arena_alloc(r->a, tensor_bytes(&r->values[i]) + 1); }
+    bool has_kept = false;
+    dlc_status s = DLC_OK;
+    for (r->epoch = 0; s == DLC_OK && (t->steps ? r->step < t->steps : r->epoch < t->epochs); r->epoch++) {
+        shuffle(r);
+        for (int64_t k = 0; s == DLC_OK && k < n / batch && (!t->steps || r->step < t->steps); k++) s = one_step(r, step, k, batch);
+        double score = NAN;
+        /* without an epoch's length of its own, `steps` reports at the end only */
+        if (s == DLC_OK && (!t->steps || t->patience)) s = evaluate(r, eval, eval[1] ? 1 : 0, false, &score);
+        if (s != DLC_OK || !t->patience) continue;
+        if (less ? score < best : score > best) {
+            best = score;
+            wait = 0;
+            has_kept = true;
+            for (int i = 0; i < t->n_vars; i++) memcpy(kept[i].bytes, r->values[i].bytes, tensor_bytes(&kept[i]));
+        } else if (++wait >= t->patience) break;
+    }
+    for (int i = 0; has_kept && i < t->n_vars; i++) memcpy(r->values[i].bytes, kept[i].bytes, tensor_bytes(&kept[i]));
+    double score;
+    if (s == DLC_OK) s = evaluate(r, eval, eval[2] ? 2 : eval[1] ? 1 : 0, true, &score);
+    return s;
+}
+
+dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, engine_kind kind,
+                      const train_events *ev, lang_training *t, tensor **values)
+{
+    dlc_status s = driver_train(ctx, a, path, name, o, t);
+    if (s != DLC_OK) return s;
+    trainer r = { .ctx = ctx, .a = a, .o = o, .kind = kind, .ev = ev, .t = t, .val_loss = INFINITY };
+    engine *step = NULL, *eval[3] = { NULL };
+    s = engine_make(ctx, a, t->step, o, kind, &step);
+    for (int i = 0; i < 3 && s == DLC_OK; i++)
+        if (t->evaluate[i]) s = engine_make(ctx, a, t->evaluate[i], o, kind, &eval[i]);
+    r.order = NEW_ARRAY(a, int64_t *, t->n_data + 1);
+    for (int i = 0; i < t->n_data; i++) r.order[i] = NEW_ARRAY(a, int64_t, t->data[i]->n_part[0] + 1);
+    if (s == DLC_OK) s = first_values(&r);
+    if (s == DLC_OK) s = run_epochs(&r, step, eval);
+    *values = r.values;
+    return s;
+}

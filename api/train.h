@@ -1,0 +1,18 @@
+/* api/train.h: runs a train block of a .dl file: the step compiled by an engine, data in the order of the language's rules. */
+#ifndef DLC_API_TRAIN_H
+#define DLC_API_TRAIN_H
+#include "api/engine.h"
+
+/* What is told while it runs. Any may be NULL. */
+typedef struct {
+    void (*first)(void *arg, const lang_training *t, const tensor *values);                       /* initial values */
+    void (*step)(void *arg, int64_t step, int n, const char *const *names, const double *losses); /* before the update */
+    /* after an epoch (is_end false) and at the end; part 0 1 2: training, validation, test */
+    void (*report)(void *arg, int64_t epoch, int part, int n, const char *const *names, const tensor *values, bool is_end);
+    void *arg;
+} train_events;
+
+/* block NULL: the only one. values: of t->vars, at the end, in `a`. */
+dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *block, const driver_options *o, engine_kind kind,
+                      const train_events *ev, lang_training *t, tensor **values);
+#endif

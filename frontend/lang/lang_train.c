@@ -1,0 +1,413 @@
+/* lang_train: train blocks: data, one step as a graph, evaluation as another
+ *
+ * A block is elaborated with `training` true: parameters and states are inputs by their paths, a batch of each data set is an
+ * input NAME.FIELD; results are the losses and the new values. Initial values are built in a graph of their own, and so is
+ * each data set, which is run at once, divided and prepared here. For `dlc check` the same walk goes by types alone, with an
+ * open `batch`.
+ */
+#include "frontend/lang/elab.h"
+#include <math.h>
+
+/* -- Random order (reference.md, section 10) ---------------------------------------------------------------------------------- */
+
+static uint64_t fnv(const char *s)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+    return h;
+}
+
+static void philox(uint32_t c[4], uint32_t k0, uint32_t k1)
+{
+    for (int i = 0; i < 10; i++) {
+        uint64_t p = (uint64_t)c[0] * 0xD2511F53u, q = (uint64_t)c[2] * 0xCD9E8D57u;
+        uint32_t r[4] = { (uint32_t)(q >> 32) ^ c[1] ^ k0, (uint32_t)q, (uint32_t)(p >> 32) ^ c[3] ^ k1, (uint32_t)p };
+        memcpy(c, r, sizeof r);
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+}
+
+void lang_permutation(int64_t n, const char *path, uint64_t seed, uint32_t step, int64_t *p)
+{
+    uint64_t h = fnv(path);
+    uint32_t c[4];
+    int64_t block = -1;
+    for (int64_t i = 0; i < n; i++) p[i] = i;
+    for (int64_t i = n - 1; i > 0; i--) {
+        if (i / 4 != block) {
+            block = i / 4;
+            uint32_t start[4] = { (uint32_t)block, step, (uint32_t)h, (uint32_t)(h >> 32) };
+            memcpy(c, start, sizeof c);
+            philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
+        }
+        int64_t j = (int64_t)((uint64_t)c[i % 4] * (uint64_t)(i + 1) >> 32), t = p[i];
+        p[i] = p[j];
+        p[j] = t;
+    }
+}
+
+/* -- Data ---------------------------------------------------------------------------------------------------------------------- */
+
+static void partition(elab *e, lang_data *d, const recipe *r, const char *block)
+{
+    int64_t n = d->samples, *order = NEW_ARRAY(e->a, int64_t, n + 1);
+    for (int64_t i = 0; i < n; i++) order[i] = i;
+    if (r && r->has_parts && r->shuffle) lang_permutation(n, arena_printf(e->a, "%s.parts", block), e->seed, 0, order);
+    d->n_part[2] = r ? (int64_t)floor((double)n * r->test) : 0;
+    d->n_part[1] = r ? (int64_t)floor((double)n * r->valid) : 0;
+    d->n_part[0] = n - d->n_part[1] - d->n_part[2];
+    d->part[0] = order;
+    d->part[1] = order + d->n_part[0];
+    d->part[2] = order + d->n_part[0] + d->n_part[1];
+}
+
+/* One column of a field: statistics of the training part, then every sample. */
+static void prepare_column(const lang_data *d, float *x, int64_t width, int64_t column, const char *op)
+{
+    double sum = 0, low = INFINITY, high = -INFINITY, var = 0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->n_part[0]; i++) {
+        double v = x[d->part[0][i] * width + column];
+        if (isnan(v)) continue;
+        sum += v;
+        low = fmin(low, v);
+        high = fmax(high, v);
+        n++;
+    }
+    double mean = n ? sum / (double)n : 0;
+    for (int64_t i = 0; i < d->n_part[0]; i++) {
+        double v = x[d->part[0][i] * width + column];
+        if (!isnan(v)) var += (v - mean) * (v - mean);
+    }
+    double dev = n ? sqrt(var / (double)n) : 1, from = op[0] == 's' ? mean : low, by = op[0] == 's' ? dev : high - low;
+    for (int64_t i = 0; i < d->samples; i++) {
+        float *v = &x[i * width + column];
+        if (op[0] == 'f') { if (isnan(*v)) *v = (float)mean; }
+        else *v = by != 0 ? (float)(((double)*v - from) / by) : (float)((double)*v - from);
+    }
+}
+
+static void prepare_data(elab *e, const ast *at, lang_data *d, const recipe *r)
+{
+    for (int k = 0; r && k < r->n; k++) {
+        int f = 0;
+        while (f < d->n && strcmp(d->field[f], r->step[k].field) != 0) f++;
+        if (f == d->n || d->t[f].dtype != DTYPE_f32) elab_error(e, at, NULL, "`%s`: the data set has no field `%s` of f32", r->step[k].op, r->step[k].field);
+        int64_t width = d->samples ? tensor_n(&d->t[f]) / d->samples : 0;
+        for (int64_t c = 0; c < width; c++) prepare_column(d, d->t[f].bytes, width, c, r->step[k].op);
+    }
+}
+
+/* Runs the graph of a data set, and keeps its tensors. */
+static data_set *read_data(elab *e, const ast *x, const val *v, const char *block)
+{
+    data_set *s = NEW(e->a, data_set);
+    lang_data *d = NEW(e->a, lang_data);
+    *s = (data_set){ .name = x->name, .data = d, .record = *v };
+    d->name = x->name;
+    d->field = NEW_ARRAY(e->a, const char *, v->n + 1);
+    d->t = NEW_ARRAY(e->a, tensor, v->n + 1);
+    d->samples = -1;
+    d->shuffle = true;
+    for (int i = 0; i < v->n; i++) {
+        if (v->item[i].k != V_TENSOR) continue;
+        d->field[d->n++] = v->names[i];
+        add_result(e->fr->g, v->item[i].v, v->names[i]);
+    }
+    graph *g = graph_compact(e->fr->g);
+    tensor *out = NEW_ARRAY(e->a, tensor, d->n + 1);
+    if (!e->o->evaluate) elab_error(e, x, NULL, "data sets cannot be read here");
+    if (e->o->evaluate(e->ctx, e->a, g, out) != DLC_OK) longjmp(*e->l->stop, 1);
+    for (int i = 0; i < d->n; i++) {
+        d->t[i] = out[i];
+        d->t[i].bytes = arena_copy(e->a, out[i].bytes, tensor_bytes(&out[i]));
+        if (out[i].rank < 1 || (d->samples >= 0 && out[i].dims[0] != d->samples)) elab_error(e, x->a, NULL, "the tensors of a data set have one entry for each sample; `%s` has not", d->field[i]);
+        d->samples = out[i].dims[0];
+    }
+    if (d->samples < 1) elab_error(e, x->a, NULL, "a data set without samples");
+    partition(e, d, v->recipe, block);
+    prepare_data(e, x->a, d, v->recipe);
+    vec_push(e->a, &e->sets, s);
+    return s;
+}
+
+static int64_t batch_size(elab *e, const lang_data *first)
+{
+    if (e->part) return first->n_part[e->part == 3 ? 0 : e->part];
+    return e->batch && e->batch < first->n_part[0] ? e->batch : first->n_part[0];
+}
+
+static void data_statement(elab *e, env *n, ast *x, const char *block, dim *batch)
+{
+    val v;
+    data_set *s = NULL;
+    for (int64_t i = 0; i < e->sets.n; i++)
+        if (e->sets.at[i]->name == x->name) s = e->sets.at[i];
+    if (s) v = s->record;
+    else {
+        scope sc = { .path = arena_printf(e->a, "%s.%s", block, x->name) };
+        map_init(&sc.counts, e->a);
+        scope *old = n->sc;
+        n->sc = &sc;
+        frame data = { .g = graph_new(e->ctx, e->a, e->dims, x->name) }, *step = e->fr;
+        bool has_grad = e->has_grad;
+        e->fr = &data;
+        e->training = e->has_grad = false;
+        v = eval(e, n, x->a);
+        if (v.k != V_TUPLE || !v.names) elab_error(e, x->a, "as in (x: a, y: b)", "a data set is a record, found %s", show_kind(e, &v));
+        for (int i = 0; i < v.n; i++)
+            if (v.item[i].k == V_LIST) v.item[i] = to_tensor(e, x->a, v.item[i], DTYPE_NONE);
+        if (e->is_real) s = read_data(e, x, &v, block);
+        e->training = e->part == 0;
+        e->has_grad = has_grad;
+        e->fr = step;
+        n->sc = old;
+    }
+    if (e->is_real && s == e->sets.at[0]) {
+        *batch = dim_const(batch_size(e, s->data));
+        bind_name(e, n, lang_intern(e->l, "batch", 5), v_dim(*batch));
+    }
+    val r = v;
+    r.item = NEW_ARRAY(e->a, val, v.n + 1);
+    for (int i = 0; i < v.n; i++) {
+        r.item[i] = v.item[i];
+        if (v.item[i].k != V_TENSOR) continue;
+        type t = type_of(v.item[i].g, v.item[i].v);
+        dim d[MAX_RANK];
+        if (t.rank < 1) continue;
+        memcpy(d, t.dims, sizeof *d * (size_t)t.rank);
+        d[0] = *batch;
+        r.item[i] = v_tensor(e, input(e->fr->g, arena_printf(e->a, "%s.%s", x->name, v.names[i] ? v.names[i] : "_"), t.dtype, t.rank, d));
+    }
+    bind_name(e, n, x->name, r);
+}
+
+/* -- minimize -------------------------------------------------------------------------------------------------------------------- */
+
+static bool below(const char *path, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(path, prefix, n) == 0 && (path[n] == '.' || path[n] == 0);
+}
+
+static bool is_over(const ast *x, const val *over, const parameter *p)
+{
+    if (p->is_state) return false;
+    if (!x->n) return true;
+    for (int i = 0; i < x->n; i++) {
+        const char *path = over[i].k == V_MODEL || over[i].k == V_PATH ? over[i].s : over[i].k == V_LAYER ? over[i].layer->path : NULL;
+        if (path ? below(p->path, path) : over[i].k == V_TENSOR && same_value(over[i].v, p->v)) return true;
+    }
+    return false;
+}
+
+/* Gradients shrunk so that their common norm is at most c. */
+static void clip(elab *e, env *n, ast *at, int count, value *d)
+{
+    graph *g = e->fr->g;
+    val c = eval(e, n, at);
+    if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0)) elab_error(e, at, NULL, "`clip` takes a number, found %s", show_kind(e, &c));
+    value sum = scalar_f64(g, DTYPE_f32, 0), limit = to_tensor(e, at, c, DTYPE_f32).v;
+    if (dtype_of(g, limit) != DTYPE_f32) limit = cast(g, limit, DTYPE_f32);
+    for (int i = 0; i < count; i++) {
+        value x = cast(g, d[i], DTYPE_f32);
+        sum = add(g, sum, reduce(g, REDUCE_sum, mul(g, x, x), (1u << rank_of(g, x)) - 1, false));
+    }
+    value scale = bin_k(g, SCALAR_min, divide(g, limit, bin_k(g, SCALAR_add, un(g, SCALAR_sqrt, sum), 1e-12)), 1);
+    for (int i = 0; i < count; i++) d[i] = mul(g, d[i], cast(g, scale, dtype_of(g, d[i])));
+}
+
+static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
+{
+    graph *g = e->fr->g;
+    val loss = eval(e, n, x->a), over[64];
+    if (loss.k != V_TENSOR || rank_v(e, &loss) || !is_float(dtype_v(&loss)))
+        elab_error(e, x->a, "take the mean: mean(...)", "`minimize` needs a single floating-point value, found %s", show_value(e, &loss));
+    *loss_out = loss;
+    if (x->n > 64) elab_error(e, x, NULL, "more than 64 parts after `over`");
+    for (int i = 0; i < x->n; i++) over[i] = eval(e, n, x->kid[i]);
+    vec(parameter *) chosen = { 0 };
+    vec(value) wrt = { 0 };
+    for (int64_t k = 0; k < e->params.n; k++) {
+        parameter *p = e->params.at[k];
+        if (!is_over(x, over, p) || !depends(e, g, here(e, &loss), p->v)) continue;
+        if (p->is_updated) elab_error(e, x, "say which parameters with `over`", "parameter `%s` is already updated by another `minimize`", p->path);
+        vec_push(e->a, &chosen, p);
+        vec_push(e->a, &wrt, p->v);
+    }
+    if (!chosen.n) elab_error(e, x->a, "is there a `stop` in its way?", "the loss does not depend on the parameters it is minimized over");
+    val opt = eval(e, n, x->b);
+    if (opt.k != V_LAYER) elab_error(e, x->b, "with Adam(lr: 1e-3)", "`with` needs an optimizer such as Adam(lr: 1e-3), found %s", show_kind(e, &opt));
+    if (e->part) return;                               /* evaluation: no update */
+    value *d = NEW_ARRAY(e->a, value, chosen.n + 1);
+    if (e->is_real) {
+        if (!e->o->gradient || !e->o->gradient(g, loss.v, (int)wrt.n, wrt.at, d)) longjmp(*e->l->stop, 1);
+    } else
+        for (int64_t k = 0; k < chosen.n; k++) d[k] = input(g, arena_printf(e->a, "grad:%s", chosen.at[k]->path), chosen.at[k]->t.dtype, chosen.at[k]->t.rank, chosen.at[k]->t.dims);
+    if (x->c) clip(e, n, x->c, (int)chosen.n, d);
+    for (int64_t k = 0; k < chosen.n; k++) {
+        parameter *p = chosen.at[k];
+        layer *one = NEW(e->a, layer);
+        *one = *opt.layer;
+        one->path = NULL;
+        one->bound = NULL;
+        val f = { .k = V_LAYER, .layer = one }, pg[2] = { v_tensor(e, p->v), v_tensor(e, d[k]) };
+        const ast *at[2] = { x->b, x->b };
+        p->updated = to_tensor(e, x->b, apply(e, n, x->b, f, 2, pg, at, 0, NULL, NULL, NULL), p->t.dtype);
+        p->is_updated = true;
+    }
+}
+
+/* -- The block --------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct { vec(value) losses, reports; vec(const char *) loss_names, report_names; } outputs;
+
+static void add_report(elab *e, const ast *x, val v, outputs *o)
+{
+    const char *name = x->name ? x->name : x->a->kind == A_CALL && x->a->a->name ? x->a->a->name : x->a->name ? x->a->name : "report";
+    v = to_tensor(e, x->a, v, DTYPE_NONE);
+    vec_push(e->a, &o->reports, v.v);
+    vec_push(e->a, &o->report_names, name);
+}
+
+static void run_block(elab *e, ast *d, module *home, outputs *o)
+{
+    elab_begin(e, d->name);
+    e->training = e->part == 0;
+    e->has_grad = true;
+    frame init = { .g = graph_new(e->ctx, e->a, e->dims, "init") };
+    e->init = NEW(e->a, frame);
+    *e->init = init;
+    scope *sc = NEW(e->a, scope);
+    sc->path = d->name;
+    map_init(&sc->counts, e->a);
+    env n = { .mod = home, .sc = sc, .in_train = true };
+    dim batch = dim_symbol(e->dims, "batch");
+    dim_symbol_bounds(e->dims, batch, 1, 1 << 30);
+    bind_name(e, &n, lang_intern(e->l, "batch", 5), v_dim(batch));
+    for (int i = 0; i < d->d->n; i++) {
+        ast *x = d->d->kid[i];
+        switch (x->kind) {
+        case A_DATA: data_statement(e, &n, x, d->name, &batch); break;
+        case A_MINIMIZE: {
+            val loss;
+            minimize_statement(e, &n, x, &loss);
+            vec_push(e->a, &o->losses, here(e, &loss));
+            vec_push(e->a, &o->loss_names, x->a->kind == A_NAME ? x->a->name : o->losses.n == 1 ? "loss" : arena_printf(e->a, "loss_%d", (int)o->losses.n));
+            break;
+        }
+        case A_REPORT:
+            if (e->is_real && !e->part) break;         /* reports belong to the evaluation */
+            add_report(e, x, eval(e, &n, x->a), o);
+            break;
+        case A_SEARCH:
+            if (e->is_real) elab_error(e, x, "train with --set NAME=VALUE", "`search` is not implemented yet");
+            for (int k = 0; k < x->n; k++) eval(e, &n, x->kid[k]->a);
+            break;
+        default: {
+            ast one = { .kind = A_BLOCK, .n = 1, .kid = &x, .src = x->src, .line = x->line, .col = x->col };
+            eval_block(e, &n, &one);
+        }
+        }
+    }
+    e->training = false;
+    if (e->fr->g->failed || e->init->g->failed) longjmp(*e->l->stop, 1);
+}
+
+void check_train(elab *e, ast *d, module *home)
+{
+    outputs o;
+    memset(&o, 0, sizeof o);
+    e->is_real = false;
+    e->part = 0;
+    e->sets.n = 0;
+    run_block(e, d, home, &o);
+    e->init = NULL;
+}
+
+static void read_settings(elab *e, ast *d, module *home, lang_training *t)
+{
+    scope sc = { .path = "" };
+    map_init(&sc.counts, e->a);
+    env n = { .mod = home, .sc = &sc };
+    *t = (lang_training){ .name = d->name, .epochs = 1, .shuffle = true };
+    for (int i = 0; d->a && i < d->a->n; i++) {
+        ast *s = d->a->kid[i];
+        val v = eval(e, &n, s->a);
+        const char *k = s->name;
+        if (!strcmp(k, "epochs")) t->epochs = need_int(e, s, &v, "epochs");
+        else if (!strcmp(k, "steps")) t->steps = need_int(e, s, &v, "steps");
+        else if (!strcmp(k, "batch")) t->batch = need_int(e, s, &v, "batch");
+        else if (!strcmp(k, "seed")) t->seed = (uint64_t)need_int(e, s, &v, "seed");
+        else if (!strcmp(k, "patience")) t->patience = need_int(e, s, &v, "patience");
+        else if (!strcmp(k, "shuffle")) t->shuffle = v.k != V_BOOL || v.b;
+        else if (!strcmp(k, "monitor")) t->monitor = v.s;
+        else if (!strcmp(k, "save")) t->save = v.s;
+        else elab_error(e, s, NULL, "the setting `%s` is not implemented yet", k);
+    }
+    if (t->epochs < 0 || t->steps < 0 || t->batch < 0) elab_error(e, d, NULL, "epochs, steps and batch are not negative");
+}
+
+static void add_all(elab *e, const value *v, const char *const *names, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) add_result(e->fr->g, v[i], names[i]);
+}
+
+static ast *choose_block(elab *e, const char *name)
+{
+    ast *found = NULL, *f = e->main->file;
+    int n = 0;
+    for (int i = 0; i < f->n; i++)
+        if (f->kid[i]->kind == A_DEF_TRAIN && (!name || strcmp(f->kid[i]->name, name) == 0)) { found = f->kid[i]; n++; }
+    if (!found) lang_error(e->l, e->main->src, 1, 1, NULL, name ? "the file has no train block `%s`" : "the file has no train block", name);
+    if (n > 1) lang_error(e->l, e->main->src, 1, 1, "name one: dlc train FILE BLOCK", "the file has %d train blocks", n);
+    return found;
+}
+
+dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o, lang_training *t)
+{
+    jmp_buf stop;
+    if (setjmp(stop)) return ctx->n_errors ? ctx->status : DLC_ERR_INTERNAL;
+    elab *e = elab_new(ctx, a, path, o, &stop);
+    ast *d = choose_block(e, block);
+    elab_begin(e, d->name);
+    read_settings(e, d, e->main, t);
+    e->seed = t->seed;
+    e->batch = t->batch;
+    e->is_real = true;
+    outputs step;
+    memset(&step, 0, sizeof step);
+    run_block(e, d, e->main, &step);
+    t->n_losses = (int)step.losses.n;
+    t->losses = step.loss_names.at;
+    add_all(e, step.losses.at, step.loss_names.at, step.losses.n);
+    t->vars = NEW_ARRAY(a, lang_variable, e->params.n + 1);
+    for (int64_t k = 0; k < e->params.n; k++) {
+        parameter *p = e->params.at[k];
+        if (!is_value(p->init)) continue;                        /* step, epoch, val_loss */
+        val v = p->is_updated ? p->updated : p->cell ? p->cell->now : (val){ .k = V_TENSOR, .g = p->g, .v = p->v };
+        t->vars[t->n_vars++] = (lang_variable){ .path = p->path, .is_state = p->is_state };
+        add_result(e->fr->g, here(e, &v), p->path);
+        add_result(e->init->g, p->init, p->path);
+    }
+    t->step = graph_compact(e->fr->g);
+    t->init = graph_compact(e->init->g);
+    t->data = NEW_ARRAY(a, lang_data *, e->sets.n + 1);
+    for (int64_t i = 0; i < e->sets.n; i++) t->data[t->n_data++] = e->sets.at[i]->data;
+    const lang_data *first = t->n_data ? t->data[0] : NULL;
+    if (!first) elab_error(e, d, "data d = ...", "a train block needs data");
+    for (int part = 0; part < 3; part++) {
+        if (!first->n_part[part] || (part == 0 && first->n_part[1])) continue;
+        e->part = part ? part : 3;                               /* 3: evaluation on the training part */
+        outputs ev;
+        memset(&ev, 0, sizeof ev);
+        run_block(e, d, e->main, &ev);
+        t->n_reports = (int)ev.reports.n;
+        t->reports = ev.report_names.at;
+        add_all(e, ev.losses.at, ev.loss_names.at, ev.losses.n);
+        add_all(e, ev.reports.at, ev.report_names.at, ev.reports.n);
+        t->evaluate[part] = graph_compact(e->fr->g);
+    }
+    return DLC_OK;
+}
