@@ -158,6 +158,10 @@ bool index_value(elab *e, env *n, const char *name, val *out);
 /* training (lang_train.c) */
 typedef struct data_set { const char *name; lang_data *data; val record; } data_set;
 
+/* data sources (lang_data.c) */
+bool is_data_source(const char *name);
+val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named);
+
 /* the entry points (lang_compile.c) */
 void elab_begin(elab *e, const char *name);
 elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop);
