@@ -3,6 +3,7 @@
 #include "backend/cache.h"
 #include "backend/eval/eval.h"
 #include "backend/eval/eval_loop.h"
+#include "api/tensor_file.h"
 #include "passes/grad.h"
 #include <dlfcn.h>
 #include <math.h>
@@ -68,9 +69,13 @@ static dlc_status evaluate_whole(dlc_context *ctx, arena *a, const graph *g, ten
     return eval_graph(ctx, a, g, NULL, NULL, out, &e);
 }
 
-static lang_options lang_with_callbacks(const driver_options *o)
+static lang_options lang_with_callbacks(arena *a, const driver_options *o)
 {
     lang_options l = o->lang;
+    lang_dim *d = NEW_ARRAY(a, lang_dim, o->onnx.n_dims + 1);
+    for (int i = 0; i < o->onnx.n_dims; i++) d[i] = (lang_dim){ o->onnx.dims[i].name, o->onnx.dims[i].lo, o->onnx.dims[i].hi };
+    l.n_dims = o->onnx.n_dims;
+    l.dims = d;
     l.gradient = grad;
     l.evaluate = evaluate_whole;
     return l;
@@ -86,20 +91,40 @@ static void install_evaluator(dlc_context *ctx, arena *a, const driver_options *
 dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driver_options *o)
 {
     install_evaluator(ctx, a, o);
-    lang_options l = lang_with_callbacks(o);
+    lang_options l = lang_with_callbacks(a, o);
     return lang_check(ctx, a, path, &l);
 }
 
 dlc_status driver_train(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, lang_training *t)
 {
     install_evaluator(ctx, a, o);
-    lang_options l = lang_with_callbacks(o);
+    lang_options l = lang_with_callbacks(a, o);
     return lang_train(ctx, a, path, name, &l, t);
+}
+
+typedef struct { dlc_context *ctx; arena *a; tensor_entries entries; } weight_file;
+
+static bool weight_named(void *arg, const char *path, tensor *out)
+{
+    weight_file *w = arg;
+    for (int64_t i = 0; i < w->entries.n; i++)
+        if (strcmp(w->entries.at[i].name, path) == 0 && tensor_load(w->ctx, w->a, &w->entries.at[i]) == DLC_OK) {
+            *out = w->entries.at[i].t;
+            return true;
+        }
+    return false;
 }
 
 static dlc_status import_lang(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
 {
-    lang_options l = lang_with_callbacks(o);
+    lang_options l = lang_with_callbacks(a, o);
+    weight_file w = { .ctx = ctx, .a = a };
+    if (o->weights) {
+        dlc_status s = tensors_open(ctx, a, o->weights, &w.entries);
+        if (s != DLC_OK) return s;
+        l.weight = weight_named;
+        l.weight_arg = &w;
+    }
     return lang_compile(ctx, a, path, &l, out);
 }
 

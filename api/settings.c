@@ -105,6 +105,12 @@ static bool choose_model(setting *t, const char *word)
     return true;
 }
 
+static bool choose_weights(setting *t, const char *word)
+{
+    t->s->driver.weights = arena_strdup(t->a, word);
+    return true;
+}
+
 static bool choose_set(setting *t, const char *word)
 {
     const char *eq = strchr(word, '=');
@@ -208,6 +214,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "bind",         true,  choose_bind },
     { "model",        true,  choose_model },
     { "set",          true,  choose_set },
+    { "weights",      true,  choose_weights },
     { "off",          true,  choose_off },
     { "limit",        true,  choose_limit },
     { "schedule",     true,  choose_schedule },

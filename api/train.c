@@ -5,6 +5,7 @@
  * in an arena of its own; the new values are copied out of it.
  */
 #include "api/train.h"
+#include "api/tensor_file.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -18,6 +19,7 @@ typedef struct {
     tensor *values;                    /* of the variables */
     int64_t step, epoch;
     float val_loss;
+    double score;                      /* what `monitor` names, at the end */
     int64_t **order;                   /* of each data set, in this epoch */
 } trainer;
 
@@ -81,6 +83,33 @@ static bool inputs(trainer *r, arena *a, const engine *e, int part, int64_t k, i
     return true;
 }
 
+/* Values from a file in place of the first ones; those it lacks stay. */
+static dlc_status load_values(trainer *r)
+{
+    tensor_entries e = { 0 };
+    dlc_status s = tensors_open(r->ctx, r->a, r->t->load, &e);
+    for (int64_t i = 0; s == DLC_OK && i < e.n; i++) {
+        int v = variable_named(r->t, e.at[i].name);
+        if (v < 0) continue;
+        s = tensor_load(r->ctx, r->a, &e.at[i]);
+        bool same = e.at[i].t.dtype == r->values[v].dtype && e.at[i].t.rank == r->values[v].rank
+                    && memcmp(e.at[i].t.dims, r->values[v].dims, sizeof(int64_t) * (size_t)r->values[v].rank) == 0;
+        if (s == DLC_OK && !same) {
+            diag_run_input(r->ctx, (place){ .file = r->t->load }, e.at[i].name, "the parameter's type and shape", "another");
+            s = DLC_ERR_SHAPE;
+        }
+        if (s == DLC_OK) memcpy(r->values[v].bytes, e.at[i].t.bytes, tensor_bytes(&r->values[v]));
+    }
+    return s;
+}
+
+dlc_status train_save(dlc_context *ctx, arena *a, const char *path, const lang_training *t, const tensor *values)
+{
+    named_tensor *all = NEW_ARRAY(a, named_tensor, t->n_vars + 1);
+    for (int i = 0; i < t->n_vars; i++) all[i] = (named_tensor){ t->vars[i].path, &values[i] };
+    return tensors_write(ctx, a, path, t->n_vars, all);
+}
+
 static dlc_status first_values(trainer *r)
 {
     engine *e;
@@ -92,6 +121,7 @@ static dlc_status first_values(trainer *r)
         r->values[i] = out[i];
         r->values[i].bytes = arena_copy(r->a, out[i].bytes, tensor_bytes(&out[i]));
     }
+    if (s == DLC_OK && r->t->load) s = load_values(r);
     if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, r->t, r->values);
     return s;
 }
@@ -180,9 +210,66 @@ static dlc_status run_epochs(trainer *r, const engine *step, engine *const eval[
         } else if (++wait >= t->patience) break;
     }
     for (int i = 0; has_kept && i < t->n_vars; i++) memcpy(r->values[i].bytes, kept[i].bytes, tensor_bytes(&kept[i]));
-    double score;
-    if (s == DLC_OK) s = evaluate(r, eval, eval[2] ? 2 : eval[1] ? 1 : 0, true, &score);
+    double score = NAN;
+    if (s == DLC_OK) s = evaluate(r, eval, eval[1] ? 1 : 0, true, &score);
+    r->score = score;
+    if (s == DLC_OK && eval[2]) s = evaluate(r, eval, 2, true, &score);
     return s;
+}
+
+/* One training with the constants as they are set. */
+static dlc_status train_once(trainer *r)
+{
+    lang_training *t = r->t;
+    arena *a = r->a;
+    engine *step = NULL, *eval[3] = { NULL };
+    dlc_status s = engine_make(r->ctx, a, t->step, r->o, r->kind, &step);
+    for (int i = 0; i < 3 && s == DLC_OK; i++)
+        if (t->evaluate[i]) s = engine_make(r->ctx, a, t->evaluate[i], r->o, r->kind, &eval[i]);
+    r->order = NEW_ARRAY(a, int64_t *, t->n_data + 1);
+    for (int i = 0; i < t->n_data; i++) r->order[i] = NEW_ARRAY(a, int64_t, t->data[i]->n_part[0] + 1);
+    if (s == DLC_OK) s = first_values(r);
+    return s == DLC_OK ? run_epochs(r, step, eval) : s;
+}
+
+/* Every combination of the search's values, in order, the last name fastest; the best one by `monitor` is kept. */
+static dlc_status search(trainer *best, const char *path, const char *name)
+{
+    lang_training space = *best->t;
+    int64_t total = 1;
+    bool less = smaller_is_better(&space), has_best = false;
+    for (int i = 0; i < space.n_search; i++) total *= space.search[i].n;
+    for (int64_t k = 0; k < total; k++) {
+        driver_options *o = NEW(best->a, driver_options);
+        lang_set *sets = NEW_ARRAY(best->a, lang_set, best->o->lang.n_sets + space.n_search + 1);
+        *o = *best->o;
+        for (int i = 0; i < o->lang.n_sets; i++) sets[i] = o->lang.sets[i];
+        int64_t rest = k;
+        for (int i = space.n_search; i-- > 0;) {
+            sets[o->lang.n_sets + i] = (lang_set){ space.search[i].name, space.search[i].value[rest % space.search[i].n] };
+            rest /= space.search[i].n;
+        }
+        o->lang.n_sets += space.n_search;
+        o->lang.sets = sets;
+        lang_training *t = NEW(best->a, lang_training);
+        trainer r = *best;
+        r.t = t;
+        r.o = o;
+        r.step = r.epoch = 0;
+        r.val_loss = INFINITY;
+        if (r.ev->trial) r.ev->trial(r.ev->arg, k, space.n_search, sets + o->lang.n_sets - space.n_search);
+        dlc_status s = driver_train(r.ctx, r.a, path, name, o, t);
+        if (s == DLC_OK) s = train_once(&r);
+        if (s != DLC_OK) return s;
+        if (has_best && !(less ? r.score < best->score : r.score > best->score)) continue;
+        has_best = true;
+        lang_training *out = best->t;
+        *out = *t;
+        *best = r;
+        best->t = out;
+        if (r.ev->chosen) r.ev->chosen(r.ev->arg);
+    }
+    return DLC_OK;
 }
 
 dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, engine_kind kind,
@@ -191,14 +278,7 @@ dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *
     dlc_status s = driver_train(ctx, a, path, name, o, t);
     if (s != DLC_OK) return s;
     trainer r = { .ctx = ctx, .a = a, .o = o, .kind = kind, .ev = ev, .t = t, .val_loss = INFINITY };
-    engine *step = NULL, *eval[3] = { NULL };
-    s = engine_make(ctx, a, t->step, o, kind, &step);
-    for (int i = 0; i < 3 && s == DLC_OK; i++)
-        if (t->evaluate[i]) s = engine_make(ctx, a, t->evaluate[i], o, kind, &eval[i]);
-    r.order = NEW_ARRAY(a, int64_t *, t->n_data + 1);
-    for (int i = 0; i < t->n_data; i++) r.order[i] = NEW_ARRAY(a, int64_t, t->data[i]->n_part[0] + 1);
-    if (s == DLC_OK) s = first_values(&r);
-    if (s == DLC_OK) s = run_epochs(&r, step, eval);
+    s = t->n_search ? search(&r, path, name) : train_once(&r);
     *values = r.values;
     return s;
 }

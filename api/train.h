@@ -9,10 +9,15 @@ typedef struct {
     void (*step)(void *arg, int64_t step, int n, const char *const *names, const double *losses); /* before the update */
     /* after an epoch (is_end false) and at the end; part 0 1 2: training, validation, test */
     void (*report)(void *arg, int64_t epoch, int part, int n, const char *const *names, const tensor *values, bool is_end);
+    /* a search: trial k begins with these constants; the trial that just ended is the best so far */
+    void (*trial)(void *arg, int64_t k, int n, const lang_set *sets);
+    void (*chosen)(void *arg);
     void *arg;
 } train_events;
 
 /* block NULL: the only one. values: of t->vars, at the end, in `a`. */
 dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *block, const driver_options *o, engine_kind kind,
                       const train_events *ev, lang_training *t, tensor **values);
+/* Parameters and states as an .npz with the paths as names. */
+dlc_status train_save(dlc_context *ctx, arena *a, const char *path, const lang_training *t, const tensor *values);
 #endif

@@ -4,7 +4,8 @@
 #include <math.h>
 
 enum { RECORDED = 20 };
-typedef struct { cli *c; text curve, parameters, final; int n_curve; int final_part; bool is_quiet; } told;
+typedef struct { text curve, parameters, final, test, trial; int n_curve, final_part; } record;
+typedef struct { cli *c; record now, best; bool is_quiet, has_best; } told;
 
 static double element(const tensor *t, int64_t i) { return sv_to_f64(t->dtype, sv_load(t->dtype, (const char *)t->bytes + i * dtype_bytes(t->dtype))); }
 
@@ -21,16 +22,16 @@ static void on_first(void *arg, const lang_training *t, const tensor *values)
         if (t->vars[i].is_state) continue;
         double sum = 0;
         int64_t n = tensor_n(&values[i]);
-        text_printf(&s->parameters, "%s\n  {\"path\": \"%s\", \"shape\": [", s->parameters.n ? "," : "", t->vars[i].path);
-        for (int k = 0; k < values[i].rank; k++) text_printf(&s->parameters, "%s%lld", k ? ", " : "", (long long)values[i].dims[k]);
-        text_put(&s->parameters, "], \"first\": [");
+        text_printf(&s->now.parameters, "%s\n  {\"path\": \"%s\", \"shape\": [", s->now.parameters.n ? "," : "", t->vars[i].path);
+        for (int k = 0; k < values[i].rank; k++) text_printf(&s->now.parameters, "%s%lld", k ? ", " : "", (long long)values[i].dims[k]);
+        text_put(&s->now.parameters, "], \"first\": [");
         for (int64_t k = 0; k < n; k++) {
             sum += element(&values[i], k);
-            if (k < 4) { text_put(&s->parameters, k ? ", " : ""); put_number(&s->parameters, element(&values[i], k)); }
+            if (k < 4) { text_put(&s->now.parameters, k ? ", " : ""); put_number(&s->now.parameters, element(&values[i], k)); }
         }
-        text_put(&s->parameters, "], \"sum\": ");
-        put_number(&s->parameters, sum);
-        text_put(&s->parameters, "}");
+        text_put(&s->now.parameters, "], \"sum\": ");
+        put_number(&s->now.parameters, sum);
+        text_put(&s->now.parameters, "}");
     }
 }
 
@@ -39,9 +40,9 @@ static void on_step(void *arg, int64_t step, int n, const char *const *names, co
     told *s = arg;
     (void)names;
     if (step >= RECORDED) return;
-    text_put(&s->curve, s->n_curve++ ? ", [" : "[");
-    for (int i = 0; i < n; i++) { text_put(&s->curve, i ? ", " : ""); put_number(&s->curve, losses[i]); }
-    text_put(&s->curve, "]");
+    text_put(&s->now.curve, s->now.n_curve++ ? ", [" : "[");
+    for (int i = 0; i < n; i++) { text_put(&s->now.curve, i ? ", " : ""); put_number(&s->now.curve, losses[i]); }
+    text_put(&s->now.curve, "]");
 }
 
 static void on_report(void *arg, int64_t epoch, int part, int n, const char *const *names, const tensor *values, bool is_end)
@@ -57,12 +58,37 @@ static void on_report(void *arg, int64_t epoch, int part, int n, const char *con
         fflush(stdout);
     }
     if (!is_end) return;
-    s->final_part = part;
+    if (part != 2) s->now.final_part = part;
+    text *to = part == 2 ? &s->now.test : &s->now.final;
     for (int i = 0; i < n; i++) {
         if (tensor_n(&values[i]) != 1) continue;
-        text_printf(&s->final, "%s\"%s\": ", s->final.n ? ", " : "", names[i]);
-        put_number(&s->final, element(&values[i], 0));
+        text_printf(to, "%s\"%s\": ", to->n ? ", " : "", names[i]);
+        put_number(to, element(&values[i], 0));
     }
+}
+
+static void fresh(told *s)
+{
+    arena *a = s->c->a;
+    s->now = (record){ .curve = { .a = a }, .parameters = { .a = a }, .final = { .a = a }, .test = { .a = a }, .trial = { .a = a } };
+}
+
+static void on_trial(void *arg, int64_t k, int n, const lang_set *sets)
+{
+    told *s = arg;
+    fresh(s);
+    if (!s->is_quiet) printf("trial %lld:", (long long)k + 1);
+    for (int i = 0; i < n; i++) {
+        if (!s->is_quiet) printf("  %s = %s", sets[i].name, sets[i].value);
+        text_printf(&s->now.trial, "%s\"%s\": \"%s\"", i ? ", " : "", sets[i].name, sets[i].value);
+    }
+    if (!s->is_quiet) printf("\n");
+}
+static void on_chosen(void *arg)
+{
+    told *s = arg;
+    s->best = s->now;
+    s->has_best = true;
 }
 
 int command_train(cli *c)
@@ -74,20 +100,25 @@ int command_train(cli *c)
         c->is_usage = true;
         return EXIT_USAGE;
     }
-    told s = { .c = c, .curve = { .a = c->a }, .parameters = { .a = c->a }, .final = { .a = c->a }, .is_quiet = opt_given(c, OPT_train_quiet) };
-    train_events ev = { on_first, on_step, on_report, &s };
+    told s = { .c = c, .is_quiet = opt_given(c, OPT_train_quiet) };
+    fresh(&s);
+    train_events ev = { on_first, on_step, on_report, on_trial, on_chosen, &s };
     lang_training t;
     tensor *values;
     const char *name = c->operands.n == 2 ? c->operands.at[1] : NULL;
     dlc_status st = train_file(c->ctx, c->a, c->operands.at[0], name, &set.driver, set.kind, &ev, &t, &values);
-    const char *record = opt_value(c, OPT_record);
-    if (st == DLC_OK && record) {
+    const char *out_file = opt_value(c, OPT_train_out) ? opt_value(c, OPT_train_out) : st == DLC_OK ? t.save : NULL;
+    if (st == DLC_OK && out_file) st = train_save(c->ctx, c->a, out_file, &t, values);
+    const char *file = opt_value(c, OPT_record);
+    if (st == DLC_OK && file) {
+        record *r = s.has_best ? &s.best : &s.now;
         static const char *const parts[] = { "train", "valid", "test" };
         text out = { .a = c->a };
         text_printf(&out, "{\"losses\": [");
         for (int i = 0; i < t.n_losses; i++) text_printf(&out, "%s\"%s\"", i ? ", " : "", t.losses[i]);
-        text_printf(&out, "],\n \"curve\": [%s],\n \"final\": {%s}, \"final_on\": \"%s\",\n \"parameters\": [%s]}\n", text_str(&s.curve), text_str(&s.final), parts[s.final_part], text_str(&s.parameters));
-        if (!cli_write_text(c, record, &out)) return EXIT_INPUT;
+        text_printf(&out, "],\n \"curve\": [%s],\n \"final\": {%s}, \"final_on\": \"%s\", \"test\": {%s}, \"trial\": {%s},\n \"parameters\": [%s]}\n", text_str(&r->curve),
+                    text_str(&r->final), parts[r->final_part], text_str(&r->test), text_str(&r->trial), text_str(&r->parameters));
+        if (!cli_write_text(c, file, &out)) return EXIT_INPUT;
     }
     return exit_code(st);
 }

@@ -200,6 +200,17 @@ static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *wh
     return r;
 }
 
+/* The trained value of a parameter, a constant of the file of weights. */
+static val trained_value(elab *e, ast *x, type t, const char *path)
+{
+    tensor w;
+    if (!e->o->weight(e->o->weight_arg, path, &w)) elab_error(e, x, "`dlc train` with save: writes all of them", "the weights have no `%s`", path);
+    bool same = w.rank == t.rank && w.dtype == t.dtype;
+    for (int i = 0; same && i < t.rank; i++) same = dim_is(t.dims[i], w.dims[i]);
+    if (!same) elab_error(e, x, NULL, "the weights' `%s` does not have the type %s%s", path, dtype_info[t.dtype].name, show_dims(e, t.rank, t.dims));
+    return v_tensor(e, constant_borrowed(e->fr->g, t.dtype, t.rank, t.dims, w.bytes, path));
+}
+
 /* The initial value: an expression broadcast to the type, or a draw whose first argument is the shape. */
 static val initial_value(elab *e, env *n, ast *x, type t, const char *path)
 {
@@ -260,7 +271,7 @@ static void parameter_statement(elab *e, env *n, ast *x)
             e->training = training;
             e->fr = e->top;
         }
-        val v = e->init ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : initial_value(e, n, x, t, path);
+        val v = e->init ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : e->o->weight ? trained_value(e, x, t, path) : initial_value(e, n, x, t, path);
         if (!e->init && dim_is_const(type_elements(e->fr->g, t), NULL)) set_name(e->fr->g, v.v, path);
         parameter *p = NEW(e->a, parameter);
         *p = (parameter){ .path = path, .name = x->name, .t = t, .g = e->top->g, .v = v.v, .is_state = is_state, .init = first };

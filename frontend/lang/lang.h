@@ -8,9 +8,15 @@
 
 typedef struct { const char *name, *value; } lang_set;      /* --set NAME=VALUE: a constant of the file */
 
+typedef struct { const char *name; int64_t lo, hi; } lang_dim;      /* --dim NAME=LO..HI: a size known at run time only, fixed or bounded */
+
 typedef struct {
     const char *model;                 /* --model; NULL: the only one */
     int n_sets; const lang_set *sets;
+    int n_dims; const lang_dim *dims;
+    /* Trained values: of the parameter or state of this path, or false. NULL: initial values. */
+    bool (*weight)(void *arg, const char *path, tensor *out);
+    void *weight_arg;
     /* passes/grad.h: d loss / d wrt[i], as nodes of g. NULL: `grad` says that it is not available. */
     /* Runs a graph without inputs; out[k] lives in `a`. For data sets, in training. */
     dlc_status (*evaluate)(dlc_context *ctx, arena *a, const graph *g, tensor *out);
@@ -41,6 +47,7 @@ typedef struct {
     int n_losses; const char **losses;
     int n_reports; const char **reports;
     int n_data; lang_data **data;
+    int n_search; struct { const char *name; int n; const char **value; } *search;     /* constants to vary, values as text */
     graph *init;                           /* results: the variables' first values */
     graph *step;                           /* inputs by name: variables, data, step, epoch, val_loss */
     graph *evaluate[3];                    /* on each part, NULL if it is empty: losses, then reports */

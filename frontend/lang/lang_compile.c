@@ -127,6 +127,20 @@ void elab_begin(elab *e, const char *name)
     if (e->main->consts) { e->main->consts = NULL; e->main->const_known = NULL; }
 }
 
+/* A symbol, or what --dim says of it. */
+static dim open_size(elab *e, const ast *d)
+{
+    for (int i = 0; i < e->o->n_dims; i++) {
+        const lang_dim *o = &e->o->dims[i];
+        if (strcmp(o->name, d->name) != 0) continue;
+        if (o->lo == o->hi) return dim_const(o->lo);
+        dim s = dim_symbol(e->dims, d->name);
+        if (!dim_symbol_bounds(e->dims, s, o->lo, o->hi)) elab_error(e, d, NULL, "--dim %s: no size is left", d->name);
+        return s;
+    }
+    return dim_symbol(e->dims, d->name);
+}
+
 /* Names in an input's type that nobody knows are sizes known at run time only. */
 static void open_names(elab *e, env *n, ast *d)
 {
@@ -134,7 +148,7 @@ static void open_names(elab *e, env *n, ast *d)
     if (!d) return;
     if (d->kind == A_SPREAD) elab_error(e, d, NULL, "the inputs of a model have definite ranks");
     if (d->kind == A_NAME && !name_value(e, n, d, d->name, &v)) {
-        bind_name(e, n, d->name, v_dim(dim_symbol(e->dims, d->name)));
+        bind_name(e, n, d->name, v_dim(open_size(e, d)));
         return;
     }
     open_names(e, n, d->a);

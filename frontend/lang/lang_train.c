@@ -302,8 +302,10 @@ static void run_block(elab *e, ast *d, module *home, outputs *o)
             add_report(e, x, eval(e, &n, x->a), o);
             break;
         case A_SEARCH:
-            if (e->is_real) elab_error(e, x, "train with --set NAME=VALUE", "`search` is not implemented yet");
-            for (int k = 0; k < x->n; k++) eval(e, &n, x->kid[k]->a);
+            for (int k = 0; k < x->n; k++) {
+                val v = eval(e, &n, x->kid[k]->a);
+                if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, "as in [16, 32]", "`search` takes a list of values, found %s", show_kind(e, &v));
+            }
             break;
         default: {
             ast one = { .kind = A_BLOCK, .n = 1, .kid = &x, .src = x->src, .line = x->line, .col = x->col };
@@ -344,9 +346,34 @@ static void read_settings(elab *e, ast *d, module *home, lang_training *t)
         else if (!strcmp(k, "shuffle")) t->shuffle = v.k != V_BOOL || v.b;
         else if (!strcmp(k, "monitor")) t->monitor = v.s;
         else if (!strcmp(k, "save")) t->save = v.s;
+        else if (!strcmp(k, "load")) t->load = v.s;
         else elab_error(e, s, NULL, "the setting `%s` is not implemented yet", k);
     }
     if (t->epochs < 0 || t->steps < 0 || t->batch < 0) elab_error(e, d, NULL, "epochs, steps and batch are not negative");
+}
+
+/* The constants that the block varies, with their values as text, as --set takes them. */
+static void read_search(elab *e, ast *d, module *home, lang_training *t)
+{
+    scope sc = { .path = "" };
+    map_init(&sc.counts, e->a);
+    env n = { .mod = home, .sc = &sc };
+    for (int i = 0; i < d->d->n; i++) {
+        ast *x = d->d->kid[i];
+        if (x->kind != A_SEARCH) continue;
+        if (t->n_search) elab_error(e, x, "join them: search a in [..], b in [..]", "more than one `search`");
+        t->search = arena_array(e->a, (size_t)x->n + 1, sizeof *t->search);
+        for (int k = 0; k < x->n; k++) {
+            val v = eval(e, &n, x->kid[k]->a);
+            if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, "as in [16, 32]", "`search` takes a list of values, found %s", show_kind(e, &v));
+            t->search[k].name = x->kid[k]->name;
+            t->search[k].n = v.n;
+            t->search[k].value = NEW_ARRAY(e->a, const char *, v.n);
+            for (int j = 0; j < v.n; j++)
+                t->search[k].value[j] = v.item[j].k == V_STRING ? arena_printf(e->a, "\"%s\"", v.item[j].s) : v.item[j].k == V_FN || v.item[j].k == V_PRIM || v.item[j].k == V_LAYER_DEF ? v.item[j].s : show_value(e, &v.item[j]);
+        }
+        t->n_search = x->n;
+    }
 }
 
 static void add_all(elab *e, const value *v, const char *const *names, int64_t n)
@@ -373,6 +400,7 @@ dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *
     ast *d = choose_block(e, block);
     elab_begin(e, d->name);
     read_settings(e, d, e->main, t);
+    read_search(e, d, e->main, t);
     e->seed = t->seed;
     e->batch = t->batch;
     e->is_real = true;
