@@ -4,6 +4,8 @@
 #include "api/header.h"
 #include "base/embed.h"
 #include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char *const ending[OUTPUT_COUNT] = {
 #define X(name) #name,
@@ -18,7 +20,10 @@ typedef struct {
     output_kind kind;
     const settings *s;
     program *p;
+    bool is_done;                          /* all files are written: they stay */
 } output;
+
+typedef struct { const output *o; const char *path; } made;
 
 /* -- Names ------------------------------------------------------------------------------------------------------------------ */
 
@@ -45,9 +50,25 @@ static void split_path(output *o)
 
 /* -- Writing ------------------------------------------------------------------------------------------------------------------ */
 
+static void remove_unless_done(void *arg)
+{
+    const made *m = arg;
+    if (!m->o->is_done) unlink(m->path);
+}
+
+/* What is written at `path` goes again when the arena does, if the rest fails or memory runs out. */
+static void will_make(output *o, const char *path)
+{
+    made *m = NEW(o->a, made);
+    *m = (made){ o, path };
+    arena_on_free(o->a, remove_unless_done, m);
+}
+
 static dlc_status write_file(output *o, const char *path, const void *p, size_t n)
 {
     int err = 0;
+    struct stat old;
+    if (stat(path, &old) != 0) will_make(o, path);          /* what was there before is not removed */
     file_out *f = file_create(o->a, path, 0666, &err);
     if (f) {
         file_write(f, p, n);
@@ -87,7 +108,11 @@ static dlc_status write_code(output *o)
     const driver_options *d = &o->s->driver;
     emit_kind kind = o->kind == OUTPUT_ll ? EMIT_LLVM_IR : o->kind == OUTPUT_s ? EMIT_ASM : EMIT_OBJECT;
     if (o->kind == OUTPUT_h) return DLC_OK;
-    if (o->kind == OUTPUT_so) return driver_emit_shared(o->ctx, o->p, d, o->path);
+    if (o->kind == OUTPUT_so) {
+        struct stat old;
+        if (stat(o->path, &old) != 0) will_make(o, o->path);
+        return driver_emit_shared(o->ctx, o->p, d, o->path);
+    }
     if (o->kind == OUTPUT_c) return write_c(o);
     bytes code;
     dlc_status s = driver_emit(o->ctx, o->a, o->p, d, kind, &code);
@@ -121,18 +146,20 @@ static dlc_status write_pool(output *o)
 
 dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set)
 {
-    output o = { .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
-    split_path(&o);
-    set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o.stem);
+    output *o = NEW(a, output);
+    *o = (output){ .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
+    split_path(o);
+    set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o->stem);
     if (kind == OUTPUT_c) driver_set_portable(&set->driver);
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
     graph *g;
     dlc_status s = driver_import(ctx, a, model, &set->driver, &g);
     if (s == DLC_OK) s = driver_passes(ctx, &set->driver, &g);
-    if (s == DLC_OK) s = driver_lower(ctx, &set->driver, g, &o.p);
-    if (s == DLC_OK) s = driver_constants(ctx, o.p);
-    if (s == DLC_OK) s = write_code(&o);
-    if (s == DLC_OK) s = write_header(&o);
-    if (s == DLC_OK) s = write_pool(&o);
+    if (s == DLC_OK) s = driver_lower(ctx, &set->driver, g, &o->p);
+    if (s == DLC_OK) s = driver_constants(ctx, o->p);
+    if (s == DLC_OK) s = write_code(o);
+    if (s == DLC_OK) s = write_header(o);
+    if (s == DLC_OK) s = write_pool(o);
+    o->is_done = s == DLC_OK;
     return s;
 }
