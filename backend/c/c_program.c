@@ -70,10 +70,29 @@ static void put_elements(text *t, const uint8_t *at, int64_t n, int width)
     }
 }
 
+/* Given to each run, or part of the object. */
+static const char outside_source[] =
+    "/* Weights: %lld bytes, given to each run as dlc_run.weights, aligned to 64; or with -DX_INCBIN='\"FILE.bin\"' part of\n"
+    " * the object (assemblers with .incbin). In the byte order of the machine that wrote them. */\n"
+    "#ifdef X_INCBIN\n"
+    "__asm__(\".section .rodata\\n.balign 64\\nX_weights:\\n.incbin \\\"\" X_INCBIN \"\\\"\\n.previous\\n\");\n"
+    "extern const unsigned char X_weights[];\n"
+    "#define X_WEIGHTS(run) X_weights\n#define X_WEIGHTS_BYTES 0\n"
+    "#else\n#define X_WEIGHTS(run) (run)->weights\n#define X_WEIGHTS_BYTES INT64_C(%lld)\n#endif\n\n";
+
+static void put_outside(state *z, text *t)
+{
+    const char *s = arena_printf(z->w.a, outside_source, (long long)z->weights_bytes, (long long)z->weights_bytes);
+    for (; *s; s++) {
+        if (*s == 'X' && (s[1] == '_')) text_put(t, z->w.prefix);
+        else text_putn(t, s, 1);
+    }
+}
+
 static void put_constants(state *z, text *t)
 {
     const program *p = z->p;
-    if (z->outside) return;
+    if (z->outside) { put_outside(z, t); return; }
     for (int64_t i = 0; i < p->bufs.n; i++) {
         const pbuf *b = &p->bufs.at[i];
         if (b->kind != PBUF_const || z->first[i] != i || !z->buf_name[i]) continue;
@@ -443,7 +462,8 @@ static void put_run(state *z, text *t)
     text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->w.prefix);
     put_used(t, source, "hook", "    const dlc_run_hook *const hook = &run->hook;\n");
     put_used(t, source, "work", "    unsigned char *const work = (unsigned char *)run->workspace;\n");
-    put_used(t, source, "weights", "    const unsigned char *const weights = (const unsigned char *)run->weights;\n");
+    if (z->outside && mentions(source, "weights"))
+        text_printf(t, "    const unsigned char *const weights = (const unsigned char *)%s_WEIGHTS(run);\n", z->w.prefix);
     text symbols = { .a = a };
     put_symbols(z, &symbols, source, "DLC_RUN_BAD_DIM");
     text_put(t, text_str(&symbols));
@@ -580,8 +600,9 @@ static void put_model(state *z, text *t)
     text_printf(t, ", \"c\", %d, %d, %d, \\\n", p->n_inputs, p->n_outputs, n);
     text_printf(t, p->n_inputs ? "    %s_inputs, " : "    NULL, ", x);
     text_printf(t, p->n_outputs ? "%s_outputs, " : "NULL, ", x);
-    text_printf(t, n ? "%s_dims, \\\n    INT64_C(%lld), %s_workspace, %s_shapes, %s_run }\n\n" : "NULL, \\\n", x, (long long)(z->outside ? z->weights_bytes : 0), x, x, x);
-    if (!n) text_printf(t, "    INT64_C(%lld), %s_workspace, %s_shapes, %s_run }\n\n", (long long)(z->outside ? z->weights_bytes : 0), x, x, x);
+    text_printf(t, n ? "%s_dims, \\\n" : "NULL, \\\n", x);
+    text_printf(t, z->outside ? "    %s_WEIGHTS_BYTES, " : "    0, ", x);
+    text_printf(t, "%s_workspace, %s_shapes, %s_run }\n\n", x, x, x);
     text_printf(t, "const dlc_model %s_model = %s_MODEL_TABLE;\n", x, x);
     text_printf(t, "#ifdef %s_SHARED            /* a library that is opened without knowing its name */\n"
                    "extern const dlc_model dlc_model_v1;\nconst dlc_model dlc_model_v1 = %s_MODEL_TABLE;\n#endif\n", x, x);
