@@ -182,6 +182,134 @@ static value windows_over(graph *g, const window_axis *w, dim extent)
     return positions(g, extent, w->k, w->r.idil, -w->r.dil, w->r.pad, w->r.stride);
 }
 
+/* -- window max, min by residues ---------------------------------------------------------------------------------------------
+ * With i = stride*q + e the windows over i are o = q + (e + pad - dil*k) / stride, for the taps k that divide: for each
+ * residue e a sum over shifted slices, without a gather. The residues are then interleaved. */
+
+enum { MAX_RESIDUES = 16, MAX_TAPS = 32, MAX_AXES = 3 };
+
+typedef struct { int64_t stride, k, size, extent, rows, lo, hi; const window_axis *w; } shifted;
+
+static int64_t shift_of(const shifted *a, int64_t e, int64_t k, bool *divides)
+{
+    int64_t x = e + a->w->r.pad - a->w->r.dil * k, q = x / a->stride;
+    if (q * a->stride > x) q--;
+    *divides = q * a->stride == x;
+    return q;
+}
+
+/* Sizes of each axis; false: of another form, or too many. */
+static bool find_shifts(const graph *g, const window_attr *c, type x, shifted *axes)
+{
+    int64_t residues = 1, taps = 1;
+    if (c->n > MAX_AXES || x.rank + c->n > MAX_RANK) return false;
+    (void)g;
+    for (int d = 0; d < c->n; d++) {
+        shifted *a = &axes[d];
+        const window_axis *w = &c->axes[d];
+        *a = (shifted){ .stride = w->r.stride, .k = w->k, .w = w };
+        if (w->r.idil != 1 || a->stride < 1 || a->k < 1 || !dim_is_const(w->size, &a->size) || !dim_is_const(x.dims[w->axis], &a->extent)) return false;
+        if (a->size == 0 || a->extent == 0 || a->stride > MAX_RESIDUES || a->k > MAX_TAPS) return false;
+        residues *= a->stride;
+        taps *= a->k;
+        a->rows = (a->extent + a->stride - 1) / a->stride;
+        for (int64_t e = 0; e < a->stride; e++)
+            for (int64_t k = 0; k < a->k; k++) {
+                bool divides;
+                int64_t shift = shift_of(a, e, k, &divides), over = a->rows - 1 + shift - (a->size - 1);
+                if (!divides) continue;
+                if (-shift > a->lo) a->lo = -shift;
+                if (over > a->hi) a->hi = over;
+            }
+    }
+    return residues <= MAX_RESIDUES && taps <= MAX_TAPS;
+}
+
+static value with_border(graph *g, value x, int n, const shifted *axes, value outside)
+{
+    dim lo[MAX_RANK], hi[MAX_RANK];
+    int64_t none[MAX_RANK] = { 0 };
+    for (int i = 0; i < rank_of(g, x); i++) lo[i] = hi[i] = dim_const(0);
+    for (int d = 0; d < n; d++) {
+        lo[axes[d].w->axis] = dim_const(axes[d].lo);
+        hi[axes[d].w->axis] = dim_const(axes[d].hi);
+    }
+    return pad(g, x, lo, hi, none, outside);
+}
+
+/* The number of a combination, digit by digit; the last axis runs fastest. */
+static void digits_of(int64_t x, int n, const shifted *axes, bool is_tap, int64_t *digit)
+{
+    for (int d = n; d-- > 0;) {
+        int64_t base = is_tap ? axes[d].k : axes[d].stride;
+        digit[d] = x % base;
+        x /= base;
+    }
+}
+
+/* dx at one residue: over all taps, where the window chose this tap. */
+static value at_residue(graph *g, value dy, value chosen, int n, const shifted *axes, const int64_t *e, int64_t n_taps)
+{
+    type t = type_of(g, dy);
+    dim start[MAX_RANK], size[MAX_RANK];
+    int64_t step[MAX_RANK], k[MAX_AXES];
+    value sum = NO_VALUE;
+    for (int64_t tap = 0; tap < n_taps; tap++) {
+        digits_of(tap, n, axes, true, k);
+        for (int i = 0; i < t.rank; i++) {
+            start[i] = dim_const(0);
+            size[i] = t.dims[i];
+            step[i] = 1;
+        }
+        bool all = true;
+        for (int d = 0; d < n; d++) {
+            bool divides;
+            int axis = axes[d].w->axis;
+            start[axis] = dim_const(axes[d].lo + shift_of(&axes[d], e[d], k[d], &divides));
+            size[axis] = dim_const(axes[d].rows);
+            all &= divides;
+        }
+        if (!all) continue;
+        value part = slice(g, dy, start, size, step), which = slice(g, chosen, start, size, step);
+        value term = select3(g, bin(g, SCALAR_eq, which, scalar_i64(g, DTYPE_i64, tap)), part, splat_like(g, part, 0));
+        sum = is_value(sum) ? add(g, sum, term) : term;
+    }
+    for (int d = 0; d < n; d++) size[axes[d].w->axis] = dim_const(axes[d].rows);
+    return is_value(sum) ? sum : splat(g, scalar_f64(g, t.dtype, 0), t.rank, size);
+}
+
+static value extremum_by_residues(graph *g, value dy, value chosen, type x, int n, const shifted *axes)
+{
+    int64_t n_residues = 1, n_taps = 1, e[MAX_AXES];
+    for (int d = 0; d < n; d++) {
+        n_residues *= axes[d].stride;
+        n_taps *= axes[d].k;
+    }
+    value part[MAX_RESIDUES];
+    dy = with_border(g, dy, n, axes, scalar_f64(g, x.dtype, 0));
+    chosen = with_border(g, chosen, n, axes, scalar_i64(g, DTYPE_i64, -1));
+    uint32_t inserted = 0;
+    for (int d = 0; d < n; d++) inserted |= 1u << (axes[d].w->axis + d + 1);
+    for (int64_t i = 0; i < n_residues; i++) {
+        digits_of(i, n, axes, false, e);
+        part[i] = unsqueeze(g, at_residue(g, dy, chosen, n, axes, e, n_taps), inserted);
+    }
+    for (int d = n; d-- > 0;) {
+        n_residues /= axes[d].stride;
+        for (int64_t i = 0; i < n_residues; i++)
+            part[i] = concat(g, (int)axes[d].stride, part + i * axes[d].stride, axes[d].w->axis + d + 1);
+    }
+    dim whole[MAX_RANK], start[MAX_RANK];
+    int64_t step[MAX_RANK];
+    for (int i = 0; i < x.rank; i++) {
+        whole[i] = x.dims[i];
+        start[i] = dim_const(0);
+        step[i] = 1;
+    }
+    for (int d = 0; d < n; d++) whole[axes[d].w->axis] = dim_const(axes[d].rows * axes[d].stride);
+    return slice(g, reshape(g, part[0], x.rank, whole), start, x.dims, step);
+}
+
 /* dx[i] = sum over taps k of dy[o] * (chosen[o] == k), o the window that has i at place k. */
 static value window_extremum(grad_step *s)
 {
@@ -189,6 +317,8 @@ static value window_extremum(grad_step *s)
     const window_attr *c = s->n.window;
     value x = s->n.in[0], dy = s->dy[0];
     value chosen = window_reduce(g, WINDOW_argmax, c->kind == WINDOW_max ? x : un(g, SCALAR_neg, x), c->n, c->axes);
+    shifted axes[MAX_AXES];
+    if (find_shifts(g, c, type_of(g, x), axes)) return extremum_by_residues(g, dy, chosen, type_of(g, x), c->n, axes);
     uint32_t taps = 0;
     for (int d = 0; d < c->n; d++) {
         const window_axis *w = &c->axes[d];
