@@ -61,6 +61,10 @@ static bool all_floats(graph *g, int n, const value *v)
     return true;
 }
 
+/* -- Rounding to a storage format ------------------------------------------------------------------------------------------
+ * x -> f8 -> y is integer arithmetic on x's bits. As a cast it has the derivative that casts between floats have: 1. It is
+ * recognized by building it again: equal nodes are one node. */
+
 /* -- The walk ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -70,6 +74,7 @@ typedef struct {
     int64_t n_order;
     bool *depends;            /* values: floats that depend on a wrt */
     value *adjoint;           /* values */
+    value *rounded;           /* values: the f32 that this one is, rounded to a storage format; NO_VALUE: it is not */
 } sweep;
 
 static void find_order(sweep *s, int n, const value *roots)
@@ -101,6 +106,35 @@ static void find_order(sweep *s, int n, const value *roots)
     }
 }
 
+/* Notes where x, an f32 whose bits are read, comes back rounded to a storage format. What is built for nothing stays unused. */
+static void find_rounded_from(sweep *s, value x, int64_t n_values)
+{
+    static const char *const modes[] = { "up", "down", "nearest" };
+    graph *g = s->g;
+    for (int t = DTYPE_NONE + 1; t < DTYPE_COUNT; t++) {
+        if (!is_storage((dtype)t)) continue;
+        int n = t == DTYPE_f8e8m0 ? 6 : 2;
+        bool is_whole = t == DTYPE_i4 || t == DTYPE_u4 || t == DTYPE_i2 || t == DTYPE_u2;
+        for (int k = 0; !is_whole && k < n; k++) {
+            value q = build_cast(g, x, (dtype)t, k & 1, modes[k / 2]);
+            if (!is_value(q) || node_of(g, q)->prim != PRIM_bitcast || node_of(g, q)->in[0].id >= n_values) continue;
+            value y = decode_storage(g, q);
+            if (is_value(y) && y.id < n_values) s->rounded[y.id] = x;
+        }
+    }
+}
+
+static void find_rounded(sweep *s)
+{
+    graph *g = s->g;
+    int64_t n_values = g->owner.n;
+    s->rounded = NEW_ARRAY(s->scratch, value, n_values);
+    for (int64_t i = 0; i < s->n_order; i++) {
+        node n = g->nodes.at[s->order[i]];
+        if (n.prim == PRIM_bitcast && n.types[0].dtype == DTYPE_i32 && dtype_of(g, n.in[0]) == DTYPE_f32) find_rounded_from(s, n.in[0], n_values);
+    }
+}
+
 static void find_dependent(sweep *s, int n, const value *wrt)
 {
     const graph *g = s->g;
@@ -110,6 +144,7 @@ static void find_dependent(sweep *s, int n, const value *wrt)
         const node *x = &g->nodes.at[s->order[i]];
         bool any = false;
         for (int k = 0; k < x->n_in; k++) any |= s->depends[x->in[k].id];
+        if (is_value(s->rounded[x->first])) s->depends[x->first] |= s->depends[s->rounded[x->first].id];
         for (int k = 0; any && k < x->n_out; k++)
             if (is_float(x->types[k].dtype)) s->depends[x->first + (uint32_t)k] = true;
     }
@@ -150,6 +185,11 @@ static void step_back(sweep *s, uint32_t index)
 {
     graph *g = s->g;
     node n = g->nodes.at[index];
+    value from = s->rounded[n.first], own = s->adjoint[n.first];
+    if (is_value(from)) {
+        if (is_value(own) && s->depends[from.id]) add_to(s, from, own);
+        return;
+    }
     bool *wanted = NEW_ARRAY(s->scratch, bool, n.n_in + 1), any_wanted = false, any_dy = false;
     for (int k = 0; k < n.n_in; k++) any_wanted |= wanted[k] = s->depends[n.in[k].id];
     for (int k = 0; k < n.n_out; k++) any_dy |= is_value(s->adjoint[n.first + (uint32_t)k]);
@@ -176,6 +216,7 @@ bool grad_of(graph *g, int n_y, const value *y, const value *dy, int n, const va
     place at = g->at;
     sweep s = { .g = g, .scratch = scratch };
     find_order(&s, n_y, y);
+    find_rounded(&s);
     find_dependent(&s, n, wrt);
     s.adjoint = NEW_ARRAY(scratch, value, g->owner.n);
     for (int k = 0; k < n_y; k++)

@@ -61,8 +61,28 @@ static void every_primitive(void **state)
     free(s);
 }
 
+/* x -> f8 -> f32 has the derivative of a cast, though it is made of integer arithmetic. */
+static void storage_formats(void **state)
+{
+    (void)state;
+    int n = 0;
+    for (int t = DTYPE_NONE + 1; t < DTYPE_COUNT; t++) {
+        if (!is_storage((dtype)t) || t == DTYPE_i4 || t == DTYPE_u4 || t == DTYPE_i2 || t == DTYPE_u2) continue;
+        for (int saturate = 0; saturate < 2; saturate++, n++) {
+            bench b = bench_new();
+            graph *g = graph_new(b.ctx, b.a, dims_new(b.ctx, b.a), "storage");
+            value x = input(g, "x", DTYPE_f32, 1, (dim[]){ dim_const(3) }), d;
+            value y = build_cast(g, build_cast(g, x, (dtype)t, saturate, "up"), DTYPE_f32, true, "up");
+            assert_true(grad(g, mul(g, y, y), 1, &x, &d));
+            assert_true(same_value(d, add(g, y, y)));
+            bench_free(&b);
+        }
+    }
+    print_message("%d casts to storage formats\n", n);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_graph), cmocka_unit_test(every_primitive) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_graph), cmocka_unit_test(every_primitive), cmocka_unit_test(storage_formats) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
