@@ -194,8 +194,10 @@ static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *wh
         if (r.rank == MAX_RANK) elab_error(e, t, NULL, "more than %d dimensions", MAX_RANK);
         d[r.rank++] = need_dim(e, t, &x);
     }
+    int64_t known;
     for (int i = 0; i < r.rank && what; i++)
-        if (!dim_is_const(d[i], NULL)) elab_error(e, at, "give the model's input a fixed size there", "the size of %s `%s` is not known", what, name);
+        if (dim_is_const(d[i], &known) && known < 0) elab_error(e, at, NULL, "the size of %s `%s` is negative: %lld", what, name, (long long)known);
+        else if (!dim_is_const(d[i], NULL)) elab_error(e, at, "give the model's input a fixed size there", "the size of %s `%s` is not known", what, name);
     r.dims = d;
     return r;
 }

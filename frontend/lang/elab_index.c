@@ -153,7 +153,7 @@ static void look_subscript(finder *f, ast *x)
     for (int i = 0; i < x->n; i++)
         if (x->kid[i]->kind == A_SPREAD && x->kid[i]->name) spread = i;
     if (spread < 0 ? rank != x->n : rank < x->n - 1)
-        elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", "%d subscripts for %d dimensions", x->n, rank);
+        elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", "%d subscripts for %d dimension%s", x->n, rank, rank == 1 ? "" : "s");
     for (int i = 0, axis = 0; i < x->n; i++) {
         if (i == spread) {
             struct spread_use u = { .index = index_named(f, x->kid[i]->name, true), .n = rank - (x->n - 1), .at = x->kid[i] };
@@ -602,7 +602,7 @@ static val tensor_subscript(elab *e, env *n, ast *x, val base)
         if (x->kid[i]->kind == A_SPREAD) spread = true;
         else if (x->kid[i]->kind != A_NONE) given++;
     }
-    if (given > rank) elab_error(e, x, NULL, "%d subscripts for %d dimensions", given, rank);
+    if (given > rank) elab_error(e, x, NULL, "%d subscripts for %d dimension%s", given, rank, rank == 1 ? "" : "s");
     if (x->b) elab_error(e, x->b, NULL, "`else` stands in subscripts inside index brackets");
     (void)spread;
     for (int i = 0; i < x->n; i++) {

@@ -347,7 +347,7 @@ static val prim_conv(pcall *p)
     conv_spec s = { .n = n, .groups = p->given[5] ? need_int(e, p->at, &p->v[5], "the number of groups") : 1 };
     if (s.groups < 1 || !dim_divides(e->dims, dim_v(e, &x, 1), s.groups) || !dim_divides(e->dims, dim_v(e, &w, 0), s.groups)
         || !dim_same(dim_div(e->dims, dim_v(e, &x, 1), dim_const(s.groups)), dim_v(e, &w, 1)))
-        elab_error(e, p->at, "x[N, C, ...] and w[O, C/groups, ...]", "shapes do not fit in `conv`: %s and %s, %lld groups", show_value(e, &x), show_value(e, &w), (long long)s.groups);
+        elab_error(e, p->at, "x[N, C, ...] and w[O, C/groups, ...]", "shapes do not fit in `conv`: %s and %s%s", show_value(e, &x), show_value(e, &w), s.groups == 1 ? "" : arena_printf(e->a, ", %lld groups", (long long)s.groups));
     for (int i = 0; i < n; i++) {
         int64_t k, lo, hi;
         if (!dim_is_const(dim_v(e, &w, 2 + i), &k)) elab_error(e, p->at, NULL, "`conv` needs a kernel of known size");

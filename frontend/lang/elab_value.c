@@ -397,6 +397,7 @@ static val dim_arith(elab *e, const ast *at, const char *op, dim a, dim b)
         break;
     default: r = dim_is(b, 0) ? DIM_BAD : dim_mod(t, a, b); break;
     }
+    if (dim_is_bad(r) && dim_is(b, 0)) elab_error_op(e, at, NULL, "`%s` by 0", op);
     if (dim_is_bad(r)) elab_error_op(e, at, NULL, "`%s` of %s and %s leaves the range of whole numbers", op, show_value(e, &(val){ .k = V_INT, .d = a }), show_value(e, &(val){ .k = V_INT, .d = b }));
     return v_dim(r);
 }

@@ -5,7 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 
-typedef struct { lang *l; module *m; vec(const char *) in_scope; vec(const char *) ended; } names;
+typedef struct { lang *l; module *m; vec(const char *) in_scope; vec(const char *) ended, indices; } names;
 
 static const char *const values_everywhere[] = { "step", "epoch", "val_loss", "training", "batch", "onnx", "pi", "inf", "nan", NULL };
 static const char *const settings[] = { "epochs", "steps", "batch", "seed", "shuffle", "monitor", "patience", "save", "load", "checkpoint", "trials", NULL };
@@ -117,10 +117,17 @@ static void walk_block(names *k, ast *x, bool has_value)
 static void walk_indexed(names *k, ast *x)
 {
     for (int i = 0; i < x->n; i++) { walk(k, x->kid[i]->a); walk(k, x->kid[i]->b); }
-    int64_t mark = k->in_scope.n;
-    for (int i = 0; i < x->n; i++) put_name(k, x->kid[i]->name);
+    int64_t mark = k->in_scope.n, indices = k->indices.n;
+    for (int i = 0; i < x->n; i++) {
+        for (int64_t j = 0; j < k->indices.n; j++)
+            if (k->indices.at[j] == x->kid[i]->name)
+                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name", "index `%s` hides another of its name", x->kid[i]->name);
+        vec_push(k->l->a, &k->indices, x->kid[i]->name);
+        put_name(k, x->kid[i]->name);
+    }
     walk(k, x->a);
     k->in_scope.n = mark;
+    k->indices.n = indices;
     for (int i = 0; i < x->n && x->kind == A_REDUCE; i++) {
         vec_push(k->l->a, &k->ended, x->kid[i]->name);
         vec_push(k->l->a, &k->ended, x->name);
@@ -179,7 +186,7 @@ static void walk(names *k, ast *x)
 
 static void check_definition(names *k, ast *d)
 {
-    k->in_scope.n = k->ended.n = 0;
+    k->in_scope.n = k->ended.n = k->indices.n = 0;
     if (d->kind == A_USE) return;
     if (d->kind == A_DEF_TRAIN) {
         for (int i = 0; d->a && i < d->a->n; i++) {
