@@ -95,6 +95,8 @@ dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driv
     return lang_check(ctx, a, path, &l);
 }
 
+dlc_status driver_format(dlc_context *ctx, arena *a, const char *path, text *out) { return lang_format(ctx, a, path, out); }
+
 dlc_status driver_train(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, lang_training *t)
 {
     install_evaluator(ctx, a, o);

@@ -41,6 +41,8 @@ driver_options driver_defaults(void);
 dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out);
 /* Reads a .dl file and elaborates all its models and train blocks, for their errors. */
 dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driver_options *o);
+/* A program laid out anew. */
+dlc_status driver_format(dlc_context *ctx, arena *a, const char *path, text *out);
 /* The step of a train block, its data and initial values (api/train.h runs it). */
 dlc_status driver_train(dlc_context *ctx, arena *a, const char *path, const char *block, const driver_options *o, lang_training *t);
 dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g);

@@ -84,4 +84,7 @@ ast *lang_parse(lang *l, const source *src);           /* A_FILE */
 /* The name of a list that is spelled most alike, or NULL. */
 const char *lang_near(const char *word, int n, const char *const *words);
 
+/* The program laid out anew (lang_format.c). */
+void lang_format_tokens(lang *l, const source *src, text *out);
+
 #endif

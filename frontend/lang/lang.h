@@ -27,6 +27,9 @@ typedef struct {
 dlc_status lang_compile(dlc_context *ctx, arena *a, const char *path, const lang_options *o, graph **out);
 /* Reads the file and elaborates every model and train block. */
 dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_options *o);
+/* A program's text laid out anew: the same tokens on the same lines. */
+dlc_status lang_format(dlc_context *ctx, arena *a, const char *path, text *out);
+
 /* -- Training: what `dlc train` runs (api/train.c) ---------------------------------------------------------------------------- */
 
 /* A parameter or state. Of the step's results, n_losses losses come first, then new[k] of each variable in order. */

@@ -316,6 +316,24 @@ dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_o
     return DLC_OK;
 }
 
+dlc_status lang_format(dlc_context *ctx, arena *a, const char *path, text *out)
+{
+    jmp_buf stop;
+    bytes file;
+    int err = 0;
+    if (!file_map(a, path, &file, &err)) {
+        diag_cannot_read(ctx, (place){ .file = path }, strerror(err));
+        return DLC_ERR_IO;
+    }
+    lang l = { .ctx = ctx, .a = a, .stop = &stop };
+    source src = { .path = path, .at = arena_strndup(a, (const char *)file.at, file.n), .n = file.n };
+    if (setjmp(stop)) return status_of(ctx);
+    map_init(&l.names, a);
+    lang_parse(&l, &src);
+    lang_format_tokens(&l, &src, out);
+    return DLC_OK;
+}
+
 dlc_status lang_models(dlc_context *ctx, arena *a, const char *path, int *n, const char ***names)
 {
     jmp_buf stop;

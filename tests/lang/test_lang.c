@@ -147,8 +147,53 @@ static void hostile(void **state)
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) told(texts[k], strlen(texts[k]));
 }
 
+/* A program laid out anew keeps its meaning, and a second time its bytes. */
+static void format_file(const char *path)
+{
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    text once = { .a = a }, twice = { .a = a };
+    char temporary[] = "/tmp/dlc_fmt_XXXXXX";
+    assert_int_equal(driver_format(ctx, a, path, &once), DLC_OK);
+    int f = mkstemp(temporary);
+    assert_true(f >= 0);
+    assert_int_equal(write(f, once.at, (size_t)once.n), once.n);
+    close(f);
+    dlc_status s = driver_format(ctx, a, temporary, &twice);
+    unlink(temporary);
+    assert_int_equal(s, DLC_OK);
+    assert_string_equal(text_str(&once), text_str(&twice));
+    size_t n, i = 0, j = 0;                                 /* but for blanks and empty lines, the same text */
+    const char *old = read_all(a, path, &n);
+    for (;;) {
+        while (old[i] == ' ' || old[i] == '\n') i++;
+        while (once.at[j] == ' ' || once.at[j] == '\n') j++;
+        assert_int_equal(old[i], once.at[j]);
+        if (!old[i]) break;
+        i++, j++;
+    }
+    context_free(ctx);
+}
+
+static void formatted(void **state)
+{
+    (void)state;
+    static const char *const folders[] = { "examples", "frontend/lang/std", "tests/lang" };
+    for (int k = 0; k < 3; k++) {
+        DIR *dir = opendir(folders[k]);
+        assert_non_null(dir);
+        for (struct dirent *e; (e = readdir(dir));) {
+            size_t n = strlen(e->d_name);
+            char path[600];
+            snprintf(path, sizeof path, "%s/%s", folders[k], e->d_name);
+            if (n > 3 && strcmp(e->d_name + n - 3, ".dl") == 0) format_file(path);
+        }
+        closedir(dir);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile), cmocka_unit_test(formatted) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
