@@ -279,18 +279,19 @@ static value block_conv(pass_run *run, graph *g, const node *n, const value *in,
     return contract_by(g, x, b, init, &a, a.acc, n->types[0].dtype);
 }
 
-/* The gradient of a convolution by its weights: x[n, c, i…], dy[n, o, y…] -> [o, c, r…] in some order, taps r the windows'
+/* The gradient of a convolution by its weights: x[n, c, i…], dy[n, o, y…] -> [o, c, r…] (depthwise: [g, r…]) in some order, taps r the windows'
  * positions in the result. */
 static bool find_taps(const graph *g, const node *n, const value *in, conv_form *f)
 {
     const contract_attr *a = n->contract;
     int k = a->n_windows, ra = type_of(g, in[0]).rank, rb = type_of(g, in[1]).rank, ro = n->types[0].rank;
     *f = (conv_form){ .n = a->la[0], .in = a->la[1], .out = a->lb[1], .n_spatial = k };
-    if (k == 0 || ra != k + 2 || rb != ra || ro != ra || a->n_limits || n->n_in != 2 || a->lb[0] != f->n || a->n_labels > MAX_LABELS - 2) return false;
-    if (find_label(a->lo, ro, f->n) >= 0 || find_label(a->lo, ro, f->in) < 0 || find_label(a->lo, ro, f->out) < 0 || f->in == f->out) return false;
+    f->depthwise = f->in == f->out;
+    if (k == 0 || ra != k + 2 || rb != ra || ro != (f->depthwise ? k + 1 : ra) || a->n_limits || n->n_in != 2 || a->lb[0] != f->n || a->n_labels > MAX_LABELS - 2) return false;
+    if (find_label(a->lo, ro, f->n) >= 0 || find_label(a->lo, ro, f->in) < 0 || find_label(a->lo, ro, f->out) < 0) return false;
     for (int w = 0; w < k; w++)
         if (find_label(a->la + 2, k, a->windows[w].a) < 0 || find_label(a->lb + 2, k, a->windows[w].b) < 0 || find_label(a->lo, ro, a->windows[w].o) < 0) return false;
-    return dim_is_const(a->extent[f->in], &f->c) && dim_is_const(a->extent[f->out], &f->m) && f->m >= BLOCK_CHANNELS && ra + 2 <= MAX_RANK;
+    return dim_is_const(a->extent[f->in], &f->c) && dim_is_const(a->extent[f->out], &f->m) && f->m >= MIN_OUTPUTS && ra + 2 <= MAX_RANK;
 }
 
 /* [O, C, taps, c, o], where both operands have their channels innermost; then back to the order that was asked for. */
@@ -298,23 +299,24 @@ static value block_taps(pass_run *run, graph *g, const node *n, const value *in,
 {
     contract_attr a = *n->contract;
     int k = f->n_spatial, rank = k + 2, r = 0, q = 0, s = 0;
-    bool blocks_in = f->c >= BLOCK_CHANNELS;
+    bool blocks_in = f->depthwise || f->c >= BLOCK_CHANNELS;
     value x = blocks_in ? to_blocked(run, g, in[0]) : in[0], dy = to_blocked(run, g, in[1]);
-    uint8_t o16 = new_label(&a, "o", BLOCK_CHANNELS), c16 = blocks_in ? new_label(&a, "c", BLOCK_CHANNELS) : NO_LABEL;
+    uint8_t o16 = new_label(&a, "o", BLOCK_CHANNELS), c16 = f->depthwise ? o16 : blocks_in ? new_label(&a, "c", BLOCK_CHANNELS) : NO_LABEL;
+    if (blocks_in) a.label_name[f->in] = "C";
     a.label_name[f->out] = "O";
     a.extent[f->out] = dim_const(blocks_of(f->m));
     a.lb[rank] = o16;
     if (blocks_in) {
-        a.label_name[f->in] = "C";
         a.extent[f->in] = dim_const(blocks_of(f->c));
         a.la[rank] = c16;
     }
     int at_of[MAX_LABELS];                                   /* of a label in the result */
+    int n_out = n->types[0].rank;
     a.lo[r++] = f->out;
-    a.lo[r++] = f->in;
-    for (int i = 0; i < rank; i++)
+    if (!f->depthwise) a.lo[r++] = f->in;
+    for (int i = 0; i < n_out; i++)
         if (n->contract->lo[i] != f->out && n->contract->lo[i] != f->in) a.lo[r++] = n->contract->lo[i];
-    if (blocks_in) a.lo[r++] = c16;
+    if (blocks_in && !f->depthwise) a.lo[r++] = c16;
     a.lo[r++] = o16;
     for (int i = 0; i < r; i++) at_of[a.lo[i]] = i;
     value y = contract_by(g, x, dy, NO_VALUE, &a, a.acc, n->types[0].dtype);
@@ -322,17 +324,17 @@ static value block_taps(pass_run *run, graph *g, const node *n, const value *in,
     int perm[MAX_RANK];
     dim shape[MAX_RANK], start[MAX_RANK];
     int64_t step[MAX_RANK];
-    for (int i = 0; i < rank; i++) {
+    for (int i = 0; i < n_out; i++) {
         uint8_t l = n->contract->lo[i];
         perm[q++] = at_of[l];
         if (l == f->out) perm[q++] = at_of[o16];
-        if (l == f->in && blocks_in) perm[q++] = at_of[c16];
+        if (l == f->in && blocks_in && !f->depthwise) perm[q++] = at_of[c16];
         bool is_blocked = l == f->out || (l == f->in && blocks_in);
         shape[s] = is_blocked ? dim_mulk(g->dims, a.extent[l], BLOCK_CHANNELS) : type_of(g, y).dims[at_of[l]];
         start[s] = dim_const(0);
         step[s++] = 1;
     }
-    value v = reshape(g, transpose(g, y, perm), rank, shape);
+    value v = reshape(g, transpose(g, y, perm), n_out, shape);
     return slice(g, v, start, n->types[0].dims, step);
 }
 
@@ -350,9 +352,9 @@ static bool has_many_rows(const graph *g, const contract_attr *a, type result, i
 }
 
 /* A convolution whose weights are not constant (training): they are packed when it runs. */
-static bool pays_packing(const graph *g, const node *n, const value *in, const conv_form *f)
+static bool pays_packing(const graph *g, const node *n, const value *in)
 {
-    return !f->depthwise && f->m >= BLOCK_CHANNELS && has_many_rows(g, n->contract, n->types[0], type_of(g, in[1]).rank);
+    return has_many_rows(g, n->contract, n->types[0], type_of(g, in[1]).rank);
 }
 
 /* Matrix product with a constant b: panels of 16 columns, or at least columns innermost. */
@@ -484,7 +486,7 @@ static bool rewrite(pass_run *run, graph *to, const graph *from, const node *n, 
     conv_form f;
     switch ((prim)n->prim) {
     case PRIM_contract:
-        if (find_conv(to, n, in, &f) && (is_constant_value(to, in[1], CONSTANT_DEPTH) || pays_packing(to, n, in, &f))) {
+        if (find_conv(to, n, in, &f) && (is_constant_value(to, in[1], CONSTANT_DEPTH) || pays_packing(to, n, in))) {
             if (!pass_allow(run)) return false;
             value y = block_conv(run, to, n, in, &f);
             if (!is_value(y)) return false;
