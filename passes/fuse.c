@@ -159,9 +159,10 @@ static void find_constants(fusion *f)
             all &= o->is_const;
             imm &= o->is_imm;
         }
-        bool leaf_imm = n->prim == PRIM_iota || (n->prim == PRIM_const && (n->konst->n == 1 || (n->konst->dims && !n->konst->bytes && n->konst->n <= 8)));
+        bool has_symbols = n->prim == PRIM_const && !n->konst->bytes;          /* elements known at run time only */
+        bool leaf_imm = n->prim == PRIM_iota || (n->prim == PRIM_const && (n->konst->n == 1 || has_symbols));
         if (n->prim == PRIM_const || n->prim == PRIM_iota) {
-            x->is_const = true;
+            x->is_const = !has_symbols;
             x->is_imm = leaf_imm;
         } else if (n->prim != PRIM_input && !is_control(n) && n->prim != PRIM_kernel && n->n_in > 0) {
             x->is_const = all;

@@ -208,9 +208,13 @@ static const expr *pull_const(lowering *l, const node *n)
 static const expr *pull_dims(lowering *l, const node *n, index_list index)
 {
     type t = n->types[0];
-    const expr *x = x_dim(l->k, n->konst->dims[0]);
+    const expr *x = x_dim(l->k, n->konst->dims[0]), *at = x_int(l->k, 0);
+    for (int i = 0; i < t.rank; i++) {                                 /* the element's number, row-major */
+        if (i) at = x_op2(l->k, SCALAR_mul, at, x_dim(l->k, t.dims[i]));
+        at = i ? x_op2(l->k, SCALAR_add, at, index[i]) : index[i];
+    }
     for (int64_t i = 1; i < n->konst->n; i++)
-        x = x_op3(l->k, SCALAR_select, x_op2(l->k, SCALAR_eq, index[0], x_int(l->k, i)), x_dim(l->k, n->konst->dims[i]), x);
+        x = x_op3(l->k, SCALAR_select, x_op2(l->k, SCALAR_eq, at, x_int(l->k, i)), x_dim(l->k, n->konst->dims[i]), x);
     return x_cast(l->k, x, t.dtype);
 }
 
