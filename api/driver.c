@@ -7,6 +7,7 @@
 #include "passes/grad.h"
 #include <dlfcn.h>
 #include <math.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ driver_options driver_defaults(void)
     driver_set_target(&o, &t);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     o.codegen.prefix = "model";
+    o.codegen.cache_dir = getenv("DLC_CACHE_DIR");
     o.codegen.threads = n > 1 ? n > 64 ? 64 : (int)n : 1;
     return o;
 }

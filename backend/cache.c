@@ -245,14 +245,14 @@ dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *
     *model = NULL;
     const char *path = NULL;
     arena *a = arena_new(&ctx->mem);
-    if (o->cache_dir && !o->external_weights && constants_are_there(p)) {
+    if (o->cache_dir && *o->cache_dir && !o->external_weights && constants_are_there(p)) {
         path = arena_printf(a, "%s/%s", o->cache_dir, key_of(a, p, o));
         *out = load_file(path, p, model);
     }
     if (*out) { arena_free(a); return DLC_OK; }
     const llvm_backend *b = llvm(ctx);
     if (!b) { arena_free(a); return DLC_ERR_UNSUPPORTED; }
-    if (path && write_file(ctx, a, p, o, b, path)) {
+    if (path && make_dir(o->cache_dir) && write_file(ctx, a, p, o, b, path)) {
         *out = load_file(path, p, model);
         evict(a, o->cache_dir);
     }
