@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""The command as its users see it: exit codes, messages, files in and out. $DLC is the command."""
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DLC = os.environ.get("DLC", str(ROOT / "build/bin/dlc"))
+DIGITS = str(ROOT / "examples/digits/digits.onnx")
+failed = []
+
+
+def dlc(*args, code=0, out="", err="", cwd=None):
+    r = subprocess.run([DLC, *map(str, args)], capture_output=True, text=True, cwd=cwd, stdin=subprocess.DEVNULL)
+    for want, got, what in ((code, r.returncode, "exit code"), ):
+        if want != got:
+            failed.append(f"dlc {' '.join(map(str, args))}: {what} {got}, expected {want}\n{r.stderr}")
+    if out not in r.stdout:
+        failed.append(f"dlc {' '.join(map(str, args))}: no {out!r} in\n{r.stdout}")
+    if err not in r.stderr:
+        failed.append(f"dlc {' '.join(map(str, args))}: no {err!r} in\n{r.stderr}")
+    return r.stdout
+
+
+def npy(path, shape, dtype="<f4", data=None, fortran=False):
+    head = f"{{'descr': '{dtype}', 'fortran_order': {fortran}, 'shape': {shape}, }}".encode()
+    head += b" " * (-(len(head) + 11) % 64) + b"\n"
+    n = 1
+    for d in shape:
+        n *= d
+    data = [0.0] * n if data is None else data
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + struct.pack(f"<{len(data)}f", *data))
+
+
+def usage(folder):
+    dlc(code=2, err="commands:")
+    dlc("--help", out="dlc COMMAND")
+    dlc("--version", out="dlc 0.")
+    dlc("complie", code=2, err="did you mean compile?")
+    dlc("run", "--backnd=eval", DIGITS, code=2, err="did you mean --backend?")
+    dlc("run", "--backend=evil", DIGITS, code=2, err="did you mean eval?")
+    dlc("run", "--threads=zero", "--zero-inputs", DIGITS, code=2, err="whole number")
+    dlc("compile", DIGITS, code=2, err="-o model.so")
+    dlc("compile", DIGITS, "-o", "x.what", code=2, err="ends in none of")
+    dlc("opt", "--pass=fsue", DIGITS, code=2, err="did you mean fuse?")
+    for command in "compile run bench inspect ops opt test".split():
+        dlc(command, "--help", out="example:")
+    assert dlc("--man").startswith(".TH DLC 1")
+    for shell in "bash", "zsh", "fish":
+        dlc(f"--completion={shell}", out="inspect")
+
+
+def inputs(folder):
+    picture = ROOT / "examples/digits/images/7.png"
+    dlc("run", DIGITS, "--backend=loop", code=1, err="input x (f32[?, 1, 28, 28]) is not given")
+    dlc("run", DIGITS, "no.npy", "--backend=loop", code=1, err="No such file")
+    dlc("run", DIGITS, picture, "--backend=loop", out="y: f32[1, 10]")
+    x = folder / "x.npy"
+    npy(x, (2, 1, 28, 28))
+    for name in "y.npy", "y.npz", "y.pb":
+        dlc("run", DIGITS, f"x={x}", "--backend=loop", "-o", folder / name)
+        assert (folder / name).stat().st_size > 80, name
+    npy(x, (2, 1, 28, 27))
+    dlc("run", DIGITS, x, "--backend=loop", code=1, err="expected f32[?, 1, 28, 28], found f32[2, 1, 28, 27]")
+    npy(x, (2, 1, 28, 28), data=[0.0])
+    dlc("run", DIGITS, x, "--backend=loop", code=1, err="bytes follow the npy header")
+    dlc("run", DIGITS, "--random-inputs=7", "--dim", "N=2", "--backend=eval", out="y: f32[2, 10]")
+    same = [dlc("run", DIGITS, "--random-inputs=7", "--backend=loop") for _ in range(2)]
+    assert same[0] == same[1]
+    dlc("run", DIGITS, "--zero-inputs", "--dim", "M=2", code=1, err="no open dimension of that name; it has N")
+
+
+def passes(folder):
+    text = folder / "g.txt"
+    text.write_text(dlc("opt", "--until=fuse", DIGITS))
+    assert dlc("opt", "--until=fuse", "--off=fuse,simplify,layout", text) == text.read_text()      # prints what it parses
+    program = folder / "p.txt"
+    dlc("opt", text, "-o", program, "--off=simplify,layout,fuse")
+    dlc("opt", "--pass=fuse", program, code=2, err="a graph, and this is a loop program")
+    dlc("opt", "--list", out="fuse")
+    dlc("opt", "--until=fuse", "--stats", DIGITS, err="changes")
+    schedules = folder / "s.txt"
+    schedules.write_text(dlc("opt", "--print-schedule", DIGITS))
+    dlc("opt", f"--schedule={schedules}", DIGITS, out="kernel @")
+    schedules.write_text("@nothing: split(i, 4)\n")
+    dlc("opt", f"--schedule={schedules}", DIGITS, code=1, err="names no kernel")
+
+
+def pages(folder):
+    dlc("inspect", DIGITS, out="conv1")
+    d = json.loads(dlc("inspect", DIGITS, "--json"))
+    assert d["inputs"] == [{"name": "x", "type": "f32[N, 1, 28, 28]"}] and d["params"] == 11274, d
+    dlc("inspect", DIGITS, "--dot", out="digraph")
+    dlc("ops", "conv", out="ConvTranspose")
+    dlc("ops", "--scalar", out="tanh")
+    dlc("ops", "--prim", out="contract")
+    dlc("ops", "no such", code=1)
+
+
+def generated(folder):
+    """With generated code; skipped where LLVM is not built in."""
+    r = subprocess.run([DLC, "compile", DIGITS, "-o", str(folder / "a.so")], capture_output=True, text=True)
+    if r.returncode == 2 and "LLVM" in r.stderr:
+        return
+    for name in "a.so", "a.o", "a.a", "a.ll", "a.s", "b.so":
+        dlc("compile", DIGITS, "-o", folder / name)
+    assert (folder / "a.so").read_bytes() != b"" and "a_infer" in (folder / "a.h").read_text()
+    twice = folder / "twice"
+    twice.mkdir()
+    dlc("compile", DIGITS, "-o", twice / "a.so")
+    assert (twice / "a.so").read_bytes() == (folder / "a.so").read_bytes(), "two compiles give different files"
+    picture = ROOT / "examples/digits/images/7.png"
+    y = dlc("run", folder / "a.so", picture)
+    assert y == dlc("run", DIGITS, picture, "--threads=2") == dlc("run", DIGITS, picture, "--backend=loop")
+    dlc("inspect", folder / "a.so", out="f32[?, 1, 28, 28]")
+    f = json.loads(dlc("bench", folder / "a.so", "--duration=50", "--json"))
+    assert f["runs"] >= 3 and f["min_ms"] <= f["median_ms"] <= f["p90_ms"], f
+    (folder / "bad.onnx").write_bytes(b"nonsense")
+    dlc("compile", folder / "bad.onnx", "-o", folder / "bad.so", code=1, err="error:")
+    assert not list(folder.glob("bad.so*"))
+
+
+for part in usage, inputs, passes, pages, generated:
+    with tempfile.TemporaryDirectory() as d:
+        part(pathlib.Path(d))
+print("\n".join(failed) or "ok")
+sys.exit(1 if failed else 0)
