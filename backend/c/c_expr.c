@@ -353,8 +353,30 @@ static void put_pair(scope_text *s, text *t, const char *f, const expr *e)
 
 static dtype operand_type(const expr *e) { return e->args[e->fn == SCALAR_select ? 1 : 0]->type; }
 
+/* max and min with a constant need one comparison. */
+static bool put_limit(scope_text *s, text *t, const expr *e)
+{
+    if (e->kind != EXPR_op || (e->fn != SCALAR_max && e->fn != SCALAR_min) || (e->type != DTYPE_f32 && e->type != DTYPE_f64)) return false;
+    bool is_max = e->fn == SCALAR_max;
+    uint64_t minus_zero = e->type == DTYPE_f32 ? (uint64_t)1 << 31 : (uint64_t)1 << 63, bad = is_max ? minus_zero : 0;
+    for (int i = 0; i < 2; i++) {
+        const expr *k = e->args[i];
+        if (k->kind != EXPR_const || k->value.bits == bad) continue;
+        double v = sv_to_f64(k->type, k->value);
+        if (v != v) continue;
+        text_printf(t, "%s(", helper(s->w, is_max ? "at_least" : "at_most", e->type));
+        put_expr(s, t, e->args[1 - i], BIND_any);
+        text_put(t, ", ");
+        put_expr(s, t, k, BIND_any);
+        text_put(t, ")");
+        return true;
+    }
+    return false;
+}
+
 static void put_op(scope_text *s, text *t, const expr *e, int prec)
 {
+    if (put_limit(s, t, e)) return;
     const char *x[3] = { 0 };
     bool is_const[3] = { 0 };
     dtype from = operand_type(e);

@@ -143,8 +143,13 @@ static const helper_row float_rows[] = {
     { "bits", "static inline %B $bits_%N(%T x)\n{\n    union { %T f; %B b; } u;\n    u.f = x;\n    return u.b;\n}\n" },
     { "of_bits", "static inline %T $of_bits_%N(%B b)\n{\n    union { %T f; %B b; } u;\n    u.b = b;\n    return u.f;\n}\n" },
     F1(abs, "    return {of_bits}({bits}(x) & ((%B)-1 >> 1));\n"),
-    F2(max, "    return a > b ? a : a < b ? b : a == b ? {of_bits}({bits}(a) & {bits}(b)) : a + b;\n"),
-    F2(min, "    return a < b ? a : a > b ? b : a == b ? {of_bits}({bits}(a) | {bits}(b)) : a + b;\n"),
+    /* every comparison made in any case: compilers will not vectorize one that depends on another */
+    F2(max, "    const %T both = {of_bits}({bits}(a) & {bits}(b)), sum = a + b;\n    const int more = a > b, less = a < b, same = a == b;\n"
+            "    return more ? a : less ? b : same ? both : sum;\n"),
+    F2(min, "    const %T both = {of_bits}({bits}(a) | {bits}(b)), sum = a + b;\n    const int more = a > b, less = a < b, same = a == b;\n"
+            "    return less ? a : more ? b : same ? both : sum;\n"),
+    { "at_least", "static inline %T $at_least_%N(%T x, %T k)                /* max, k neither NaN nor -0 */\n{\n    return x <= k ? k : x;\n}\n" },
+    { "at_most", "static inline %T $at_most_%N(%T x, %T k)                /* min, k neither NaN nor +0 */\n{\n    return x >= k ? k : x;\n}\n" },
     F1(relu, "    return x < 0 ? 0 : x;\n"),
     { "signed_as", "static inline %T $signed_as_%N(%T a, %T s)           /* a >= 0 with the sign of s */\n{\n"
       "    return {of_bits}({bits}(a) | ({bits}(s) & ~((%B)-1 >> 1)));\n}\n" },
