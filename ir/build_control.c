@@ -102,6 +102,12 @@ bool scan(graph *g, graph *body, int n_carry, int n_xs, dim n, bool reverse, int
         types[k] = (type){ t.dtype, t.rank + 1, d };
         if (!check_shape(g, "scan", t.rank + 1, d)) return no_results(n_out, out);
     }
+    if (dim_is(n, 0)) {                          /* no step: what was carried, and empty sequences */
+        closed(body);
+        for (int k = 0; k < n_out; k++)
+            out[k] = k < n_carry ? in[k] : splat(g, scalar_i64(g, types[k].dtype, 0), types[k].rank, types[k].dims);
+        return !g->failed;
+    }
     scan_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.body = closed(body);
