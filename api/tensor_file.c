@@ -52,8 +52,9 @@ dlc_status tensors_open(dlc_context *ctx, arena *a, const char *path, tensor_ent
     }
     if (ends_with(path, ".npy")) return npy_open(ctx, a, path, file, out);
     if (ends_with(path, ".npz")) return npz_open(ctx, a, path, file, out);
+    if (ends_with(path, ".safetensors")) return safetensors_open(ctx, a, path, file, out);
     if (ends_with(path, ".png")) return png_open(ctx, a, path, file, out);
-    diag_tensor_file_unsupported(ctx, (place){ .file = path }, "expected a file .npy, .npz, .pb or .png");
+    diag_tensor_file_unsupported(ctx, (place){ .file = path }, "expected a file .npy, .npz, .safetensors, .pb or .png");
     return DLC_ERR_UNSUPPORTED;
 }
 

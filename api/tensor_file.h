@@ -1,4 +1,4 @@
-/* api/tensor_file.h: tensors in files: .npy, .npz, .pb (a TensorProto); pictures as .png.
+/* api/tensor_file.h: tensors in files: .npy, .npz, .pb (a TensorProto), .safetensors (read only); pictures as .png.
  *
  * Reading has two steps, so that a file's claims can be compared with what is wanted before memory is spent on them:
  * tensors_open gives names, types and shapes, tensor_load the elements.
@@ -47,6 +47,7 @@ void npy_header(text *t, const tensor *x);
 dlc_status npz_open(dlc_context *ctx, arena *a, const char *path, bytes file, tensor_entries *out);
 dlc_status npz_load(dlc_context *ctx, arena *a, tensor_entry *e);
 dlc_status npz_write(dlc_context *ctx, arena *a, const char *path, int n, const named_tensor *tensors);
+dlc_status safetensors_open(dlc_context *ctx, arena *a, const char *path, bytes file, tensor_entries *out);
 dlc_status png_open(dlc_context *ctx, arena *a, const char *path, bytes file, tensor_entries *out);
 
 #endif
