@@ -192,8 +192,42 @@ static void formatted(void **state)
     }
 }
 
+/* linear.dl with W = 2, b = 1 from a file of weights gives 7 for 3; a file that claims too much is refused. */
+static void weights(void **state)
+{
+    (void)state;
+    for (int damaged = 0; damaged < 2; damaged++) {
+        dlc_context *ctx = context_new();
+        arena *a = arena_new(&ctx->mem);
+        driver_options o = driver_defaults();
+        const char *json = "{\"__metadata__\": {}, \"Line.Dense.W\": {\"dtype\": \"F32\", \"shape\": [1, 1], \"data_offsets\": [0, 4]},"
+                           " \"Line.Dense.b\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}";
+        float v[2] = { 2, 1 }, x = 3;
+        uint64_t n = strlen(json);
+        char path[] = "/tmp/dlc_weights_XXXXXX.safetensors";
+        int f = mkstemps(path, 12);
+        assert_true(f >= 0 && write(f, &n, 8) == 8 && write(f, json, n) == (ssize_t)n && write(f, v, damaged ? 6 : 8) > 0);
+        close(f);
+        o.weights = path;
+        graph *g = NULL;
+        dlc_status s = driver_import(ctx, a, "examples/linear.dl", &o, &g);
+        unlink(path);
+        if (damaged) assert_true(s != DLC_OK && ctx->diags.n > 0);
+        else {
+            assert_int_equal(s, DLC_OK);
+            tensor in = { .dtype = DTYPE_f32, .rank = 2, .dims = { 1, 1 }, .bytes = &x }, out;
+            int64_t symbols[8];
+            eval_options ev = { 0 };
+            assert_int_equal(eval_bind(ctx, g, &in, symbols), DLC_OK);
+            assert_int_equal(eval_graph(ctx, a, g, symbols, &in, &out, &ev), DLC_OK);
+            assert_true(*(float *)out.bytes == 7);
+        }
+        context_free(ctx);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile), cmocka_unit_test(formatted) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile), cmocka_unit_test(formatted), cmocka_unit_test(weights) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
