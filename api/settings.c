@@ -76,7 +76,7 @@ static bool read_size(const char **p, int64_t *v)
 /* NAME=N or NAME=LO..HI; the last = counts, since names may hold any character. */
 static bool choose_dim(setting *t, const char *word)
 {
-    onnx_dim_option d;
+    onnx_dim_option d = { 0 };
     const char *eq = strrchr(word, '='), *p = eq ? eq + 1 : "";
     bool ok = eq && eq > word && read_size(&p, &d.lo);
     d.hi = d.lo;
