@@ -76,6 +76,8 @@ bool cli_write_text(cli *c, const char *path, text *t);
 /* Opens operand 0 with the backend asked for, and makes its inputs: from the files that are the other operands, else as
  * --zero-inputs or --random-inputs say. */
 dlc_status cli_open_model(cli *c, engine **e, tensor **in);
+/* Inputs for a model that is open: zero with --zero-inputs, else random. */
+dlc_status cli_make_inputs(cli *c, const engine *e, tensor **in);
 dlc_run_hook cli_threads(cli *c, int *n);                /* by --threads; the pool dies with the context */
 
 #define COMMAND(name, ...) int command_##name(cli *c);

@@ -169,7 +169,7 @@ static dlc_status fill(filling *f)
         diag_run_unknown(c->ctx, (place){ 0 }, o->e.file);
         s = DLC_ERR_INPUT;
     }
-    bool is_random = opt_given(c, OPT_random), is_made = is_random || opt_given(c, OPT_zero) || c->command == COMMAND_bench;
+    bool is_random = opt_given(c, OPT_random), is_made = is_random || opt_given(c, OPT_zero) || c->command == COMMAND_bench || c->command == COMMAND_compare;
     uint64_t seed = is_random ? (uint64_t)opt_int(c, OPT_random, 0, INT64_MAX, 0) : 1;
     for (i = 0; i < f->e->n_in && s == DLC_OK; i++) {
         if (f->is_set[i]) continue;
@@ -243,6 +243,12 @@ dlc_status cli_open_model(cli *c, engine **e, tensor **in)
     f.e = *e;
     f.in = *in = NEW_ARRAY(c->a, tensor, (*e)->n_in);
     f.is_set = NEW_ARRAY(c->a, bool, (*e)->n_in);
+    return fill(&f);
+}
+
+dlc_status cli_make_inputs(cli *c, const engine *e, tensor **in)
+{
+    filling f = { .c = c, .e = e, .in = *in = NEW_ARRAY(c->a, tensor, e->n_in), .is_set = NEW_ARRAY(c->a, bool, e->n_in) };
     return fill(&f);
 }
 

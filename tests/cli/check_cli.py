@@ -47,7 +47,7 @@ def usage(folder):
     dlc("compile", DIGITS, code=2, err="-o model.so")
     dlc("compile", DIGITS, "-o", "x.what", code=2, err="ends in none of")
     dlc("opt", "--pass=fsue", DIGITS, code=2, err="did you mean fuse?")
-    for command in "compile run bench inspect ops opt test".split():
+    for command in "compile run bench inspect ops compare opt test".split():
         dlc(command, "--help", out="example:")
     assert dlc("--man").startswith(".TH DLC 1")
     for shell in "bash", "zsh", "fish":
@@ -95,6 +95,8 @@ def pages(folder):
     d = json.loads(dlc("inspect", DIGITS, "--json"))
     assert d["inputs"] == [{"name": "x", "type": "f32[N, 1, 28, 28]"}] and d["params"] == 11274, d
     dlc("inspect", DIGITS, "--dot", out="digraph")
+    dlc("compare", DIGITS, "--backend=loop", "--with=eval", out="values agree")
+    dlc("compare", DIGITS, DIGITS, "--backend=loop", "--bits", out="values agree")
     dlc("ops", "conv", out="ConvTranspose")
     dlc("ops", "--scalar", out="tanh")
     dlc("ops", "--prim", out="contract")
