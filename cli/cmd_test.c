@@ -123,7 +123,7 @@ static onnx_tensor as_value(const tensor *t, const char *name)
 
 /* -- One data set ---------------------------------------------------------------------------------------------------------- */
 
-typedef struct { int n_in, n_want; onnx_tensor *in, *want; bool *is_taken; } data;
+typedef struct { int n_in, n_want; onnx_tensor *in, *want; bool *is_taken, is_specialized; } data;
 
 static dlc_status read_set(test *t, arena *a, const data_set *s, data *d)
 {
@@ -149,9 +149,28 @@ static dlc_status open_for(test *t, arena *a, data *d, bool is_specialized, engi
     o.onnx.n_offers = d->n_in;
     o.onnx.offers = d->in;
     o.onnx.is_offer_taken = d->is_taken;
-    o.onnx.is_specialized = is_specialized;
+    o.onnx.is_specialized = d->is_specialized = is_specialized;
     memset(d->is_taken, 0, sizeof *d->is_taken * (size_t)d->n_in);
     return engine_open(t->c->ctx, a, arena_printf(a, "%s/model.onnx", t->dir), &o, t->kind, e);
+}
+
+/* The model once more, for the sizes of this set only, after something failed with `s`; if that fails too, what was said
+ * then, from n_diags on, stays said. */
+static dlc_status make_specialized(test *t, arena *a, data *d, int64_t n_diags, dlc_status s, engine **e)
+{
+    dlc_context *ctx = t->c->ctx;
+    int64_t n_first = ctx->diags.n - n_diags;
+    int n_errors = ctx->n_errors;
+    diag *first = arena_copy(a, ctx->diags.at + n_diags, (size_t)n_first * sizeof *first);
+    ctx->diags.n = n_diags;                       /* the second try starts without errors, or its steps would stop */
+    ctx->n_errors = 0;
+    ctx->status = DLC_OK;
+    if (open_for(t, a, d, true, e) == DLC_OK) return DLC_OK;
+    ctx->diags.n = n_diags;                       /* what the model lacks in general is what is said */
+    for (int64_t i = 0; i < n_first; i++) vec_push(ctx->arena, &ctx->diags, first[i]);
+    ctx->n_errors = n_errors;
+    ctx->status = s;
+    return s;
 }
 
 static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
@@ -169,19 +188,8 @@ static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
         if (is_general) t->made = *e;
         return s;
     }
-    if (s != DLC_ERR_UNSUPPORTED) return s;
-    int64_t n_first = ctx->diags.n - n_diags;
-    int n_errors = ctx->n_errors;
-    diag *first = arena_copy(a, ctx->diags.at + n_diags, (size_t)n_first * sizeof *first);
-    ctx->diags.n = n_diags;                       /* the second try starts without errors, or its steps would stop */
-    ctx->n_errors = 0;
-    ctx->status = DLC_OK;
-    if (open_for(t, a, d, true, e) == DLC_OK) return DLC_OK;
-    ctx->diags.n = n_diags;                       /* what the model lacks in general is what is said */
-    for (int64_t i = 0; i < n_first; i++) vec_push(ctx->arena, &ctx->diags, first[i]);
-    ctx->n_errors = n_errors;
-    ctx->status = s;
-    return s;
+    if (s != DLC_ERR_UNSUPPORTED && s != DLC_ERR_INPUT && s != DLC_ERR_SHAPE) return s;
+    return make_specialized(t, a, d, n_diags, s, e);
 }
 
 /* A sequence or optional is as many inputs of the graph as it has items. */
@@ -285,7 +293,7 @@ static int judge(test *t, arena *a, const data_set *s, const data *d, const onnx
 
 static int run_one(test *t, arena *a, const data_set *s)
 {
-    data d;
+    data d = { 0 };
     engine *e = NULL;
     dlc_status st = read_set(t, a, s, &d);
     if (st == DLC_OK) st = make_engine(t, a, &d, &e);
@@ -295,7 +303,12 @@ static int run_one(test *t, arena *a, const data_set *s)
         return TEST_REFUSED;
     }
     tensor *y = NEW_ARRAY(a, tensor, e->n_out);
+    int64_t n_diags = t->c->ctx->diags.n;
     st = run_set(t, a, e, &d, y);
+    if (st == DLC_ERR_SHAPE && !d.is_specialized) {     /* a size that an open dimension cannot have, as the model was built */
+        st = make_specialized(t, a, &d, n_diags, st, &e);
+        if (st == DLC_OK) st = run_set(t, a, e, &d, y = NEW_ARRAY(a, tensor, e->n_out));
+    }
     if (st != DLC_OK) return test_code(st);
     const onnx_tensor *out = gather_outputs(t, a, e, y);
     if (t->out_dir) st = write_outputs(t, a, s, out);
