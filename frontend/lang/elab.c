@@ -5,7 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 
-enum { MAX_DEPTH = 700, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
+enum { MAX_DEPTH = 450, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
 
 /* -- Errors ----------------------------------------------------------------------------------------------------------------- */
 
