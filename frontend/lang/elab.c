@@ -5,7 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 
-enum { MAX_DEPTH = 450, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
+enum { MAX_DEPTH = 450, MAX_CONSTANT_DEPTH = 175, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
 
 /* -- Errors ----------------------------------------------------------------------------------------------------------------- */
 
@@ -89,7 +89,7 @@ static val constant_value(elab *e, ast *d, module *home)
         home->const_known = NEW_ARRAY(e->a, bool, home->file->n + 1);
     }
     if (home->const_known[k]) return home->consts[k];
-    if (e->depth > MAX_DEPTH / 4) elab_error(e, d, NULL, "constants depend on each other");
+    if (e->depth > MAX_CONSTANT_DEPTH) elab_error(e, d, NULL, "constants depend on each other");
     scope sc = { .path = "" };
     map_init(&sc.counts, e->a);
     env n = { .mod = home, .sc = &sc };
