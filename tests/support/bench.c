@@ -1,5 +1,6 @@
 /* tests/support/bench.c */
 #include "tests/support/bench.h"
+#include "tests/support/fixture.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -12,14 +13,7 @@ bench bench_new(void)
 
 void bench_free(bench *b) { context_free(b->ctx); }
 
-void bench_messages(bench *b)
-{
-    for (int64_t i = 0; i < b->ctx->diags.n; i++) {
-        text t = { .a = b->a };
-        diag_format(&t, &b->ctx->diags.at[i]);
-        printf("%s\n", text_str(&t));
-    }
-}
+void bench_messages(bench *b) { fixture_messages(&(fixture){ b->ctx, b->a }); }
 
 graph *bench_graph(bench *b, const char *src)
 {

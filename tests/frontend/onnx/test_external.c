@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-typedef struct { dlc_context *ctx; mem_frame frame; arena *a; char root[40]; } fixture;
+typedef struct { dlc_context *ctx; arena *a; char root[40]; } fixture;
 
 static const char *at(fixture *f, const char *name) { return arena_printf(f->a, "%s/%s", f->root, name); }
 
@@ -25,8 +25,6 @@ static int setup(void **state)
 {
     static fixture f;
     f.ctx = context_new();
-    mem_frame_enter(&f.ctx->mem, &f.frame);
-    if (setjmp(f.frame.jump)) return -1;
     f.a = arena_new(&f.ctx->mem);
     strcpy(f.root, "/tmp/dlc_external_XXXXXX");
     if (!mkdtemp(f.root)) return -1;
@@ -51,7 +49,6 @@ static int teardown(void **state)
     rmdir(at(f, "model"));
     rmdir(f->root);
     arena_free(f->a);
-    mem_end(&f->ctx->mem, &f->frame);
     context_free(f->ctx);
     return 0;
 }

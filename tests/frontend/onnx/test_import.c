@@ -3,6 +3,7 @@
 #include "frontend/onnx/op.h"
 #include "frontend/onnx/standard.h"
 #include "tests/frontend/onnx/proto.h"
+#include "tests/support/fixture.h"
 #undef in
 #undef out
 #include <setjmp.h>
@@ -11,33 +12,9 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-typedef struct { dlc_context *ctx; mem_frame frame; arena *a; } fixture;
-
-static int setup(void **state)
-{
-    static fixture f;
-    f.ctx = context_new();
-    mem_frame_enter(&f.ctx->mem, &f.frame);
-    if (setjmp(f.frame.jump)) return -1;
-    f.a = arena_new(&f.ctx->mem);
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture *f = *state;
-    arena_free(f->a);
-    mem_end(&f->ctx->mem, &f->frame);
-    context_free(f->ctx);
-    return 0;
-}
-
 /* -- Writing models: "op in in -> out out" with attributes appended --------------------------------------------------- */
 
 enum { F32 = 1, I64 = 7, BOOL = 9 };
-
-static text fresh(fixture *f) { return (text){ .a = f->a }; }
 
 static void put_names(text *t, unsigned field, const char *names)
 {
@@ -50,7 +27,7 @@ static void put_names(text *t, unsigned field, const char *names)
 
 static text node_of_op(fixture *f, const char *op, const char *ins, const char *outs)
 {
-    text t = fresh(f);
+    text t = fixture_text(f);
     put_names(&t, 1, ins);
     put_names(&t, 2, outs);
     pb_str(&t, 4, op);
@@ -59,7 +36,7 @@ static text node_of_op(fixture *f, const char *op, const char *ins, const char *
 
 static void attr_int_of(fixture *f, text *to, const char *name, int64_t v)
 {
-    text a = fresh(f);
+    text a = fixture_text(f);
     pb_str(&a, 1, name);
     pb_int(&a, 3, (uint64_t)v);
     pb_int(&a, 20, 2);
@@ -68,7 +45,7 @@ static void attr_int_of(fixture *f, text *to, const char *name, int64_t v)
 
 static void attr_graph_of(fixture *f, text *to, const char *name, const text *g)
 {
-    text a = fresh(f);
+    text a = fixture_text(f);
     pb_str(&a, 1, name);
     pb_msg(&a, 6, g);
     pb_int(&a, 20, 5);
@@ -78,11 +55,11 @@ static void attr_graph_of(fixture *f, text *to, const char *name, const text *g)
 /* "x 2 N" -> name and dims; a word is a symbol, "?" an open dim without a name. */
 static text value_info(fixture *f, int code, const char *spec)
 {
-    text shape = fresh(f), tensor = fresh(f), t = fresh(f), v = fresh(f);
+    text shape = fixture_text(f), tensor = fixture_text(f), t = fixture_text(f), v = fixture_text(f);
     size_t n = strcspn(spec, " ");
     pb_bytes(&v, 1, spec, n);
     for (const char *p = spec + n; *p;) {
-        text d = fresh(f);
+        text d = fixture_text(f);
         p++;
         size_t k = strcspn(p, " ");
         if (*p >= '0' && *p <= '9') pb_int(&d, 1, strtoull(p, NULL, 10));
@@ -107,7 +84,7 @@ static void put_out(fixture *f, text *g, int code, const char *spec) { put_value
 
 static text model_of(fixture *f, const text *g, int64_t opset)
 {
-    text m = fresh(f), o = fresh(f);
+    text m = fixture_text(f), o = fixture_text(f);
     pb_int(&m, 1, 8);
     pb_msg(&m, 7, g);
     pb_str(&o, 1, "");
@@ -124,7 +101,7 @@ static graph *import_with(fixture *f, const text *m, const onnx_options *o, dlc_
     context_clear_diags(f->ctx);
     dlc_status s = onnx_import_bytes(f->ctx, f->a, "t.onnx", pb_done(m), o, &g);
     if (s != want && f->ctx->diags.n) {
-        text t = fresh(f);
+        text t = fixture_text(f);
         diag_format(&t, &f->ctx->diags.at[0]);
         print_error("%s\n", text_str(&t));
     }
@@ -138,7 +115,7 @@ static graph *import(fixture *f, const text *m) { return import_with(f, m, NULL,
 
 static const char *shown(fixture *f, graph *g)
 {
-    text t = fresh(f);
+    text t = fixture_text(f);
     graph_print(graph_compact(g), &t);
     return text_str(&t);
 }
@@ -146,7 +123,7 @@ static const char *shown(fixture *f, graph *g)
 static void refused(fixture *f, const text *m, dlc_status want, const char *id, const char *part)
 {
     import_with(f, m, NULL, want);
-    text t = fresh(f);
+    text t = fixture_text(f);
     diag_format(&t, &f->ctx->diags.at[0]);
     assert_string_equal(f->ctx->diags.at[0].id, id);
     if (!strstr(text_str(&t), part)) fail_msg("\"%s\" lacks \"%s\"", text_str(&t), part);
@@ -155,7 +132,7 @@ static void refused(fixture *f, const text *m, dlc_status want, const char *id, 
 /* One node over x: f32[2, N], y out. */
 static text unary_model(fixture *f, const char *op, int64_t opset)
 {
-    text g = fresh(f), n = node_of_op(f, op, "x", "y");
+    text g = fixture_text(f), n = node_of_op(f, op, "x", "y");
     pb_str(&g, 2, "g");
     pb_msg(&g, 1, &n);
     put_in(f, &g, F32, "x 2 N");
@@ -207,7 +184,7 @@ static void unknown_dim_is_an_error(void **state)
 
 static text reshape_model(fixture *f)
 {
-    text g = fresh(f), n = node_of_op(f, "Reshape", "x s", "y");
+    text g = fixture_text(f), n = node_of_op(f, "Reshape", "x s", "y");
     pb_str(&g, 2, "g");
     pb_msg(&g, 1, &n);
     put_in(f, &g, F32, "x 2 3");
@@ -256,7 +233,7 @@ static void offers_are_taken_where_needed(void **state)
 static void missing_operators_are_listed(void **state)
 {
     fixture *f = *state;
-    text g = fresh(f), a = node_of_op(f, "Foo", "x", "a"), b = node_of_op(f, "Bar", "a", "b"), c = node_of_op(f, "Foo", "b", "y");
+    text g = fixture_text(f), a = node_of_op(f, "Foo", "x", "a"), b = node_of_op(f, "Bar", "a", "b"), c = node_of_op(f, "Foo", "b", "y");
     pb_str(&a, 3, "first");
     pb_msg(&g, 1, &a);
     pb_msg(&g, 1, &b);
@@ -279,7 +256,7 @@ static void signatures_are_checked(void **state)
         { "Cast", "x", "\"to\" must be given" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        text g = fresh(f), n = node_of_op(f, bad[i].op, bad[i].ins, "y");
+        text g = fixture_text(f), n = node_of_op(f, bad[i].op, bad[i].ins, "y");
         pb_msg(&g, 1, &n);
         put_in(f, &g, F32, "x 2");
         put_out(f, &g, F32, "y 2");
@@ -300,7 +277,7 @@ static void old_and_new_versions(void **state)
 static void declared_types_are_checked(void **state)
 {
     fixture *f = *state;
-    text g = fresh(f), n = node_of_op(f, "Relu", "x", "y");
+    text g = fixture_text(f), n = node_of_op(f, "Relu", "x", "y");
     pb_msg(&g, 1, &n);
     put_in(f, &g, F32, "x 2 3");
     put_out(f, &g, F32, "y 7");
@@ -311,7 +288,7 @@ static void declared_types_are_checked(void **state)
 static void references_outside_functions_are_refused(void **state)
 {
     fixture *f = *state;
-    text g = fresh(f), n = node_of_op(f, "Softmax", "x", "y"), a = fresh(f);
+    text g = fixture_text(f), n = node_of_op(f, "Softmax", "x", "y"), a = fixture_text(f);
     pb_str(&a, 1, "axis");
     pb_int(&a, 20, 2);
     pb_str(&a, 21, "k");
@@ -328,7 +305,7 @@ static void references_outside_functions_are_refused(void **state)
 /* f(a; axis) = Neg(Softmax(a, axis=axis)); the main graph calls it with axis 0. */
 static text function_model(fixture *f, bool gives_axis)
 {
-    text fn = fresh(f), s = node_of_op(f, "Softmax", "a", "t"), ref = fresh(f), n = node_of_op(f, "Neg", "t", "r"), o = fresh(f);
+    text fn = fixture_text(f), s = node_of_op(f, "Softmax", "a", "t"), ref = fixture_text(f), n = node_of_op(f, "Neg", "t", "r"), o = fixture_text(f);
     pb_str(&ref, 1, "axis");
     pb_int(&ref, 20, 2);
     pb_str(&ref, 21, "k");
@@ -344,7 +321,7 @@ static text function_model(fixture *f, bool gives_axis)
     pb_msg(&fn, 9, &o);
     pb_str(&fn, 10, "my");
 
-    text g = fresh(f), call = node_of_op(f, "Fun", "x", "y"), my = fresh(f);
+    text g = fixture_text(f), call = node_of_op(f, "Fun", "x", "y"), my = fixture_text(f);
     pb_str(&call, 3, "call");
     pb_str(&call, 7, "my");
     if (gives_axis) attr_int_of(f, &call, "k", 0);
@@ -384,7 +361,7 @@ static void function_attributes_must_be_given(void **state)
 /* if c then Neg(x) else Abs(x), x from outside. */
 static text if_model(fixture *f, const char *inner)
 {
-    text g = fresh(f), a = fresh(f), b = fresh(f), n = node_of_op(f, "Neg", inner, "p"), k = node_of_op(f, "Abs", "x", "q");
+    text g = fixture_text(f), a = fixture_text(f), b = fixture_text(f), n = node_of_op(f, "Neg", inner, "p"), k = node_of_op(f, "Abs", "x", "q");
     pb_msg(&a, 1, &n);
     put_out(f, &a, F32, "p 2");
     pb_msg(&b, 1, &k);
@@ -431,9 +408,9 @@ static void names_are_checked(void **state)
         { { "x", "lost\n\x1b[2J" }, { "a", "y" }, "onnx_undefined", "lost\\x0a\\x1b[2J" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        text g = fresh(f);
+        text g = fixture_text(f);
         for (int k = 0; k < 2; k++) {
-            text n = fresh(f);
+            text n = fixture_text(f);
             pb_str(&n, 1, bad[i].ins[k]);
             pb_str(&n, 2, bad[i].outs[k]);
             pb_str(&n, 4, "Neg");
@@ -492,17 +469,16 @@ static void rows_follow_the_standard(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(dims_stay_open), TEST(dims_are_fixed), TEST(dims_are_bounded), TEST(unknown_dim_is_an_error),
-        TEST(structural_input_must_be_bound), TEST(offers_are_taken_where_needed),
-        TEST(missing_operators_are_listed), TEST(signatures_are_checked), TEST(old_and_new_versions),
-        TEST(declared_types_are_checked), TEST(references_outside_functions_are_refused),
-        TEST(functions_are_expanded), TEST(function_attributes_must_be_given),
-        TEST(bodies_capture), TEST(bodies_do_not_leak), TEST(names_are_checked),
-        TEST(every_allocation_may_fail), cmocka_unit_test(rows_follow_the_standard),
+        FIXTURE_TEST(dims_stay_open), FIXTURE_TEST(dims_are_fixed), FIXTURE_TEST(dims_are_bounded), FIXTURE_TEST(unknown_dim_is_an_error),
+        FIXTURE_TEST(structural_input_must_be_bound), FIXTURE_TEST(offers_are_taken_where_needed),
+        FIXTURE_TEST(missing_operators_are_listed), FIXTURE_TEST(signatures_are_checked), FIXTURE_TEST(old_and_new_versions),
+        FIXTURE_TEST(declared_types_are_checked), FIXTURE_TEST(references_outside_functions_are_refused),
+        FIXTURE_TEST(functions_are_expanded), FIXTURE_TEST(function_attributes_must_be_given),
+        FIXTURE_TEST(bodies_capture), FIXTURE_TEST(bodies_do_not_leak), FIXTURE_TEST(names_are_checked),
+        FIXTURE_TEST(every_allocation_may_fail), cmocka_unit_test(rows_follow_the_standard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,40 +4,10 @@
 #include "backend/eval/eval.h"
 #include "frontend/onnx/onnx.h"
 #include "tests/frontend/onnx/model_text.h"
+#include "tests/support/fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
-
-typedef struct { dlc_context *ctx; mem_frame frame; arena *a; } fixture;
-
-static int setup(void **state)
-{
-    static fixture f;
-    f.ctx = context_new();
-    mem_frame_enter(&f.ctx->mem, &f.frame);
-    if (setjmp(f.frame.jump)) return -1;
-    f.a = arena_new(&f.ctx->mem);
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture *f = *state;
-    arena_free(f->a);
-    mem_end(&f->ctx->mem, &f->frame);
-    context_free(f->ctx);
-    return 0;
-}
-
-static void show(fixture *f)
-{
-    for (int64_t i = 0; i < f->ctx->diags.n; i++) {
-        text t = { .a = f->a };
-        diag_format(&t, &f->ctx->diags.at[i]);
-        print_message("%s\n", text_str(&t));
-    }
-}
 
 static graph *import(fixture *f, const char *lines)
 {
@@ -54,7 +24,7 @@ static tensor *run(fixture *f, const graph *g, tensor *x)
     eval_options o = { 0 };
     dlc_status st = eval_bind(f->ctx, g, x, symbols);
     if (st == DLC_OK) st = eval_graph(f->ctx, f->a, g, symbols, x, y, &o);
-    if (st != DLC_OK) show(f);
+    if (st != DLC_OK) fixture_messages(f);
     assert_int_equal(st, DLC_OK);
     return y;
 }
@@ -134,7 +104,7 @@ static void test_open_sizes(void **state)
             text t = { .a = f->a };
             text_printf(&t, "%s\n%s\nout y\n", known ? k->known : k->open, k->body);
             graph *g = import(f, text_str(&t));
-            if (!g) print_message("%s (%s)\n", k->name, known ? "known" : "open"), show(f);
+            if (!g) print_message("%s (%s)\n", k->name, known ? "known" : "open"), fixture_messages(f);
             assert_non_null(g);
             assert_int_equal(dims_n_symbols(g->dims) > 0, !known);
             y[known] = run(f, g, &x);
@@ -177,7 +147,7 @@ static void test_loop_scan(void **state)
 {
     fixture *f = *state;
     graph *g = import(f, "in x f32 2\nconst m i64 [] = 5\n" SUMS("k = Identity c\n") "y h = Loop m _ x | body=@b\nout y\nout h\n");
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_int_equal(count_prim(g, PRIM_scan), 1);
     check_sums(f, g, 5);
@@ -188,7 +158,7 @@ static void test_loop_while(void **state)
     fixture *f = *state;
     graph *g = import(f, "in x f32 2\nconst m i64 [] = 9\nconst lim f32 [] = 4.5\nconst z0 i64 [1] = 0\n"
                          SUMS("s = ReduceMin z | keepdims=0\nk = Less s lim\n") "y h = Loop m _ x | body=@b\nout y\nout h\n");
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_int_equal(count_prim(g, PRIM_while), 1);
     check_sums(f, g, 4);                               /* stops once the sum is 5 */
@@ -200,7 +170,7 @@ static void test_loop_unrolled(void **state)
     static const int64_t d[1] = { 2 };
     graph *g = import(f, "in x f32 2\nconst m i64 [] = 3\ngraph b\nin i i64\nin c bool\nin a f32 n\nz = Concat a x | axis=0\n"
                          "k = Identity c\nout k\nout z\nend\ny = Loop m _ x | body=@b\nout y\n");
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_int_equal(count_prim(g, PRIM_scan) + count_prim(g, PRIM_while), 0);
     tensor x = floats(f, 1, d), *y = run(f, g, &x);
@@ -228,7 +198,7 @@ static void test_if_captures(void **state)
 {
     fixture *f = *state;
     graph *g = import(f, "in p bool\nin a f32 2\nin b f32 2\n" BRANCHES("u = Add a a\n", "w = Mul b b\nv = Sub w a\n"));
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_int_equal(count_prim(g, PRIM_cond), 1);
     for (int take = 0; take < 2; take++) {
@@ -247,7 +217,7 @@ static void test_if_known(void **state)
     graph *g = import(f, "in a f32 2\nconst p bool [] = 1\n" BRANCHES("u = Add a a\n", "v = NoSuchShape a\n"));
     assert_null(g);                                   /* an operator that does not exist is refused in a dead branch too */
     g = import(f, "in a f32 2\nconst p bool [] = 1\n" BRANCHES("u = Add a a\n", "const s i64 [1] = 7\nv = Reshape a s\n"));
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_int_equal(count_prim(g, PRIM_cond), 0);
 }
@@ -267,7 +237,7 @@ static void test_if_asks(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) FIXTURE_TEST(name)
     const struct CMUnitTest tests[] = {
         T(test_open_sizes), T(test_loop_scan), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
         T(test_if_captures), T(test_if_known), T(test_if_asks),

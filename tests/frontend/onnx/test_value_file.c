@@ -8,14 +8,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-typedef struct { dlc_context *ctx; mem_frame frame; arena *a; char path[32]; } fixture;
+typedef struct { dlc_context *ctx; arena *a; char path[32]; } fixture;
 
 static int setup(void **state)
 {
     static fixture f;
     f.ctx = context_new();
-    mem_frame_enter(&f.ctx->mem, &f.frame);
-    if (setjmp(f.frame.jump)) return -1;
     f.a = arena_new(&f.ctx->mem);
     strcpy(f.path, "/tmp/dlc_value_XXXXXX");
     int fd = mkstemp(f.path);
@@ -30,7 +28,6 @@ static int teardown(void **state)
     fixture *f = *state;
     unlink(f->path);
     arena_free(f->a);
-    mem_end(&f->ctx->mem, &f->frame);
     context_free(f->ctx);
     return 0;
 }

@@ -1,32 +1,10 @@
 /* test_wire_scan: what the scan lets through, what it leaves in the file, what it refuses. */
 #include "frontend/onnx/onnx_model.h"
 #include "tests/frontend/onnx/proto.h"
+#include "tests/support/fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
-
-typedef struct { dlc_context *ctx; mem_frame frame; arena *a; } fixture;
-
-static int setup(void **state)
-{
-    static fixture f;
-    f.ctx = context_new();
-    mem_frame_enter(&f.ctx->mem, &f.frame);
-    if (setjmp(f.frame.jump)) return -1;
-    f.a = arena_new(&f.ctx->mem);
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture *f = *state;
-    arena_free(f->a);
-    mem_end(&f->ctx->mem, &f->frame);
-    assert_int_equal(f->ctx->mem.live > 0, 1);      /* the context's own arena */
-    context_free(f->ctx);
-    return 0;
-}
 
 static const model_proto *decode_model(fixture *f, bytes b, decoded *d)
 {
@@ -42,13 +20,11 @@ static void refused(fixture *f, bytes b, const char *id)
     assert_string_equal(f->ctx->diags.at[0].id, id);
 }
 
-static text message(fixture *f) { return (text){ .a = f->a }; }
-
 /* Elements stay where they are: raw, packed, and unpacked ones, which join to one chunk. */
 static void payloads_stay(void **state)
 {
     fixture *f = *state;
-    text t = message(f), g = message(f), m = message(f);
+    text t = fixture_text(f), g = fixture_text(f), m = fixture_text(f);
     pb_int(&t, 1, 3);
     pb_int(&t, 2, 1);
     pb_int(&t, 100, 77);                             /* our own number, in a file: skipped */
@@ -80,7 +56,7 @@ static void payloads_stay(void **state)
 static void unknown_fields_go(void **state)
 {
     fixture *f = *state;
-    text m = message(f);
+    text m = fixture_text(f);
     pb_str(&m, 6, "a doc string");
     pb_int(&m, 1, 8);
     pb_bytes(&m, 900, "\0\0\0", 3);
@@ -94,7 +70,7 @@ static void unknown_fields_go(void **state)
 static void last_scalar_counts(void **state)
 {
     fixture *f = *state;
-    text m = message(f);
+    text m = fixture_text(f);
     pb_int(&m, 1, 3);
     pb_int(&m, 1, 8);
     decoded d;
@@ -129,15 +105,15 @@ static void depth_is_limited(void **state)
 {
     fixture *f = *state;
     for (int levels = 32; levels < 35; levels++) {
-        text g = message(f);
+        text g = fixture_text(f);
         for (int i = 0; i < levels; i++) {
-            text a = message(f), n = message(f), outer = message(f);
+            text a = fixture_text(f), n = fixture_text(f), outer = fixture_text(f);
             pb_msg(&a, 6, &g);
             pb_msg(&n, 5, &a);
             pb_msg(&outer, 1, &n);
             g = outer;
         }
-        text m = message(f);
+        text m = fixture_text(f);
         pb_msg(&m, 7, &g);
         decoded d;
         if (levels <= 32) assert_non_null(decode_model(f, pb_done(&m), &d));
@@ -149,7 +125,7 @@ static void depth_is_limited(void **state)
 static void every_cut(void **state)
 {
     fixture *f = *state;
-    text t = message(f), g = message(f), m = message(f);
+    text t = fixture_text(f), g = fixture_text(f), m = fixture_text(f);
     pb_int(&t, 1, 2);
     pb_int(&t, 2, 1);
     pb_bytes(&t, 9, "01234567", 8);
@@ -169,12 +145,12 @@ static void every_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(payloads_stay, setup, teardown),
-        cmocka_unit_test_setup_teardown(unknown_fields_go, setup, teardown),
-        cmocka_unit_test_setup_teardown(last_scalar_counts, setup, teardown),
-        cmocka_unit_test_setup_teardown(malformed_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(depth_is_limited, setup, teardown),
-        cmocka_unit_test_setup_teardown(every_cut, setup, teardown),
+        FIXTURE_TEST(payloads_stay),
+        FIXTURE_TEST(unknown_fields_go),
+        FIXTURE_TEST(last_scalar_counts),
+        FIXTURE_TEST(malformed_is_refused),
+        FIXTURE_TEST(depth_is_limited),
+        FIXTURE_TEST(every_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
