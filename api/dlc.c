@@ -4,8 +4,7 @@
  * gets DLC_ERR_MEMORY. A program has an arena of its own.
  */
 #include "api/output.h"
-#include "include/dlc/dlc.h"
-#include "runtime/pool.h"
+#include "api/public.h"
 #include <assert.h>
 #include <stdlib.h>
 
@@ -38,7 +37,7 @@ const char *dlc_diag_text(dlc_context *ctx, size_t i)
     return s;
 }
 
-static dlc_status out_of_memory(dlc_context *ctx)
+dlc_status public_out_of_memory(dlc_context *ctx)
 {
     diag_out_of_memory(ctx, (place){ 0 });
     return DLC_ERR_MEMORY;
@@ -46,8 +45,7 @@ static dlc_status out_of_memory(dlc_context *ctx)
 
 /* -- Options -------------------------------------------------------------------------------------------------------------------- */
 
-/* Words "name=value" or "name". */
-static dlc_status read_options(dlc_context *ctx, arena *a, const char *const *options, settings *s)
+dlc_status public_options(dlc_context *ctx, arena *a, const char *const *options, settings *s)
 {
     *s = settings_default();
     for (int i = 0; options && options[i]; i++) {
@@ -71,7 +69,7 @@ static dlc_status open_program(dlc_context *ctx, const char *path, const char *c
     p->ctx = ctx;
     p->arena = a;
     settings set;
-    dlc_status s = read_options(ctx, a, options, &set);
+    dlc_status s = public_options(ctx, a, options, &set);
     if (s == DLC_OK) s = engine_open(ctx, a, path, &set.driver, set.kind, &p->e);
     if (s == DLC_OK) *out = p;
     else arena_free(a);
@@ -83,7 +81,7 @@ dlc_status dlc_program_open(dlc_context *ctx, const char *path, const char *cons
     mem_frame frame;
     context_clear_diags(ctx);
     *program_ = NULL;
-    if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
+    if (!mem_try(&ctx->mem, &frame)) return public_out_of_memory(ctx);
     dlc_status s = open_program(ctx, path, options, program_);
     mem_end(&ctx->mem, &frame);
     return s;
@@ -126,7 +124,7 @@ dlc_tensor dlc_program_output(const dlc_program *p, size_t i)
 
 /* -- Running ------------------------------------------------------------------------------------------------------------------------ */
 
-static tensor inside(const dlc_tensor *x)
+tensor public_tensor(const dlc_tensor *x)
 {
     bool is_right = x->rank >= 0 && x->rank <= MAX_RANK && x->dtype > 0 && x->dtype < DTYPE_COUNT;
     tensor t = { .dtype = is_right ? (dtype)x->dtype : DTYPE_NONE, .rank = is_right ? x->rank : 0, .bytes = x->data };
@@ -152,7 +150,7 @@ static dlc_status check_counts(dlc_context *ctx, const engine *e, size_t n_in, s
 static tensor *all_inside(arena *a, const dlc_tensor *in, size_t n)
 {
     tensor *t = NEW_ARRAY(a, tensor, n);
-    for (size_t i = 0; i < n; i++) t[i] = inside(&in[i]);
+    for (size_t i = 0; i < n; i++) t[i] = public_tensor(&in[i]);
     return t;
 }
 
@@ -172,7 +170,7 @@ dlc_status dlc_program_prepare(dlc_context *ctx, const dlc_program *p, const dlc
     context_clear_diags(ctx);
     dlc_status s = check_counts(ctx, p->e, n_in, n_out);
     if (s != DLC_OK) return s;
-    if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
+    if (!mem_try(&ctx->mem, &frame)) return public_out_of_memory(ctx);
     arena *a = arena_new(&ctx->mem);
     s = prepare(ctx, a, p->e, in, out, work_bytes);
     arena_free(a);
@@ -211,7 +209,7 @@ dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_ten
     context_clear_diags(ctx);
     dlc_status s = check_counts(ctx, p->e, n_in, n_out);
     if (s != DLC_OK) return s;
-    if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
+    if (!mem_try(&ctx->mem, &frame)) return public_out_of_memory(ctx);
     arena *a = arena_new(&ctx->mem);
     s = run_program(ctx, a, p->e, in, out, work, work_bytes, pool);
     arena_free(a);
@@ -225,10 +223,10 @@ dlc_status dlc_compile_file(dlc_context *ctx, const char *model, const char *out
 {
     mem_frame frame;
     context_clear_diags(ctx);
-    if (!mem_try(&ctx->mem, &frame)) return out_of_memory(ctx);
+    if (!mem_try(&ctx->mem, &frame)) return public_out_of_memory(ctx);
     arena *a = arena_new(&ctx->mem);
     settings set;
-    dlc_status s = read_options(ctx, a, options, &set);
+    dlc_status s = public_options(ctx, a, options, &set);
     output_kind kind = output_of(output_path);
     if (s == DLC_OK && kind == OUTPUT_COUNT) {
         diag_option_value(ctx, (place){ 0 }, "output", "ends in none of .so, .o, .a, .ll, .s, .h");

@@ -163,6 +163,7 @@ bool is_data_source(const char *name);
 val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named);
 
 /* the entry points (lang_compile.c) */
+graph *with_constants(elab *e);          /* the graph under construction; constants that were kept apart as inputs take their places */
 void elab_begin(elab *e, const char *name);
 elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop);
 void check_train(elab *e, ast *d, module *home);

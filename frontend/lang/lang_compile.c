@@ -192,8 +192,7 @@ static value constant_in(elab *e, graph *to, const graph *from, value v)
     return rebuild(to, from, n, &in, &out) ? out : NO_VALUE;
 }
 
-/* Constants that were kept apart as inputs take their places. */
-static graph *with_constants(elab *e)
+graph *with_constants(elab *e)
 {
     graph *from = e->fr->g;
     if (!e->kept.n) return graph_compact(from);

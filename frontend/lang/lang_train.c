@@ -419,7 +419,7 @@ dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *
         add_result(e->fr->g, here(e, &v), p->path);
         add_result(e->init->g, p->init, p->path);
     }
-    t->step = graph_compact(e->fr->g);
+    t->step = with_constants(e);
     t->init = graph_compact(e->init->g);
     t->data = NEW_ARRAY(a, lang_data *, e->sets.n + 1);
     for (int64_t i = 0; i < e->sets.n; i++) t->data[t->n_data++] = e->sets.at[i]->data;
@@ -435,7 +435,7 @@ dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *
         t->reports = ev.report_names.at;
         add_all(e, ev.losses.at, ev.loss_names.at, ev.losses.n);
         add_all(e, ev.reports.at, ev.report_names.at, ev.reports.n);
-        t->evaluate[part] = graph_compact(e->fr->g);
+        t->evaluate[part] = with_constants(e);
     }
     return DLC_OK;
 }

@@ -122,6 +122,35 @@ struct dlc_pool;                   /* <dlc/pool.h>; libdlc has its functions */
 DLC_API dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in,
                                    dlc_tensor *out, size_t n_out, void *work, size_t work_bytes, struct dlc_pool *pool);
 
+/* -- Training --------------------------------------------------------------------------------------------------------------- */
+
+/* The step of a train block of a .dl file, compiled in memory: losses, gradients and updates in one. The caller brings the
+ * batches; the block's own data say their sizes. Parameters and states are variables by their paths (Net.Dense.W,
+ * Net.Dense.W.m), which begin at the block's initial values. A step is used by one thread at a time. */
+typedef struct dlc_step dlc_step;
+
+/* block: NULL if the file has one only. options: as of dlc_program_open, and set=NAME=VALUE. */
+DLC_API dlc_status dlc_step_open(dlc_context *ctx, const char *path, const char *block, const char *const *options, dlc_step **step);
+DLC_API void dlc_step_close(dlc_step *s);                    /* NULL is fine */
+
+/* What a batch is made of, by name (d.x of `data d = (x: …)`); only what the losses need. */
+DLC_API size_t dlc_step_n_inputs(const dlc_step *s);
+DLC_API const char *dlc_step_input_name(const dlc_step *s, size_t i);
+DLC_API dlc_tensor dlc_step_input(const dlc_step *s, size_t i);
+
+DLC_API size_t dlc_step_n_losses(const dlc_step *s);
+DLC_API const char *dlc_step_loss_name(const dlc_step *s, size_t i);
+
+/* A variable's value now, in data, to be read and written there. Steps that run make the address stale. */
+DLC_API size_t dlc_step_n_variables(const dlc_step *s);
+DLC_API const char *dlc_step_variable_name(const dlc_step *s, size_t i);
+DLC_API dlc_tensor dlc_step_variable(dlc_step *s, size_t i);
+
+/* Runs `count` steps. batches: count times the inputs, one batch after another. losses: count times the losses, each before
+ * its update; may be NULL. */
+DLC_API dlc_status dlc_step_run(dlc_context *ctx, dlc_step *s, const dlc_tensor *batches, size_t count, double *losses,
+                                struct dlc_pool *pool);
+
 /* -- Files -------------------------------------------------------------------------------------------------------------------- */
 
 /* Compile a model to a file, by its ending .so, .o, .a, .ll, .s or .h, as `dlc compile` does; a header of the same name goes

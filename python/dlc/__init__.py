@@ -3,6 +3,10 @@
     model = dlc.compile("model.onnx", threads=2)
     outputs = model.run([x, ...])
 
+    step = dlc.train("digits.dl")           # its train block, one step at a time
+    losses = step.run({"d.image": x, "d.label": y})
+    step["Digits.Dense.W"]                  # parameters and states by their paths
+
 A thin layer over libdlc (include/dlc/dlc.h) by ctypes.
 """
 import ctypes
@@ -11,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-__all__ = ["compile", "compile_file", "Model", "Info", "Error", "UnsupportedError", "version"]
+__all__ = ["compile", "compile_file", "train", "Model", "Step", "Info", "Error", "UnsupportedError", "version"]
 
 # -- The library ------------------------------------------------------------------------------------------------------
 
@@ -61,6 +65,17 @@ for _name, _result, _args in [
     ("dlc_program_output", _Tensor, [_p, _size]),
     ("dlc_program_prepare", ctypes.c_int, [_p, _p, _tensors, _size, _tensors, _size, ctypes.POINTER(_size)]),
     ("dlc_program_run", ctypes.c_int, [_p, _p, _tensors, _size, _tensors, _size, _p, _size, _p]),
+    ("dlc_step_open", ctypes.c_int, [_p, ctypes.c_char_p, ctypes.c_char_p, _words, ctypes.POINTER(_p)]),
+    ("dlc_step_close", None, [_p]),
+    ("dlc_step_n_inputs", _size, [_p]),
+    ("dlc_step_n_losses", _size, [_p]),
+    ("dlc_step_n_variables", _size, [_p]),
+    ("dlc_step_input_name", ctypes.c_char_p, [_p, _size]),
+    ("dlc_step_loss_name", ctypes.c_char_p, [_p, _size]),
+    ("dlc_step_variable_name", ctypes.c_char_p, [_p, _size]),
+    ("dlc_step_input", _Tensor, [_p, _size]),
+    ("dlc_step_variable", _Tensor, [_p, _size]),
+    ("dlc_step_run", ctypes.c_int, [_p, _p, _tensors, _size, ctypes.POINTER(ctypes.c_double), _p]),
     ("dlc_compile_file", ctypes.c_int, [_p, ctypes.c_char_p, ctypes.c_char_p, _words]),
     ("dlc_pool_create", _p, [ctypes.c_int]),
     ("dlc_pool_destroy", None, [_p]),
@@ -167,6 +182,24 @@ def _fill(t, a):
     t.dims[:a.ndim] = a.shape
 
 
+def _arrays(infos, inputs):
+    """Arrays in the order of infos, dense and aligned."""
+    if isinstance(inputs, dict):
+        unknown = set(inputs) - {i.name for i in infos}
+        if unknown:
+            raise Error(f"the model has no input {sorted(unknown)[0]}")
+        inputs = [inputs[i.name] for i in infos if i.name in inputs]
+    arrays = []
+    for x in inputs:
+        a = _as_array(x)
+        if a.dtype.byteorder == ">":
+            a = a.astype(a.dtype.newbyteorder("<"))
+        if a.ndim and not a.flags.c_contiguous:
+            a = np.ascontiguousarray(a)
+        arrays.append(a if a.flags.aligned else a.copy())
+    return arrays
+
+
 class Model:
     """A model made ready to run. Made by compile()."""
 
@@ -190,21 +223,7 @@ class Model:
             _lib.dlc_program_close(self._program)
 
     def _inputs(self, inputs):
-        """Arrays in the model's order, dense and aligned, of the types that the model takes."""
-        if isinstance(inputs, dict):
-            unknown = set(inputs) - {i.name for i in self.inputs}
-            if unknown:
-                raise Error(f"the model has no input {sorted(unknown)[0]}")
-            inputs = [inputs[i.name] for i in self.inputs if i.name in inputs]
-        arrays = []
-        for x in inputs:
-            a = _as_array(x)
-            if a.dtype.byteorder == ">":
-                a = a.astype(a.dtype.newbyteorder("<"))
-            if a.ndim and not a.flags.c_contiguous:
-                a = np.ascontiguousarray(a)
-            arrays.append(a if a.flags.aligned else a.copy())
-        return arrays
+        return _arrays(self.inputs, inputs)
 
     def stage(self, inputs):
         """-> (a function that does one complete run on these inputs, the list of its output arrays)."""
@@ -243,6 +262,82 @@ class Model:
         return once.outputs()
 
     __call__ = run
+
+
+class Step:
+    """The step of a train block, compiled. Made by train(). step[path] is a parameter or state, by its path."""
+
+    def __init__(self, path, block=None, threads=None, **options):
+        self._step = self._pool = None
+        self._context = _Context()
+        step = _p()
+        self._context.check(_lib.dlc_step_open(self._context.p, os.fsencode(path), block.encode() if block else None,
+                                               _options(options), ctypes.byref(step)))
+        self._step = step
+        if threads is None or threads > 1:
+            self._pool = _lib.dlc_pool_create(threads or 0)
+        self.inputs = [Info(_lib.dlc_step_input_name(step, i).decode(), _lib.dlc_step_input(step, i))
+                       for i in range(_lib.dlc_step_n_inputs(step))]
+        self.losses = [_lib.dlc_step_loss_name(step, i).decode() for i in range(_lib.dlc_step_n_losses(step))]
+        self._index = {_lib.dlc_step_variable_name(step, i).decode(): i for i in range(_lib.dlc_step_n_variables(step))}
+
+    def __del__(self):
+        if getattr(self, "_pool", None):
+            _lib.dlc_pool_destroy(self._pool)
+        if getattr(self, "_step", None):
+            _lib.dlc_step_close(self._step)
+
+    def keys(self):
+        """The paths of parameters and states."""
+        return self._index.keys()
+
+    def _view(self, path):
+        t = _lib.dlc_step_variable(self._step, self._index[path])
+        shape, kind = tuple(t.dims[:t.rank]), _DTYPES[t.dtype][1]
+        size = int(np.prod(shape)) * kind.itemsize
+        return np.frombuffer((ctypes.c_char * size).from_address(t.data), kind).reshape(shape)
+
+    def __getitem__(self, path):
+        return self._view(path).copy()
+
+    def __setitem__(self, path, value):
+        self._view(path)[...] = value
+
+    def stage(self, batches):
+        """-> a function that does one step on each of the batches and gives their losses, [batch][loss]. The arrays are
+        read where they lie, each time."""
+        arrays = [_arrays(self.inputs, b) for b in batches]
+        for b in arrays:
+            if len(b) != len(self.inputs):
+                raise Error(f"a batch has {len(self.inputs)} inputs: {', '.join(map(str, self.inputs))}")
+        flat = [a for b in arrays for a in b]
+        x, n = (_Tensor * max(len(flat), 1))(), len(batches)
+        for t, a in zip(x, flat):
+            _fill(t, a)
+        width = len(self.losses)
+        losses = np.empty((n, width))
+        at = losses.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
+        ctx, step, pool, run, check = self._context, self._step, self._pool, _lib.dlc_step_run, self._context.check
+
+        def steps(keep=(self, flat, losses)):
+            check(run(ctx.p, step, x, n, at, pool))
+            return losses
+        return steps
+
+    def run(self, batch):
+        """One step on a batch: a list of arrays, or a dict by name -> the losses before it."""
+        return self.stage([batch])()[0].tolist()
+
+    __call__ = run
+
+
+def train(path, block=None, threads=None, **options):
+    """Make the step of a train block of a .dl file ready; batches are the caller's, of the sizes that the block's data give.
+
+    block     its name; None: the only one
+    options   as of compile(), and set={"units": 64} for constants of the file
+    """
+    return Step(path, block, threads, **options)
 
 
 def compile(path, threads=None, **options):

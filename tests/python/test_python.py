@@ -74,4 +74,20 @@ else:
         dlc.compile_file(DIGITS, so)
         assert sorted(os.listdir(folder)) == ["digits.h", "digits.so"]
         assert (dlc.compile(so).run([x])[0] == y).all()
+
+# a training step of the caller
+try:
+    step = dlc.train(os.path.join(ROOT, "tests", "train", "constants.dl"), threads=1)
+except dlc.UnsupportedError:
+    step = None                                          # built without LLVM
+if step:
+    batch = {"d.x": np.eye(4, 2, dtype=np.float32), "d.y": np.zeros(4, np.float32)}
+    step["fit.Line.w"] = [1, -1]
+    assert [i.name for i in step.inputs] == ["d.x", "d.y"] and list(step.keys()) == ["fit.Line.w"]
+    assert step.run(batch) == [(2.5 ** 2 + 1.5 ** 2 + 0.25 + 0.25) / 4]
+    assert np.allclose(step["fit.Line.w"], [1 - 0.1 * 2.5, -1 + 0.1 * 1.5])
+    assert step.stage([batch, batch])().shape == (2, 1)
+    raises(dlc.Error, "d.x", lambda: step.run([np.zeros((3, 2), np.float32), batch["d.y"]]))
+    raises(dlc.Error, "2 inputs", lambda: step.run([batch["d.x"]]))
+
 print("ok")
