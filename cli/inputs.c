@@ -1,13 +1,15 @@
 /* inputs: a model made ready, and its inputs: from files, zero, or random
  *
- * Files     NAME=FILE goes to the input of that name; the members of a .npz by their names (arr_0, arr_1 … by position); other files to the next input without one. Types and sizes are compared before elements are read.
+ * Files     NAME=FILE goes to the input of that name; the members of a .npz by their names (arr_0, arr_1 … by position),
+ *           those that name no input are left; other files to the next input without one. Types and sizes are compared
+ *           before elements are read.
  * Pictures  become f32 (0 to 1) or u8, [1, C, H, W] or [1, H, W, C] by where the model has 1, 3 or 4 channels.
  * Open      sizes of inputs made here are 1 where the model leaves them open, or what --dim said.
  */
 #include "cli/cli.h"
 #include <stdlib.h>
 
-typedef struct { const char *for_name; tensor_entry e; bool is_used; } offer;
+typedef struct { const char *for_name; bool must_fit; tensor_entry e; bool is_used; } offer;       /* must_fit: NAME=FILE */
 typedef struct { cli *c; const engine *e; vec(offer) offers; tensor *in; bool *is_set; } filling;
 
 /* -- Files ---------------------------------------------------------------------------------------------------------------------- */
@@ -22,6 +24,7 @@ static dlc_status read_operand(filling *f, const char *operand)
         offer o = { .e = entries.at[i] };
         size_t n = strlen(path);
         bool has_names = n > 4 && strcmp(path + n - 4, ".npz") == 0 && strncmp(o.e.name, "arr_", 4) != 0;
+        o.must_fit = eq != NULL;
         if (eq) o.for_name = arena_strndup(c->a, operand, (size_t)(eq - operand));
         else if (has_names) o.for_name = o.e.name;
         vec_push(c->a, &f->offers, o);
@@ -148,15 +151,24 @@ static dlc_status make(filling *f, int i, bool is_random, uint64_t seed)
     return DLC_OK;
 }
 
+static dlc_status take_named(filling *f, offer *o)
+{
+    cli *c = f->c;
+    int i = input_of(f, o->for_name);
+    if (i >= 0 && !f->is_set[i]) return take_file(f, i, o);
+    if (!o->must_fit) return DLC_OK;
+    const char *near = nearest(o->for_name, f->e->n_in, f->e->in_name);
+    if (i >= 0) diag_run_twice(c->ctx, (place){ .file = o->e.file }, o->for_name);
+    else diag_run_name(c->ctx, (place){ .file = o->e.file }, o->for_name, near ? arena_printf(c->a, "; did you mean %s?", near) : "");
+    return DLC_ERR_INPUT;
+}
+
 static dlc_status fill(filling *f)
 {
     cli *c = f->c;
     dlc_status s = DLC_OK;
-    for (int64_t j = 0; j < f->offers.n && s == DLC_OK; j++) {
-        offer *o = &f->offers.at[j];
-        int i = o->for_name ? input_of(f, o->for_name) : -1;
-        if (i >= 0 && !f->is_set[i]) s = take_file(f, i, o);
-    }
+    for (int64_t j = 0; j < f->offers.n && s == DLC_OK; j++)
+        if (f->offers.at[j].for_name) s = take_named(f, &f->offers.at[j]);
     int i = 0;
     for (int64_t j = 0; j < f->offers.n && s == DLC_OK; j++) {
         offer *o = &f->offers.at[j];
