@@ -317,6 +317,31 @@ kernel_code *kernel_clone(const kernel_code *k)
     return c;
 }
 
+/* Locals move up by one: their entries among the names and every use of them. */
+int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *shape)
+{
+    int at = k->n_params, n = (int)k->bufs.n;
+    renaming r = { .n_temps = (int)k->temps.n, .n_bufs = n };
+    r.temp = NEW_ARRAY(k->arena, int, r.n_temps);
+    r.buf = NEW_ARRAY(k->arena, int, n);
+    for (int i = 0; i < r.n_temps; i++) r.temp[i] = -1;
+    for (int i = 0; i < n; i++) r.buf[i] = i < at ? -1 : i + 1;
+    buffer_new(k, name, (buffer){ .dtype = t, .space = SPACE_param, .role = role, .rank = rank, .dims = shape });
+    buffer b = k->bufs.at[n];
+    memmove(k->bufs.at + at + 1, k->bufs.at + at, (size_t)(n - at) * sizeof b);
+    k->bufs.at[at] = b;
+    k->n_params++;
+    for (int64_t i = 0; i < k->names.n; i++) {
+        uint64_t *entry = &k->names.entries[i].value;
+        if (*entry >> 32 != NAME_buffer || (int)(uint32_t)*entry < at) continue;
+        *entry = (uint64_t)NAME_buffer << 32 | (uint32_t)((int)(uint32_t)*entry == n ? at : (int)(uint32_t)*entry + 1);
+    }
+    block body = { 0 };
+    for (int i = 0; i < k->body.n; i++) block_push(k, &body, copy_stmt(k, k->body.at[i], &r));
+    k->body = body;
+    return at;
+}
+
 /* -- Programs ------------------------------------------------------------------------------------------------------------- */
 
 program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name)

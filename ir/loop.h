@@ -167,6 +167,8 @@ typedef struct program {
 kernel_code *kernel_new(dlc_context *ctx, arena *a, dims *d, const char *name, anchor_kind anchor);
 kernel_code *kernel_clone(const kernel_code *k);
 int kernel_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *dims);
+/* One more parameter behind the others, for a kernel that is complete already. */
+int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *dims);
 int kernel_local(kernel_code *k, const char *name, dtype t, buf_space space, int rank, const dim *dims);
 int kernel_var(kernel_code *k, const char *name, loop_role role);
 int kernel_temp(kernel_code *k, const char *name, dtype t);

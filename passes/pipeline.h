@@ -7,6 +7,9 @@
 /* The loop program of a graph after fuse: plain nests, no plan. */
 program *lower_program(pass_run *run, const graph *g, fma_mode fma);
 
+/* Makes one kernel of those that do the same. */
+bool share_program(pass_run *run, program *p);
+
 /* Rewrites each kernel's nest by the formula's schedule for this machine; kernels that have a schedule keep it. A refused
  * schedule leaves the plain nest. */
 bool schedule_program(pass_run *run, program *p, const machine *m);

@@ -11,7 +11,7 @@
  *           different types in turn.
  */
 #include "backend/c/cgen_inside.h"
-#include "backend/kernel_key.h"
+#include "ir/kernel_key.h"
 #include <assert.h>
 
 typedef struct {

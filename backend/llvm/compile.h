@@ -1,7 +1,7 @@
 /* backend/llvm/compile.h: a program as objects, LLVM IR or assembly; used by backend.c and jit.c. */
 #ifndef DLC_LLVM_COMPILE_H
 #define DLC_LLVM_COMPILE_H
-#include "backend/kernel_key.h"
+#include "ir/kernel_key.h"
 #include "backend/llvm/program.h"
 #include <llvm-c/TargetMachine.h>
 
