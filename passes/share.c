@@ -212,27 +212,46 @@ static void renumber(prog_block *b, const int *number)
     }
 }
 
+static bool stays(const sharing *s, int kernel)
+{
+    const group *g = s->groups.at[s->group_of[kernel]];
+    return g->distinct.n < MANY ? g->distinct.at[s->row_of[kernel]] == kernel : g->first == kernel;
+}
+
+/* Each kernel that goes is a change; those beyond the limit become a group of their own. */
+static void count_changes(sharing *s)
+{
+    arena *a = s->run->scratch;
+    for (int i = 0; i < s->p->kernels.n; i++) {
+        if (stays(s, i) || pass_allow(s->run)) continue;
+        group *alone = NEW(a, group);
+        alone->first = i;
+        vec_push(a, &alone->distinct, i);
+        s->group_of[i] = (int)s->groups.n;
+        s->row_of[i] = 0;
+        vec_push(a, &s->groups, alone);
+    }
+}
+
 static void drop_unused(sharing *s)
 {
     program *p = s->p;
     int *number = NEW_ARRAY(s->run->scratch, int, p->kernels.n + 1);
     int n = 0;
     for (int i = 0; i < p->kernels.n; i++) {
-        const group *g = s->groups.at[s->group_of[i]];
-        if (g->distinct.n < MANY ? g->distinct.at[s->row_of[i]] != i : g->first != i) continue;
+        if (!stays(s, i)) continue;
         number[i] = n;
         p->kernels.at[n++] = p->kernels.at[i];
     }
-    s->run->changes += p->kernels.n - n;
     p->kernels.n = n;
     renumber(&p->body, number);
 }
 
 bool share_program(pass_run *run, program *p)
 {
-    if (run->limit == 0) return true;
     sharing s = { .run = run, .p = p };
     find_groups(&s);
+    count_changes(&s);
     for (int64_t i = 0; i < s.groups.n; i++)
         if (s.groups.at[i]->distinct.n >= MANY) take_literals(&s, s.groups.at[i]);
     redirect(&s, &p->body);
