@@ -654,11 +654,27 @@ static void emit_for(fn_state *s, const stmt *x)
     }
 }
 
+/* Two branches, so that what both of them set is known to be set afterwards. */
+static void emit_either(fn_state *s, const stmt *x, V cond)
+{
+    emitter *e = s->e;
+    LLVMBasicBlockRef then = new_block(s), other = new_block(s), after = new_block(s);
+    LLVMBuildCondBr(e->b, cond, then, other);
+    LLVMPositionBuilderAtEnd(e->b, then);
+    emit_block(s, &x->body);
+    LLVMBuildBr(e->b, after);
+    LLVMPositionBuilderAtEnd(e->b, other);
+    emit_block(s, &x->other);
+    LLVMBuildBr(e->b, after);
+    LLVMPositionBuilderAtEnd(e->b, after);
+}
+
 static void emit_if(fn_state *s, const stmt *x)
 {
     val c = fresh_value(s, x->cond);
     int64_t k;
     if (!c.lanes && is_const_int(c.v, &k)) { emit_block(s, k ? &x->body : &x->other); return; }
+    if (!c.lanes && x->other.n) { emit_either(s, x, c.v); return; }
     guard g = begin_guard(s, c);
     emit_block(s, &x->body);
     end_guard(s, g);

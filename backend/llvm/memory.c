@@ -413,6 +413,14 @@ static void fill(fn_state *s, int buf, val x)
     LLVMPositionBuilderAtEnd(e->b, after);
 }
 
+/* Nothing of what the registers held in an earlier iteration is needed. Without these stores every tile's accumulators
+ * would live through the loops around it, and be spilled in the other tiles. */
+static void forget_slices(fn_state *s, int buf, int64_t n)
+{
+    V nothing = LLVMGetUndef(slice_type(s, buf));
+    for (int64_t i = 0; i < n; i++) LLVMBuildStore(s->e->b, nothing, s->buf[buf].slice[i]);
+}
+
 void alloc_buffer(fn_state *s, const stmt *alloc)
 {
     emitter *e = s->e;
@@ -435,6 +443,7 @@ void alloc_buffer(fn_state *s, const stmt *alloc)
             b->width = width;
             b->slice = NEW_ARRAY(e->a, V, n);
             for (int64_t i = 0; i < n; i++) b->slice[i] = new_slot(s, slice_type(s, id), 0);
+            if (!alloc->value) forget_slices(s, id, n);
         }
     }
     if (b->kind == BUF_memory && b->n > 0)
