@@ -8,6 +8,7 @@
 #include "api/engine.h"
 #include "api/engine_c.h"
 #include "backend/eval/eval.h"
+#include "base/process.h"
 #include "runtime/pool.h"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -107,10 +108,9 @@ static dlc_status open_library(dlc_context *ctx, engine *e, const char *path)
 static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options *o, dlc_status (*write)(dlc_context *, engine *,
                                const driver_options *, const char *folder, const char *path))
 {
-    const char *base = getenv("TMPDIR");
-    char *folder = arena_printf(e->arena, "%s/dlc-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(folder)) {
-        diag_cannot_write(ctx, (place){ .file = folder }, "no folder can be made for the library");
+    const char *folder = process_folder(e->arena);
+    if (!folder) {
+        diag_cannot_write(ctx, (place){ .file = "TMPDIR" }, "no folder can be made for the library");
         return DLC_ERR_IO;
     }
     const char *path = arena_printf(e->arena, "%s/model.so", folder);

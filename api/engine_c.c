@@ -5,15 +5,11 @@
  */
 #include "api/engine_c.h"
 #include "api/header.h"
+#include "base/process.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 dlc_status driver_emit_c(dlc_context *ctx, arena *a, const program *p, const driver_options *o, const char *header, bytes *c, bytes *bin)
 {
@@ -28,34 +24,6 @@ static bool write_file(dlc_context *ctx, const char *path, bytes b)
     if (f && fclose(f) != 0) ok = false;
     if (!ok) diag_cannot_write(ctx, (place){ .file = path }, strerror(errno));
     return ok;
-}
-
-/* Exit status, or -1 if the program cannot be started. */
-static int run(const char *const *argv, const char *messages)
-{
-    posix_spawn_file_actions_t actions;
-    if (posix_spawn_file_actions_init(&actions)) return -1;
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, messages, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    pid_t pid;
-    int error = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ), status = 0;
-    posix_spawn_file_actions_destroy(&actions);
-    if (error) return -1;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR) return -1;
-    if (!WIFEXITED(status)) return 255;
-    return WEXITSTATUS(status) == 127 ? -1 : WEXITSTATUS(status);
-}
-
-static const char *first_line(arena *a, const char *path)
-{
-    FILE *f = fopen(path, "r");
-    char line[400] = "";
-    if (f && !fgets(line, sizeof line, f)) line[0] = 0;
-    if (f) fclose(f);
-    line[strcspn(line, "\n")] = 0;
-    return arena_strdup(a, *line ? line : "failed without a message");
 }
 
 static dlc_status compile(dlc_context *ctx, arena *a, const program *p, const char *prefix, const char *source, const char *messages, const char *path)
@@ -78,10 +46,10 @@ static dlc_status compile(dlc_context *ctx, arena *a, const program *p, const ch
     argv[n++] = path;
     argv[n++] = source;
     argv[n] = NULL;
-    int status = run(argv, messages);
+    int status = process_run(argv, messages, 0);
     if (status == 0) return DLC_OK;
     if (status < 0) diag_no_backend(ctx, (place){ 0 }, "c", arena_printf(ctx->arena, "%s cannot be started", argv[0]));
-    else diag_linker(ctx, (place){ 0 }, argv[0], first_line(a, messages));
+    else diag_linker(ctx, (place){ 0 }, argv[0], process_first_line(a, messages));
     return status < 0 ? DLC_ERR_UNSUPPORTED : DLC_ERR_IO;
 }
 

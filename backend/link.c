@@ -1,21 +1,16 @@
 /* backend/link.c: objects joined by the system's linker.
  *
- * How    Inputs go to files in a fresh directory under $TMPDIR; the linker is started by posix_spawnp, without a shell, its
- *        messages caught in a file; the directory is removed on every way out. The linkers of LLVM come first, since they
- *        know all targets; then the GNU one for the target, then `ld` if the target is this machine.
+ * How    Inputs go to files in a fresh directory under $TMPDIR, which is removed on every way out. The linkers of LLVM come
+ *        first, since they know all targets; then the GNU one for the target, then `ld` if the target is this machine.
  * Keeps  the result reproducible: inputs in order, no build id, no time stamps.
  */
 #include "backend/link.h"
+#include "base/process.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 typedef struct {
     dlc_context *ctx;
@@ -53,34 +48,6 @@ static bool write_data(const char *path, const link_job *job)
     return close(fd) == 0 && ok;
 }
 
-/* 0: done; -1: no such program; else its exit status. */
-static int run(const char *const *argv, const char *messages)
-{
-    posix_spawn_file_actions_t actions;
-    if (posix_spawn_file_actions_init(&actions)) return -1;
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, messages, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    pid_t pid;
-    int error = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ), status = 0;
-    posix_spawn_file_actions_destroy(&actions);
-    if (error) return -1;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR) return -1;
-    if (WIFEXITED(status)) return WEXITSTATUS(status) == 127 ? -1 : WEXITSTATUS(status);
-    return 255;
-}
-
-static const char *first_line(arena *a, const char *path)
-{
-    FILE *f = fopen(path, "r");
-    char line[400] = "";
-    if (f && !fgets(line, sizeof line, f)) line[0] = 0;
-    if (f) fclose(f);
-    line[strcspn(line, "\n")] = 0;
-    return arena_strdup(a, *line ? line : "failed without a message");
-}
-
 static const char *emulation(const char *triple)
 {
     return strncmp(triple, "aarch64", 7) == 0 ? "aarch64linux" : strncmp(triple, "riscv64", 7) == 0 ? "elf64lriscv" : "elf_x86_64";
@@ -108,9 +75,9 @@ static dlc_status run_linker(work *w, const link_job *job, const char *output, i
     for (size_t i = 0; i < sizeof linkers / sizeof *linkers; i++) {
         if (!linkers[i]) continue;
         argv[0] = linkers[i];
-        int status = run(argv, messages);
+        int status = process_run(argv, messages, 0);
         if (status < 0) continue;
-        return status == 0 ? DLC_OK : failed(w, argv[0], first_line(w->a, messages));
+        return status == 0 ? DLC_OK : failed(w, argv[0], process_first_line(w->a, messages));
     }
     return failed(w, "linker", "neither ld.lld nor ld was found");
 }
@@ -132,12 +99,10 @@ static dlc_status link_in(work *w, const char *output, const link_job *job)
 
 static bool begin(work *w, dlc_context *ctx)
 {
-    const char *tmp = getenv("TMPDIR");
     *w = (work){ .ctx = ctx, .a = arena_new(&ctx->mem) };
-    char *dir = arena_printf(w->a, "%s/dlc-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) { failed(w, dir, strerror(errno)); return false; }
-    w->dir = dir;
-    return true;
+    w->dir = process_folder(w->a);
+    if (!w->dir) failed(w, "a folder in TMPDIR", strerror(errno));
+    return w->dir;
 }
 
 static void end(work *w)

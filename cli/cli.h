@@ -30,6 +30,7 @@ typedef struct { const char *name; char letter; const char *argument; uint32_t c
 extern const command_row command_info[COMMAND_COUNT];
 extern const option_row option_info[OPT_COUNT];
 
+typedef struct progress progress;
 typedef struct { option_id option; const char *value; } given;     /* value: NULL if none was given */
 struct cli {
     dlc_context *ctx;
@@ -40,7 +41,9 @@ struct cli {
     int64_t n_shown;               /* diagnostics printed */
     size_t shown_bytes;
     bool is_usage;                 /* an error was in the command line itself */
-    bool has_colour;               /* stderr is a terminal */
+    bool is_terminal;              /* stderr is one that can erase a line */
+    bool has_colour;               /* … and NO_COLOR is not set */
+    progress *progress;            /* once there is a line */
 };
 
 enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 70 };
@@ -63,6 +66,11 @@ void cli_help(FILE *f, const cli *c);                    /* of the command, or o
 void cli_man(FILE *f, arena *a);
 bool cli_completion(FILE *f, arena *a, const char *shell);       /* bash, zsh, fish; false: another */
 void cli_show_diags(cli *c);                             /* those not yet shown, to stderr; bounded in all */
+
+/* -- What is done now (progress.c): a line on the terminal if it takes over a second ---------------------------------------- */
+
+void progress_put(cli *c, const char *fmt, ...) DLC_PRINTF(2, 3);      /* from any thread */
+void progress_clear(cli *c);                             /* before anything else is printed; the next put shows it again */
 
 /* -- Options that several commands share (common.c) ----------------------------------------------------------------------- */
 

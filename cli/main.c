@@ -1,5 +1,6 @@
 /* dlc: the command. Finds the subcommand, runs it, prints what diagnostics are left, and gives the exit code. */
 #include "cli/cli.h"
+#include <stdlib.h>
 #include <unistd.h>
 
 static int run_command(cli *c, int argc, char **argv)
@@ -45,7 +46,9 @@ int main(int argc, char **argv)
         fputs("error: out of memory\n", stderr);
         return EXIT_INPUT;
     }
-    cli c = { .ctx = ctx, .a = ctx->arena, .has_colour = isatty(STDERR_FILENO) };
+    const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+    cli c = { .ctx = ctx, .a = ctx->arena, .is_terminal = isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0) };
+    c.has_colour = c.is_terminal && !(no_colour && *no_colour);
     mem_frame frame;
     volatile int code = EXIT_INPUT;
     if (mem_try(&ctx->mem, &frame)) {
@@ -54,6 +57,7 @@ int main(int argc, char **argv)
     } else {
         diag_out_of_memory(ctx, (place){ 0 });
     }
+    progress_clear(&c);
     ctx->mem.limit = 0;
     if (mem_try(&ctx->mem, &frame)) {
         cli_show_diags(&c);

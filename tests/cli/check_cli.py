@@ -118,6 +118,43 @@ def pages(folder):
     dlc("ops", "no such", code=1)
 
 
+def reduced(folder):
+    small = folder / "small.graph"
+    dlc("reduce", DIGITS, "-o", small, "--status=0", "--", "grep", "-q", "window max", "{file}", err="-> 1 nodes")
+    assert small.read_text() == """graph @digits(%relu1: f32[1, 1, 1, 1]) {
+  %pool1 = window max %relu1, axis 1 at 2*o + k for k < 2, axis 2 at 2*o + k for k < 2 : f32[1, 1, 1, 1]
+  return %pool1
+}
+""", small.read_text()
+    for command in ("run", "--backend=loop", "--zero-inputs"), ("run", "--backend=eval", "--zero-inputs"), ("inspect",), ("opt",), \
+                   ("compare", "--backend=loop"):
+        dlc(*command, small)
+    models = ROOT / "tests/models"
+    both = dlc("reduce", models / "control.onnx", "--grep=while", "--", "cat", err="-> 1 nodes")        # the path is added
+    assert "while carry" in both, both
+    chain = folder / "chain.graph"
+    chain.write_text("""graph @chain(%x: f32[N, 8], %y: f32[N, 8]) {
+  %0 = map exp %x : f32[N, 8]
+  %1 = map tanh %0 : f32[N, 8]
+  %2 = map relu %1 : f32[N, 8]
+  %3 = map add %2, %y : f32[N, 8]
+  return %3, %0
+}
+""")
+    tells = "import re, sys; s = open(sys.argv[1]).read(); sys.exit(3 if 'exp' in s and 'relu' in s else 0)"
+    assert dlc("reduce", chain, "--status=3", "--", sys.executable, "-c", tells) == """graph @chain(%x: f32[1, 1]) {
+  %0 = map exp %x : f32[1, 1]
+  %1 = map relu %0 : f32[1, 1]
+  return %1
+}
+"""
+    dlc("reduce", chain, "--steps=1", "--grep=exp", "--", "cat", err="stopped by the limit")
+    dlc("reduce", chain, "--", "true", code=1, err="does not fail on the graph")
+    dlc("reduce", chain, "--timeout=1", "--", "sh", "-c", "sleep 20", code=1, err="does not fail on the graph")
+    dlc("reduce", chain, "--", "no-such-program", code=2, err="cannot be started")
+    dlc("reduce", chain, code=2, err="MODEL -- COMMAND")
+
+
 def generated(folder):
     """With generated code; skipped where LLVM is not built in."""
     if not has_llvm(folder):
@@ -140,7 +177,7 @@ def generated(folder):
     assert not list(folder.glob("bad.so*"))
 
 
-for part in usage, examples, inputs, passes, pages, generated:
+for part in usage, examples, inputs, passes, pages, reduced, generated:
     with tempfile.TemporaryDirectory() as d:
         part(pathlib.Path(d))
 print("\n".join(failed) or "ok")
