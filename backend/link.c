@@ -112,10 +112,28 @@ static void end(work *w)
     arena_free(w->a);
 }
 
+/* What is there stays a device or pipe: the library is written into it. */
+static dlc_status link_to_special(dlc_context *ctx, const char *output, const link_job *job)
+{
+    arena *a = arena_new(&ctx->mem);
+    bytes library;
+    int err = 0;
+    dlc_status status = link_to_memory(ctx, a, job, &library);
+    file_out *f = status == DLC_OK ? file_create(a, output, 0666, &err) : NULL;
+    if (f) file_write(f, library.at, library.n);
+    if (status == DLC_OK && !(f && file_commit(f))) {
+        diag_linker(ctx, (place){ 0 }, output, strerror(err ? err : errno));
+        status = ctx->status;
+    }
+    arena_free(a);
+    return status;
+}
+
 dlc_status link_to_file(dlc_context *ctx, const char *output, const link_job *job)
 {
     work w;
     dlc_status status = DLC_OK;
+    if (file_is_special(output)) return link_to_special(ctx, output, job);
     if (!begin(&w, ctx)) { status = ctx->status; goto done; }
     const char *fresh = arena_printf(w.a, "%s.%ld.tmp", output, (long)getpid());
     status = link_in(&w, fresh, job);

@@ -147,9 +147,11 @@ typedef struct { const uint8_t *at; size_t n; } bytes;
  * (EINVAL: not a regular file). An empty file gives {non-NULL, 0}. */
 bool file_map(arena *a, const char *path, bytes *out, int *err);
 
-/* Writes to "PATH.tmpXXXX" beside it, then renames; nothing is left behind on failure. */
+/* Writes to "PATH.tmpXXXX" beside it, then renames; nothing is left behind on failure. A device or pipe (/dev/null) is
+ * written to as it is: renaming would put a file in its place. */
 typedef struct file_out file_out;
 file_out *file_create(arena *a, const char *path, int mode, int *err);
+bool file_is_special(const char *path);         /* there, and neither a regular file nor a folder */
 bool file_write(file_out *f, const void *p, size_t n);
 bool file_commit(file_out *f);                  /* flush, rename; false: errno says why and the temporary file is gone */
 

@@ -49,7 +49,7 @@ bool file_map(arena *a, const char *path, bytes *out, int *err)
 enum { BUFFER = 1 << 16 };
 
 struct file_out {
-    char *path, *temporary;
+    char *path, *temporary;       /* temporary: NULL: path is a device or pipe, written as it is */
     int fd;                       /* -1: closed */
     int error;                    /* the first errno */
     size_t n;
@@ -62,7 +62,13 @@ static void abandon(void *arg)
     if (f->fd < 0) return;
     close(f->fd);
     f->fd = -1;
-    unlink(f->temporary);
+    if (f->temporary) unlink(f->temporary);
+}
+
+bool file_is_special(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
 }
 
 file_out *file_create(arena *a, const char *path, int mode, int *err)
@@ -70,6 +76,12 @@ file_out *file_create(arena *a, const char *path, int mode, int *err)
     file_out *f = NEW(a, file_out);
     f->fd = -1;
     f->path = arena_strdup(a, path);
+    if (file_is_special(path)) {
+        arena_on_free(a, abandon, f);
+        f->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        *err = f->fd < 0 ? errno : 0;
+        return *err ? NULL : f;
+    }
     size_t n = strlen(path) + sizeof ".tmp00000000";
     f->temporary = arena_alloc(a, n);
     arena_on_free(a, abandon, f);
@@ -114,8 +126,8 @@ bool file_commit(file_out *f)
     f->n = 0;
     if (close(f->fd) != 0 && !f->error) f->error = errno;
     f->fd = -1;
-    if (!f->error && rename(f->temporary, f->path) != 0) f->error = errno;
-    if (f->error) unlink(f->temporary);
+    if (!f->error && f->temporary && rename(f->temporary, f->path) != 0) f->error = errno;
+    if (f->error && f->temporary) unlink(f->temporary);
     errno = f->error;
     return !f->error;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -106,6 +107,17 @@ static void files(void **state)
     assert_true(file_map(a, path, &b, &err));
     assert_non_null(b.at);
     assert_int_equal(b.n, 0);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);                        /* a pipe or device is written, not replaced */
+    int reader = open(path, O_RDWR);
+    f = file_create(a, path, 0600, &err);
+    assert_true(f && file_write(f, "through", 7) && file_commit(f));
+    char got[8] = "";
+    assert_int_equal(read(reader, got, 7), 7);
+    assert_string_equal(got, "through");
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    close(reader);
     unlink(path);
     assert_int_equal(rmdir(folder), 0);                             /* no temporary file is left */
     assert_null(file_create(a, arena_printf(a, "%s/none/out", folder), 0600, &err));
