@@ -128,7 +128,7 @@ static dlc_status write_code(output *o)
 static dlc_status write_header(output *o)
 {
     text t = { .a = o->a };
-    if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s) return DLC_OK;
+    if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s || (o->kind != OUTPUT_h && file_is_special(o->path))) return DLC_OK;
     header_write(o->p, o->s->driver.codegen.prefix, &t);
     const char *path = o->kind == OUTPUT_h ? o->path : arena_printf(o->a, "%s%s.h", o->folder, o->stem);
     return write_file(o, path, text_str(&t), (size_t)t.n);

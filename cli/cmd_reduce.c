@@ -84,13 +84,12 @@ static int finish(reduction *r, const reduce_result *result, bool is_found)
     cli *c = r->c;
     progress_clear(c);
     if (r->is_absent) {
-        diag_reduce_command(c->ctx, (place){ .file = r->argv[0] }, "the command cannot be started");
+        diag_reduce_absent(c->ctx, (place){ .file = r->argv[0] });
         return EXIT_USAGE;
     }
     if (r->is_unwritten) return EXIT_INPUT;
     if (!is_found) {
-        if (!c->ctx->n_errors)
-            diag_reduce_command(c->ctx, (place){ .file = c->operands.at[0] }, "the command does not fail on the graph as it was imported");
+        if (!c->ctx->n_errors) diag_reduce_passes(c->ctx, (place){ .file = c->operands.at[0] });
         return EXIT_INPUT;
     }
     fprintf(stderr, "%lld nodes, %lld bytes of text -> %lld nodes, %lld bytes; %lld runs%s\n", (long long)result->first.nodes,

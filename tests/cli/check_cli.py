@@ -149,9 +149,9 @@ def reduced(folder):
 }
 """
     dlc("reduce", chain, "--steps=1", "--grep=exp", "--", "cat", err="stopped by the limit")
-    dlc("reduce", chain, "--", "true", code=1, err="does not fail on the graph")
+    dlc("reduce", chain, "--", "true", code=1, err="the command does not fail on the graph as it was imported")
     dlc("reduce", chain, "--timeout=1", "--", "sh", "-c", "sleep 20", code=1, err="does not fail on the graph")
-    dlc("reduce", chain, "--", "no-such-program", code=2, err="cannot be started")
+    dlc("reduce", chain, "--", "no-such-program", code=2, err="the command cannot be started")
     dlc("reduce", chain, code=2, err="MODEL -- COMMAND")
 
 
