@@ -2,6 +2,7 @@
  *
  * A transform of n points is of mixed radix: n = n1 * n2 by a reshape, a contract with the n1 x n1 literal of roots of
  * unity, a map with the twiddle factors, and the same on the n2 points left. Complex numbers are pairs of real tensors.
+ * The factors are taken small (4, 2, 3, 5, …), as FFT libraries do: less work and less rounding than one n x n product.
  * Literals are rounded to 15 digits, so that 0 and 1/2 are exact.
  */
 #include "frontend/onnx/op_tensor.h"
@@ -39,7 +40,7 @@ ONNX_OP(BlackmanWindow) { (void)g; window_function(c, 0.42, 0.5, 0.08); }
 
 /* -- Fourier --------------------------------------------------------------------------------------------------------------- */
 
-enum { FFT_DIRECT = 16, FFT_PRIME_LIMIT = 2048, FFT_LIMIT = 1 << 24, FFT_DEPTH = 32 };
+enum { FFT_DIRECT = 5, FFT_PRIME_LIMIT = 2048, FFT_LIMIT = 1 << 24, FFT_DEPTH = 32 };
 
 static int64_t smallest_factor(int64_t n)
 {
@@ -78,12 +79,36 @@ static value across(graph *g, value x, value w)
     return contract(g, x, w, NO_VALUE, &s);
 }
 
+static value last_part(graph *g, value x, int64_t start, int64_t size)
+{
+    return is_value(x) ? part(g, x, rank_of(g, x) - 1, dim_const(start), dim_const(size)) : x;
+}
+
+/* The spectrum of a real signal, X[n-k] = conj X[k], from its first half: the symmetry holds exactly, and the two bins that
+ * are their own mirror image (0 and n/2) have imaginary part 0, not the rounding that is left of it. */
+static void mirror(graph *g, value *re, value *im, int64_t n)
+{
+    int last = is_value(*re) ? rank_of(g, *re) - 1 : 0;
+    int64_t inner = (n - 1) / 2;                       /* bins 1 to inner have an image of their own */
+    value zero = is_value(*im) ? splat_like(g, last_part(g, *im, 0, 1), 0) : NO_VALUE;
+    value r = last_part(g, *re, 0, n / 2 + 1), i = zero;
+    if (inner) i = concat2(g, i, last_part(g, *im, 1, inner), last);
+    if (n % 2 == 0) i = concat2(g, i, zero, last);
+    if (inner) {
+        r = concat2(g, r, flip(g, last_part(g, *re, 1, inner), last), last);
+        i = concat2(g, i, un(g, SCALAR_neg, flip(g, last_part(g, *im, 1, inner), last)), last);
+    }
+    *re = r;
+    *im = i;
+}
+
 /* The transform of the last axis (n points, known) of re + i*im; im may be NO_VALUE: zero. Going down, the axis is split
  * into n1 and the rest; coming back up, the two are swapped into place. */
 static void fft(op_call *c, value *re, value *im, int64_t n, double sign)
 {
     graph *g = c->g;
     if (!is_value(*re)) return;
+    bool real = !is_value(*im);
     type t = type_of(g, *re);
     int b = t.rank - 1, depth = 0;                     /* leading dims of the part left to transform: b + depth */
     dim d[MAX_RANK];
@@ -139,6 +164,7 @@ static void fft(op_call *c, value *re, value *im, int64_t n, double sign)
     }
     *re = reshape(g, transpose(g, reshape(g, r, depth + 1, shape), perm), t.rank, t.dims);
     *im = reshape(g, transpose(g, reshape(g, i, depth + 1, shape), perm), t.rank, t.dims);
+    if (real && n > 1) mirror(g, re, im, n);
 }
 
 /* Cuts or zero-fills the last axis to n. */
@@ -151,11 +177,6 @@ static value fit(graph *g, value x, int64_t n)
     if (dim_is_const(have, &d) && d >= n) return part(g, x, axis, dim_const(0), dim_const(n));
     value zero = scalar_f64(g, dtype_of(g, x), 0);
     return pad_axis(g, x, axis, dim_const(0), dim_sub(g->dims, dim_const(n), have), zero);
-}
-
-static value last_part(graph *g, value x, int64_t start, int64_t size)
-{
-    return is_value(x) ? part(g, x, rank_of(g, x) - 1, dim_const(start), dim_const(size)) : x;
 }
 
 /* The real or imaginary part of x[…, 1|2], with `axis` moved to the end. */
