@@ -62,6 +62,45 @@ uint32_t *graph_order(const graph *g, arena *a, int64_t *n)
     return order;
 }
 
+static int node_bodies(const node *n, const graph *body[2])
+{
+    switch (n->prim) {
+    case PRIM_scan: body[0] = n->scan->body; return 1;
+    case PRIM_kernel: body[0] = n->kernel->body; return 1;
+    case PRIM_cond: body[0] = n->cond->then_body; body[1] = n->cond->else_body; return 2;
+    case PRIM_while: body[0] = n->loop->test; body[1] = n->loop->body; return 2;
+    default: return 0;
+    }
+}
+
+/* Is there a node of p in the bodies of n, at any depth? */
+static bool body_has(const node *n, arena *a, prim p)
+{
+    vec(const graph *) todo = { 0 };
+    const graph *body[2];
+    for (int k = node_bodies(n, body); k-- > 0;) vec_push(a, &todo, body[k]);
+    while (todo.n) {
+        const graph *b = todo.at[--todo.n];
+        for (int64_t i = 1; i < n_nodes(b); i++) {
+            const node *x = &b->nodes.at[i];
+            if (x->prim == p) return true;
+            for (int k = node_bodies(x, body); k-- > 0;) vec_push(a, &todo, body[k]);
+        }
+    }
+    return false;
+}
+
+bool *graph_depends(const graph *g, arena *a, prim p)
+{
+    bool *yes = NEW_ARRAY(a, bool, g->nodes.n);
+    for (int64_t i = 1; i < n_nodes(g); i++) {
+        const node *n = &g->nodes.at[i];
+        yes[i] = n->prim == p || body_has(n, a, p);
+        for (int k = 0; k < n->n_in && !yes[i]; k++) yes[i] = yes[g->owner.at[n->in[k].id]];
+    }
+    return yes;
+}
+
 uint32_t *graph_uses(const graph *g, arena *a)
 {
     uint32_t *uses = NEW_ARRAY(a, uint32_t, g->owner.n);

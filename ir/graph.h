@@ -170,6 +170,8 @@ const char *graph_show(const graph *g);                                         
 uint32_t *graph_order(const graph *g, arena *a, int64_t *n);
 /* Reachable nodes (and all inputs) only, renumbered in that order; bodies likewise. In the same arena. */
 graph *graph_compact(const graph *g);
+/* For each node, by index: does what it computes depend on a node of this primitive (one inside a body counts for all)? */
+bool *graph_depends(const graph *g, arena *a, prim p);
 /* How many times each value is used (by nodes reachable from results, and by results). */
 uint32_t *graph_uses(const graph *g, arena *a);
 #endif

@@ -47,9 +47,73 @@ static void test_dft(void **state)
         for (int form = 0; form < 4; form++) check_dft(*state, sizes[i], form & 1, form & 2);
 }
 
+/* -- Random numbers ------------------------------------------------------------------------------------------------------- */
+
+enum { MANY = 10000 };
+
+static bool depends_on_random(fixture *f, const graph *g, int result)
+{
+    return graph_depends(g, f->a, PRIM_random)[g->owner.at[g->results.at[result].id]];
+}
+
+static void test_bernoulli(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in p f32 10000\ny = Bernoulli p\nz = Add p p\nout y\nout z\n");
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_true(depends_on_random(f, g, 0) && !depends_on_random(f, g, 1));
+    tensor x = floats(f, 1, (int64_t[]){ MANY });
+    float *p = (float *)(uintptr_t)x.bytes;
+    double mean = 0, variance = 0, sum = 0;
+    for (int i = 0; i < MANY; i++) {
+        p[i] = i < 100 ? (float)(i % 2) : (float)(i % 101) / 100;       /* 0 and 1 leave nothing to chance */
+        mean += p[i];
+        variance += p[i] * (1 - p[i]);
+    }
+    const float *y = run(f, g, &x)[0].bytes, *again = run(f, g, &x)[0].bytes;
+    for (int i = 0; i < MANY; i++) {
+        assert_true(y[i] == 0 || y[i] == 1);
+        if (i < 100) assert_true(y[i] == p[i]);
+        sum += y[i];
+    }
+    assert_true(fabs(sum - mean) < 5 * sqrt(variance));
+    assert_memory_equal(y, again, MANY * sizeof *y);
+}
+
+static void test_dropout(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in x f32 10000\nconst r f32 [] = 0.75\nconst t bool [] = 1\ny m = Dropout x r t\nout y\nout m\n");
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_true(depends_on_random(f, g, 0) && depends_on_random(f, g, 1));
+    tensor x = floats(f, 1, (int64_t[]){ MANY }), *r = run(f, g, &x);
+    const float *in = x.bytes, *y = r[0].bytes;
+    const uint8_t *kept = r[1].bytes;
+    int n = 0;
+    for (int i = 0; i < MANY; i++) {
+        n += kept[i];
+        assert_true(y[i] == (kept[i] ? 4 * in[i] : 0));
+    }
+    assert_true(fabs(n - 0.25 * MANY) < 5 * sqrt(0.25 * 0.75 * MANY));
+}
+
+static void test_random_in_a_body(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "graph b\ny = RandomUniform | shape=3,\nout y\nend\ngraph e\ny = Neg x\nout y\nend\n"
+                         "in p bool\nin x f32 3\ny = If p | then_branch=@b else_branch=@e\nout y\n");
+    if (!g) show(f);
+    assert_non_null(g);
+    assert_true(depends_on_random(f, g, 0));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = { T(test_dft) };
+    const struct CMUnitTest tests[] = {
+        T(test_dft), T(test_bernoulli), T(test_dropout), T(test_random_in_a_body),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
