@@ -25,7 +25,7 @@ static void check_dft(fixture *f, int n, bool pairs, bool inverse)
     text t = { .a = f->a };
     text_printf(&t, "in x f32 1 %d %d\ny = DFT x | axis=1 inverse=%d\nout y\n", n, pairs ? 2 : 1, inverse);
     graph *g = import(f, text_str(&t));
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     tensor x = floats(f, 3, (int64_t[]){ 1, n, pairs ? 2 : 1 });
     const float *in = x.bytes, *y = run(f, g, &x)[0].bytes;
@@ -60,7 +60,7 @@ static void test_bernoulli(void **state)
 {
     fixture *f = *state;
     graph *g = import(f, "in p f32 10000\ny = Bernoulli p\nz = Add p p\nout y\nout z\n");
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_true(depends_on_random(f, g, 0) && !depends_on_random(f, g, 1));
     tensor x = floats(f, 1, (int64_t[]){ MANY });
@@ -85,7 +85,7 @@ static void test_dropout(void **state)
 {
     fixture *f = *state;
     graph *g = import(f, "in x f32 10000\nconst r f32 [] = 0.75\nconst t bool [] = 1\ny m = Dropout x r t\nout y\nout m\n");
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_true(depends_on_random(f, g, 0) && depends_on_random(f, g, 1));
     tensor x = floats(f, 1, (int64_t[]){ MANY }), *r = run(f, g, &x);
@@ -104,14 +104,14 @@ static void test_random_in_a_body(void **state)
     fixture *f = *state;
     graph *g = import(f, "graph b\ny = RandomUniform | shape=3,\nout y\nend\ngraph e\ny = Neg x\nout y\nend\n"
                          "in p bool\nin x f32 3\ny = If p | then_branch=@b else_branch=@e\nout y\n");
-    if (!g) show(f);
+    if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_true(depends_on_random(f, g, 0));
 }
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T FIXTURE_TEST
     const struct CMUnitTest tests[] = {
         T(test_dft), T(test_bernoulli), T(test_dropout), T(test_random_in_a_body),
     };
