@@ -134,6 +134,15 @@ CASES = [
     ("run_outputs", "test case", {"case/model.onnx": model(node("Relu", "x", "y")), "case/test_data_set_0/input_0.pb": tensor(2, 3),
                                  "case/test_data_set_0/output_0.pb": tensor(2, 3), "case/test_data_set_0/output_1.pb": tensor(2, 3)}, 3,
      "case: error: the model has 1 outputs, 2 are expected"),
+    ("test_random", "test case --backend=eval", {"case/model.onnx": model(node("RandomUniformLike", "x", "y")),
+                                                 "case/test_data_set_0/input_0.pb": tensor(2, 3),
+                                                 "case/test_data_set_0/output_0.pb": tensor(2, 3)}, 2,
+     "case: error: test_data_set_0: output y depends on random numbers, whose values ONNX leaves open, and is not judged; "
+     "type and shape agree (6 of 6 differ"),
+    ("test_wrong", "test case --backend=eval", {"case/model.onnx": model(node("RandomUniformLike", "x", "y")),
+                                                "case/test_data_set_0/input_0.pb": tensor(2, 3),
+                                                "case/test_data_set_0/output_0.pb": tensor(3, 2)}, 1,
+     "case: error: test_data_set_0: output y: "),
     ("schedule_line", "opt --until=schedule --schedule=s.txt g.graph", {"g.graph": RELU, "s.txt": "@nosuch: split(i, 2)\n"}, 1,
      "s.txt:1: error: names no kernel of the program; a line is `@kernel: steps`\n"
      "  hint: `dlc opt --print-schedule` prints schedules in this form"),
