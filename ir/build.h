@@ -7,7 +7,8 @@
  * Simplification (table in build_simplify.c): x+0, x*1, transpose of transpose, reshape of reshape, identity views,
  * slice of concat, slice of pad undef, select of a known condition, … and folding of integer constants of at most 64
  * elements, with symbolic elements too (so Shape -> Gather -> Concat -> Reshape leaves nothing behind), and of other
- * constant tensors of at most 64 elements. Splats are kept as broadcasts of rank-0 constants.
+ * constant tensors of at most 64 elements. In a scan, captures that a counter subscripts become sequences, and what no step
+ * changes is computed outside (build_scan.c). Splats are kept as broadcasts of rank-0 constants.
  */
 #ifndef DLC_IR_BUILD_H
 #define DLC_IR_BUILD_H

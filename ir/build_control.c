@@ -108,9 +108,14 @@ bool scan(graph *g, graph *body, int n_carry, int n_xs, dim n, bool reverse, int
             out[k] = k < n_carry ? in[k] : splat(g, scalar_i64(g, types[k].dtype, 0), types[k].rank, types[k].dims);
         return !g->failed;
     }
+    scan_parts parts = { n_carry, n_xs, n_in, n, reverse, in };
+    bool done;
+    closed(body);
+    if (!simplify_scan(g, body, &parts, out, &done)) return no_results(n_out, out);
+    if (done) return true;
     scan_attr attr;
     memset(&attr, 0, sizeof attr);
-    attr.body = closed(body);
+    attr.body = body;
     attr.n_carry = n_carry;
     attr.n_xs = n_xs;
     attr.n = n;

@@ -54,6 +54,11 @@ bool slice_is_inside(graph *g, dim extent, dim start, dim size, int64_t step);  
 bool all_const(const dim *d, int n);
 bool check_relation(graph *g, const char *what, relation *r);      /* normalizes to idil >= 1 */
 
+/* The operands of a scan that is to be made, and the scan over simpler ones (build_scan.c): *done false: nothing applies,
+ * nothing was made. False: an error. */
+typedef struct { int n_carry, n_xs, n_in; dim n; bool reverse; const value *in; } scan_parts;
+bool simplify_scan(graph *g, graph *body, const scan_parts *s, value *out, bool *done);
+
 /* -- Simplification and folding: NO_VALUE if nothing applies ---------------------------------------------------------- */
 
 value simplify_map(graph *g, scalar fn, dtype to, int n, const value *x, type t);

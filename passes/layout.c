@@ -17,7 +17,8 @@
  * Needs  constants folded into weights before (simplify).
  * Keeps  every type. Bits change (VALUE): the sum over channels runs block by block, taps inside.
  * Leaves grouped convolutions between plain and depthwise as they are. Weights that are not constant (training) are packed
- *        for convolutions, and of a product transposed if its columns are not innermost; fuse stores them so.
+ *        for convolutions, and of a product transposed if its columns are not innermost, where there are rows enough or a
+ *        loop around; fuse stores them so.
  * Cost   O(nodes).
  * See    tests/passes/layout.test
  */
@@ -376,7 +377,8 @@ static bool panel_product(pass_run *run, graph *g, const node *n, const value *i
         if (i != at) want[w++] = a.lb[i];
     want[w] = o;
     bool panels = is_constant && cols % BLOCK_CHANNELS == 0 && cols >= 2 * BLOCK_CHANNELS;
-    if (!is_constant && (cols < BLOCK_CHANNELS || !has_many_rows(g, &a, t, tb.rank))) return false;
+    bool pays = has_many_rows(g, &a, t, tb.rank) || is_invariant_value(run, g, in[1], CONSTANT_DEPTH);
+    if (!is_constant && (cols < BLOCK_CHANNELS || !pays)) return false;
     if (!panels && at == tb.rank - 1) return false;
     value b = reorder(g, in[1], a.lb, want, tb.rank), init = n->n_in == 3 ? in[2] : NO_VALUE;
     memcpy(a.lb, want, (size_t)tb.rank);

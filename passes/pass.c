@@ -1,6 +1,7 @@
 /* pass: the table of passes, and the walk that rewriting passes share */
 #include "passes/pass.h"
 #include <assert.h>
+#include <limits.h>
 
 dlc_status pass_grad(pass_run *run, graph **g);
 dlc_status pass_merge_scans(pass_run *run, graph **g);
@@ -78,6 +79,16 @@ static bool is_captured(const node *owner, int64_t input)
     return owner->prim == PRIM_cond || (owner->prim == PRIM_scan && input >= owner->scan->n_carry + owner->scan->n_xs);
 }
 
+bool is_invariant_value(const pass_run *run, const graph *g, value v, int depth)
+{
+    const node *n = node_of(g, v);
+    if (n->prim == PRIM_input) return n->input->index >= run->first_capture;
+    if (depth == 0) return false;
+    for (int i = 0; i < n->n_in; i++)
+        if (!is_invariant_value(run, g, n->in[i], depth - 1)) return false;
+    return n->n_in > 0;
+}
+
 /* Bodies nest as deep as the front ends allow; that bounds the recursion. */
 static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands, graph **result)
 {
@@ -93,6 +104,7 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
         for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
         to->at = n->at ? *n->at : (place){ 0 };
         w->run->uses = uses;
+        w->run->first_capture = w->owner && w->owner->prim == PRIM_scan ? w->owner->scan->n_carry + w->owner->scan->n_xs : INT_MAX;
         bool done = !owns_bodies(n) && n->prim != PRIM_input && w->rewrite(w->run, to, g, n, in, out);
         if (!done && owns_bodies(n)) {
             dlc_status s = rewrite_owner(w, to, n, in, out);

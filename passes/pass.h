@@ -27,6 +27,7 @@ typedef struct pass_run {
     int64_t limit;               /* changes allowed; < 0: any number (--limit) */
     text *explain;               /* one line a decision, or NULL (--explain) */
     const uint32_t *uses;        /* readers of each value of the graph being rewritten (pass_rewrite) */
+    int first_capture;           /* of the body of a scan being rewritten: inputs from here on are the same in each step; else a large number */
     void *state;                 /* a pass's own, in scratch */
 } pass_run;
 
@@ -49,5 +50,9 @@ dlc_status pass_rewrite(pass_run *run, graph **g, node_rewrite rewrite);
 
 /* Is v computed of constants alone, by at most `depth` nodes? */
 bool is_constant_value(const graph *g, value v, int depth);
+
+/* Does v, in the body of a scan being rewritten, depend on captures alone, by at most `depth` nodes? Then the builder computes
+ * it once, outside the loop. */
+bool is_invariant_value(const pass_run *run, const graph *g, value v, int depth);
 
 #endif
