@@ -20,6 +20,7 @@ typedef struct {
     lang_options lang;             /* of .dl files; its callbacks are set by driver_import */
     fma_mode fma;
     bool c_fma;                    /* --fma: the C form is fused, too */
+    bool c_vectors;                /* --c-vectors */
     int level;                     /* -O: passes of a higher level are left out */
     bool off[PASS_COUNT];          /* --off */
     int64_t limit[PASS_COUNT];     /* --limit=PASS:N; 0 here is "none", N is kept as N + 1 */

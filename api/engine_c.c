@@ -13,7 +13,7 @@
 
 dlc_status driver_emit_c(dlc_context *ctx, arena *a, const program *p, const driver_options *o, const char *header, bytes *c, bytes *bin)
 {
-    c_options co = { .prefix = o->codegen.prefix, .header = header };
+    c_options co = { .prefix = o->codegen.prefix, .header = header, .vectors = o->c_vectors };
     return c_emit(ctx, a, p, &co, c, bin);
 }
 
@@ -31,7 +31,7 @@ static dlc_status compile(dlc_context *ctx, arena *a, const program *p, const ch
     const char *cc = getenv("CC"), *argv[16];
     int n = 0;
     argv[n++] = cc && *cc && !strchr(cc, ' ') ? cc : "cc";
-    argv[n++] = "-std=c99";
+    argv[n++] = "-std=gnu99";
     argv[n++] = "-O1";
     argv[n++] = "-w";
     argv[n++] = "-shared";

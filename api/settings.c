@@ -179,6 +179,7 @@ static bool choose_backend(setting *t, const char *word)
 }
 
 static bool choose_fma(setting *t, const char *word) { (void)word; t->s->driver.c_fma = true; return true; }
+static bool choose_c_vectors(setting *t, const char *word) { (void)word; t->s->driver.c_vectors = true; return true; }
 static bool choose_no_fma(setting *t, const char *word) { (void)word; t->s->driver.fma = FMA_ROUNDED; return true; }
 static bool choose_verify(setting *t, const char *word) { (void)word; t->s->driver.verify = true; return true; }
 static bool choose_pool(setting *t, const char *word) { (void)word; t->s->has_pool = true; return true; }
@@ -221,6 +222,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "backend",      true,  choose_backend },
     { "fma",          false, choose_fma },
     { "no-fma",       false, choose_no_fma },
+    { "c-vectors",    false, choose_c_vectors },
     { "O",            true,  choose_level },
     { "verify",       false, choose_verify },
     { "jobs",         true,  choose_jobs },

@@ -353,8 +353,7 @@ static void put_pair(scope_text *s, text *t, const char *f, const expr *e)
 
 static dtype operand_type(const expr *e) { return e->args[e->fn == SCALAR_select ? 1 : 0]->type; }
 
-/* max and min with a constant need one comparison. */
-static bool put_limit(scope_text *s, text *t, const expr *e)
+bool limit_of(const expr *e, const char **f, int *other)
 {
     if (e->kind != EXPR_op || (e->fn != SCALAR_max && e->fn != SCALAR_min) || (e->type != DTYPE_f32 && e->type != DTYPE_f64)) return false;
     bool is_max = e->fn == SCALAR_max;
@@ -364,14 +363,24 @@ static bool put_limit(scope_text *s, text *t, const expr *e)
         if (k->kind != EXPR_const || k->value.bits == bad) continue;
         double v = sv_to_f64(k->type, k->value);
         if (v != v) continue;
-        text_printf(t, "%s(", helper(s->w, is_max ? "at_least" : "at_most", e->type));
-        put_expr(s, t, e->args[1 - i], BIND_any);
-        text_put(t, ", ");
-        put_expr(s, t, k, BIND_any);
-        text_put(t, ")");
+        *f = is_max ? "at_least" : "at_most";
+        *other = 1 - i;
         return true;
     }
     return false;
+}
+
+static bool put_limit(scope_text *s, text *t, const expr *e)
+{
+    const char *f;
+    int other;
+    if (!limit_of(e, &f, &other)) return false;
+    text_printf(t, "%s(", helper(s->w, f, e->type));
+    put_expr(s, t, e->args[other], BIND_any);
+    text_put(t, ", ");
+    put_expr(s, t, e->args[1 - other], BIND_any);
+    text_put(t, ")");
+    return true;
 }
 
 static void put_op(scope_text *s, text *t, const expr *e, int prec)
@@ -394,7 +403,10 @@ void put_expr(scope_text *s, text *t, const expr *e, int prec)
 {
     const char *known = name_of(s, e);
     int64_t k;
+    bool in_lanes = s->shape.lanes && varies(s, e);
+    if (known && in_lanes && s->lane_q) { put_one_lane(s, t, known, e->type); return; }
     if (known) { text_put(t, known); return; }
+    if (in_lanes && !s->lane_q && !is_index(s, e)) { put_vector(s, t, e, prec); return; }
     switch (e->kind) {
     case EXPR_const: put_const(s->w, t, e->type, e->value, prec); return;
     case EXPR_dim: put_dim(s, t, e->dim, prec); return;
@@ -402,8 +414,17 @@ void put_expr(scope_text *s, text *t, const expr *e, int prec)
         if (s->var[e->id].is_known) put_const(s->w, t, DTYPE_i64, (scalar_value){ (uint64_t)s->var[e->id].k }, prec);
         else text_put(t, s->var[e->id].name);
         return;
-    case EXPR_temp: text_put(t, s->temp[e->id]); return;
-    case EXPR_load: put_element(s, t, e->id, e->args); return;
+    case EXPR_temp:
+        if (in_lanes) put_one_lane(s, t, s->temp[e->id], e->type);
+        else text_put(t, s->temp[e->id]);
+        return;
+    case EXPR_load:
+        if (in_lanes && s->is_private[e->id]) {
+            text v = { .a = s->w->a };
+            put_element(s, &v, e->id, e->args);
+            put_one_lane(s, t, text_str(&v), e->type);
+        } else put_element(s, t, e->id, e->args);
+        return;
     case EXPR_floordiv: case EXPR_mod: {
         bool is_div = e->kind == EXPR_floordiv;
         if (x_is_int(e->args[1], &k) && k == 1 && is_div) { put_expr(s, t, e->args[0], prec); return; }
@@ -454,31 +475,39 @@ static bool is_small_index(const scope_text *s, const expr *e, int *budget)
     return true;
 }
 
-static void name_nodes(use_list *u, const expr *e)
+enum { SEEN = -1, SEEN_AS_SCALAR = -2 };
+
+/* as_scalar: part of an index, or of what is computed lane by lane. */
+static void name_nodes(use_list *u, const expr *e, bool as_scalar)
 {
     scope_text *s = u->s;
     if (is_leaf(e) || name_of(s, e)) return;
     node_use *n = &u->at.at[*map_find(&u->index, (const char *)&e, sizeof e)];
-    if (n->uses < 0) return;
-    bool wanted = n->uses > 1 || n->height >= MAX_HEIGHT;
-    n->uses = -1;
+    bool in_lanes = s->shape.lanes && varies(s, e), by_lane = in_lanes && is_by_lane(s, e) && !is_index(s, e);
+    if (n->uses == SEEN || (n->uses == SEEN_AS_SCALAR && as_scalar)) return;
+    bool wanted = n->uses > 1 || n->height >= MAX_HEIGHT || (by_lane && !as_scalar);
+    n->uses = as_scalar && in_lanes ? SEEN_AS_SCALAR : SEEN;
     int budget = 8;
-    if (wanted && is_index(s, e) && is_small_index(s, e, &budget)) wanted = false;
-    for (int i = 0; i < e->n_args; i++) name_nodes(u, e->args[i]);
+    if (wanted && is_index(s, e) && (in_lanes || is_small_index(s, e, &budget))) wanted = false;
+    bool is_scalar = as_scalar || by_lane || (in_lanes && e->kind == EXPR_load);
+    for (int i = 0; i < e->n_args; i++) name_nodes(u, e->args[i], is_scalar);
     if (!wanted) return;
     const char *name = arena_printf(s->w->a, "e_%d", ++*s->n_made);
-    start_line(s);
-    text_printf(s->out, "const %s %s = ", c_type(e->type), name);
-    put_expr(s, s->out, e, BIND_any);
-    text_put(s->out, ";\n");
+    if (by_lane) put_by_lane(s, e, name);
+    else {
+        start_line(s);
+        text_printf(s->out, "const %s %s = ", in_lanes ? vector_type(s->w, s->shape, e->type) : c_type(e->type), name);
+        put_expr(s, s->out, e, BIND_any);
+        text_put(s->out, ";\n");
+    }
     vec_push(s->w->a, &s->named, ((named_expr){ e, name }));
 }
 
-void name_shared(scope_text *s, int n, const expr *const *roots)
+void name_shared(scope_text *s, int n_index, int n, const expr *const *roots)
 {
     use_list u = { .s = s };
     s->named.n = 0;
     map_init(&u.index, s->w->a);
     for (int i = 0; i < n; i++) count_uses(&u, roots[i]);
-    for (int i = 0; i < n; i++) name_nodes(&u, roots[i]);
+    for (int i = 0; i < n; i++) name_nodes(&u, roots[i], i < n_index);
 }

@@ -370,14 +370,14 @@ static void render(writer *w, text *t, const char *source, dtype d)
     }
 }
 
-static bool mark(writer *w, const char *name)
+bool mark_helper(writer *w, const char *name)
 {
     bool fresh;
     map_put(&w->has_helper, name, strlen(name), 1, &fresh);
     return fresh;
 }
 
-static void add_helper(writer *w, const char *source)
+void add_helper(writer *w, const char *source)
 {
     text_put(&w->helpers, source);
     text_put(&w->helpers, "\n");
@@ -386,7 +386,7 @@ static void add_helper(writer *w, const char *source)
 const char *helper(writer *w, const char *name, dtype t)
 {
     const char *full = arena_printf(w->a, "%s_%s_%s", w->prefix, name, dtype_info[t].name);
-    if (!mark(w, full)) return full;
+    if (!mark_helper(w, full)) return full;
     const char *source = source_of(name, t);
     assert(source);
     text r = { .a = w->a };
@@ -400,7 +400,7 @@ const char *helper(writer *w, const char *name, dtype t)
 static const char *float_to_int(writer *w, dtype from, dtype to)
 {
     const char *name = arena_printf(w->a, "%s_%s_of_%s", w->prefix, dtype_info[to].name, dtype_info[from].name);
-    if (!mark(w, name)) return name;
+    if (!mark_helper(w, name)) return name;
     int width = 8 * dtype_bytes(to);
     const char *f = from == DTYPE_f32 ? "f" : "", *T = c_type(to), *S = is_signed(to) ? "INT" : "UINT";
     text t = { .a = w->a };
@@ -419,7 +419,7 @@ static const char *float_to_int(writer *w, dtype from, dtype to)
 static const char *u64_to_float(writer *w, dtype to)
 {
     const char *name = arena_printf(w->a, "%s_%s_of_u64", w->prefix, dtype_info[to].name);
-    if (!mark(w, name)) return name;
+    if (!mark_helper(w, name)) return name;
     add_helper(w, arena_printf(w->a, "static inline %s %s(uint64_t x)\n{\n    if (x >> 63 == 0) return (%s)(int64_t)x;\n"
                                "    return (%s)(int64_t)(x >> 1 | (x & 1)) * 2;\n}\n", c_type(to), name, c_type(to), c_type(to)));
     return name;
@@ -436,7 +436,7 @@ const char *cast_helper(writer *w, dtype from, dtype to)
 const char *row_function(writer *w, scalar fn, dtype t)
 {
     const char *name = arena_printf(w->a, "%s_%s_%s", w->prefix, scalar_info[fn].name, dtype_info[t].name);
-    if (!mark(w, name)) return name;
+    if (!mark_helper(w, name)) return name;
     const scalar_code *c = scalar_expand(w->ex, fn, t);
     assert(c);
     static const char *const operand[] = { "x", "y", "z" };
@@ -491,7 +491,7 @@ const char *row_function(writer *w, scalar fn, dtype t)
 const char *tree_function(writer *w, scalar fn, dtype t)
 {
     const char *name = arena_printf(w->a, "%s_tree_%s_%s", w->prefix, scalar_info[fn].name, dtype_info[t].name);
-    if (!mark(w, name)) return name;
+    if (!mark_helper(w, name)) return name;
     text out = { .a = w->a };
     text_printf(&out, "static inline %s %s(const %s *e)\n{\n    %s t[8];\n    int i;\n", c_type(t), name, c_type(t), c_type(t));
     static const bool none[3] = { 0 };

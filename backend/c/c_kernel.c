@@ -81,6 +81,7 @@ void kernel_open_dims_c(arena *a, const kernel_code *k, dim_list *out)
 /* -- Lines ----------------------------------------------------------------------------------------------------------------------- */
 
 static void put_block(scope_text *s, const block *b);
+static void put_if(scope_text *s, const stmt *x);
 
 static void open_brace(scope_text *s)
 {
@@ -122,18 +123,62 @@ static bool declares(const block *b)
     return false;
 }
 
+/* A border test that holds for a whole loop stands around it, and one that bounds decide nowhere: lanes then hold only what
+ * can be vectorized. Loops over lanes and copies are moved into the `if` that is all they hold, if it is the same for each. */
+static const stmt *only_if(const scope_text *s, const stmt *loop)
+{
+    const stmt *x = loop->body.n == 1 && (loop->mark == MARK_vector || loop->mark == MARK_unroll) ? loop->body.at[0] : NULL;
+    if (x && x->kind == STMT_for) x = only_if(s, x);
+    bool fits = x && x->kind == STMT_if && !x->other.n && !x_uses_var(x->cond, loop->var) && !x_loads(x->cond, -1);
+    return fits ? x : NULL;
+}
+
+static stmt *without_if(arena *a, const stmt *loop)
+{
+    stmt *r = NEW(a, stmt);
+    const stmt *x = loop->body.at[0];
+    *r = *loop;
+    if (x->kind == STMT_if) { r->body = x->body; return r; }
+    r->body = (block){ NEW_ARRAY(a, stmt *, 1), 1, 1 };
+    r->body.at[0] = without_if(a, x);
+    return r;
+}
+
+static bool put_if_outside(scope_text *s, const stmt *loop)
+{
+    const stmt *x = only_if(s, loop);
+    if (!x) return false;
+    stmt test = *x;
+    stmt *inner = without_if(s->w->a, loop);
+    test.body = (block){ &inner, 1, 1 };
+    put_if(s, &test);
+    return true;
+}
+
+static scope known_ranges(const scope_text *s) { return (scope){ (int)s->k->vars.n, s->ranges }; }
+
+static void enter_loop(scope_text *s, const stmt *x)
+{
+    scope known = known_ranges(s);
+    s->ranges[x->var] = x_var_range(s->k, &known, x);
+}
+
+static void leave_loop(scope_text *s, const stmt *x) { s->ranges[x->var] = (range){ -DIM_LIMIT, DIM_LIMIT }; }
+
 static void put_copies(scope_text *s, const stmt *x, int64_t lo, int64_t n)
 {
     bool braces = declares(&x->body);
     s->copies *= n;
     for (int64_t i = 0; i < n; i++) {
         s->var[x->var] = (var_text){ .is_known = true, .k = lo + i, .name = s->var[x->var].name };
+        s->ranges[x->var] = (range){ lo + i, lo + i };
         if (braces) { start_line(s); open_brace(s); }
         put_block(s, &x->body);
         if (braces) close_brace(s);
     }
     s->copies /= n ? n : 1;
     s->var[x->var].is_known = false;
+    leave_loop(s, x);
 }
 
 static void put_lanes_mark(scope_text *s, int64_t n)
@@ -188,7 +233,7 @@ static void put_staged(scope_text *s, const stmt *x, int64_t n)
     open_brace(s);
     put_block(s, &lets);
     s->named.n = 0;
-    name_shared(s, 1, &last->value);
+    name_shared(s, 0, 1, &last->value);
     start_line(s);
     text_printf(s->out, "%s[%s] = ", local, v);
     put_expr(s, s->out, last->value, BIND_any);
@@ -207,8 +252,17 @@ static void put_for(scope_text *s, const stmt *x)
 {
     const char *v = s->var[x->var].name;
     int64_t first, n;
-    if (const_extent(s, x, &first, &n) && is_staged(s, x, first, n)) { put_staged(s, x, n); return; }
-    name_shared(s, 2, (const expr *const[]){ x->lo, x->hi });
+    bool fixed = const_extent(s, x, &first, &n);
+    if (fixed && first == 0 && enter_lanes(s, x, n)) {
+        put_lanes_head(s, x);
+        open_brace(s);
+        put_block(s, &x->body);
+        close_brace(s);
+        leave_lanes(s);
+        return;
+    }
+    if (fixed && !s->shape.lanes && is_staged(s, x, first, n)) { put_staged(s, x, n); return; }
+    name_shared(s, 0, 2, (const expr *const[]){ x->lo, x->hi });
     text hi = { .a = s->w->a };
     put_expr(s, &hi, x->hi, BIND_add);
     if (!is_index(s, x->hi)) {
@@ -218,7 +272,7 @@ static void put_for(scope_text *s, const stmt *x)
         hi = (text){ .a = s->w->a };
         text_put(&hi, name);
     }
-    if (x->mark == MARK_vector && const_extent(s, x, &first, &n)) put_lanes_mark(s, n);
+    if (x->mark == MARK_vector && fixed && !s->shape.lanes) put_lanes_mark(s, n);
     start_line(s);
     text_printf(s->out, "for (int64_t %s = ", v);
     put_expr(s, s->out, x->lo, BIND_any);
@@ -414,7 +468,9 @@ static void put_region(scope_text *s, const stmt *x)
     int number = (*s->n_regions)++;
     const char *name = arena_printf(w->a, "%s_r%d", s->fn_name, number), *c = arena_printf(w->a, "struct %s", name);
     s->named.n = 0;
+    for (int i = 0; i < n.n; i++) enter_loop(s, n.loop[i]);
     region_function(s, &n, &u, name, c, &f);
+    for (int i = 0; i < n.n; i++) leave_loop(s, n.loop[i]);
     start_line(s);
     open_brace(s);
     if (f.n) {
@@ -444,23 +500,29 @@ static void put_loop(scope_text *s, const stmt *x)
     int64_t lo, n;
     bool fixed = const_extent(s, x, &lo, &n);
     if (fixed && n == 0) return;
-    if (x->mark == MARK_parallel && !s->in_region && s->copies == 1) { put_region(s, x); return; }
+    if (put_if_outside(s, x)) return;
+    if (x->mark == MARK_parallel && !s->in_region && !s->shape.lanes && s->copies == 1) { put_region(s, x); return; }
     bool is_short = fixed && (n == 1 || (x->mark == MARK_unroll && n <= MAX_COPIES && n * s->copies * (1 + n_statements(&x->body)) <= 4 * MAX_ALL_COPIES));
-    if (is_short) put_copies(s, x, lo, n);
-    else put_for(s, x);
+    if (is_short) { put_copies(s, x, lo, n); return; }
+    enter_loop(s, x);
+    put_for(s, x);
+    leave_loop(s, x);
 }
 
 static void put_if(scope_text *s, const stmt *x)
 {
     int64_t k = 0;
-    bool fixed = x->cond->kind == EXPR_const;
-    if (fixed) k = x->cond->value.bits != 0;
+    scope known = known_ranges(s);
+    const expr *cond = x_simplify(s->k, &known, x->cond);
+    bool fixed = cond->kind == EXPR_const;
+    if (fixed) k = cond->value.bits != 0;
+    if (fixed && !declares(k ? &x->body : &x->other)) { put_block(s, k ? &x->body : &x->other); return; }
     if (fixed && !(k ? x->body.n : x->other.n)) return;
-    if (!fixed) name_shared(s, 1, &x->cond);
+    if (!fixed) name_shared(s, 0, 1, &cond);
     start_line(s);
     if (!fixed) {
         text_put(s->out, "if (");
-        put_expr(s, s->out, x->cond, BIND_any);
+        put_expr(s, s->out, cond, BIND_any);
         text_put(s->out, ") ");
     }
     open_brace(s);
@@ -477,8 +539,9 @@ static void put_if(scope_text *s, const stmt *x)
 
 static void put_let(scope_text *s, const stmt *x)
 {
-    name_shared(s, 1, &x->value);
+    name_shared(s, 0, 1, &x->value);
     const temp *t = &s->k->temps.at[x->id];
+    if (s->shape.lanes && s->temp_varies[x->id]) { put_vector_let(s, x); return; }
     bool is_i = is_index(s, x->value);
     start_line(s);
     text_printf(s->out, "const %s %s = ", c_type(t->type), s->temp[x->id]);
@@ -493,7 +556,8 @@ static void put_store(scope_text *s, const stmt *x)
     const expr **roots = NEW_ARRAY(s->w->a, const expr *, rank + 1);
     for (int i = 0; i < rank; i++) roots[i] = x->index[i];
     roots[rank] = x->value;
-    name_shared(s, rank + 1, roots);
+    name_shared(s, rank, rank + 1, roots);
+    if (s->shape.lanes) { put_vector_store(s, x); return; }
     start_line(s);
     put_element(s, s->out, x->id, x->index);
     text_put(s->out, " = ");
@@ -507,8 +571,9 @@ static void put_alloc(scope_text *s, const stmt *x)
     int64_t n = 1, k;
     for (int i = 0; i < b->rank; i++)
         if (dim_is_const(b->dims[i], &k)) n *= k;
-    if (x->value) name_shared(s, 1, &x->value);
+    if (x->value) name_shared(s, 0, 1, &x->value);
     text init = { .a = s->w->a };
+    if (s->shape.lanes) { put_vector_alloc(s, x, n); return; }
     if (x->value) put_expr(s, &init, x->value, BIND_any);
     start_line(s);
     if (b->rank == 0) {
@@ -548,8 +613,12 @@ static void name_all(scope_text *s)
     const kernel_code *k = s->k;
     arena *a = s->w->a;
     s->var = NEW_ARRAY(a, var_text, k->vars.n);
+    s->ranges = NEW_ARRAY(a, range, k->vars.n);
+    for (int64_t i = 0; i < k->vars.n; i++) s->ranges[i] = (range){ -DIM_LIMIT, DIM_LIMIT };
     s->temp = NEW_ARRAY(a, const char *, k->temps.n);
     s->temp_is_index = NEW_ARRAY(a, bool, k->temps.n);
+    s->temp_varies = NEW_ARRAY(a, bool, k->temps.n);
+    s->is_private = NEW_ARRAY(a, bool, k->bufs.n);
     s->buf = NEW_ARRAY(a, const char *, k->bufs.n);
     s->buf_is_scalar = NEW_ARRAY(a, bool, k->bufs.n);
     for (int64_t i = 0; i < k->bufs.n; i++) {
@@ -565,7 +634,7 @@ static void name_all(scope_text *s)
     for (int64_t i = 0; i < k->temps.n; i++) s->temp[i] = name_new(s->names, k->temps.at[i].name);
 }
 
-void write_kernel(writer *w, const kernel_code *k, const char *name)
+void write_kernel(writer *w, kernel_code *k, const char *name)
 {
     arena *a = w->a;
     text out = { .a = a };

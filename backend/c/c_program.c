@@ -643,6 +643,7 @@ static void put_preamble(state *z, text *t)
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (z->w.uses_type[i]) text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
     text_put(t, "\n");
+    put_vector_types(&z->w, t);
 }
 
 static const char region_source[] =

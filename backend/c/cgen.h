@@ -11,6 +11,7 @@
 typedef struct c_options {
     const char *prefix;            /* of every symbol and macro: a C identifier */
     const char *header;            /* as #include "…" spells it */
+    bool vectors;                  /* loops over lanes by the vector types of gcc and clang */
     int64_t max_inside_bytes;      /* more weights than this go to bin_file; 0: C_MAX_INSIDE */
 } c_options;
 

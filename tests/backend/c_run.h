@@ -9,15 +9,19 @@
 #include "backend/c/cgen.h"
 #include "runtime/model.h"
 
-typedef struct { const char *name, *command; } compiler;
+typedef struct { const char *name, *command; bool vectors; } compiler;      /* vectors: of the text with vector types */
 
 /* Warnings are errors. */
 static const compiler compilers[] = {
-    { "gcc", "gcc -std=c99 -pedantic -Wall -Wextra -Werror -O1" },
-    { "gcc", "gcc -std=gnu99 -Wall -Wextra -Werror -O3 -march=native" },        /* where gcc would contract by itself */
-    { "clang", "clang -std=c99 -pedantic -Wall -Wextra -Werror -O2 -march=native" },
-    { "clang-22", "clang-22 -std=c99 -pedantic -Wall -Wextra -Werror -O2 -march=native" },
-    { "tcc", "tcc -std=c99 -Wall -Werror" },
+    { "gcc", "gcc -std=c99 -pedantic -Wall -Wextra -Werror -O1", false },
+    { "gcc", "gcc -std=gnu99 -Wall -Wextra -Werror -O3 -march=native", false },        /* where gcc would contract by itself */
+    { "clang", "clang -std=c99 -pedantic -Wall -Wextra -Werror -O2 -march=native", false },
+    { "clang-22", "clang-22 -std=c99 -pedantic -Wall -Wextra -Werror -O2 -march=native", false },
+    { "tcc", "tcc -std=c99 -Wall -Werror", false },
+    { "gcc", "gcc -std=gnu99 -Wall -Wextra -Werror -O2", true },
+    { "gcc", "gcc -std=gnu99 -Wall -Wextra -Werror -O2 -march=native", true },
+    { "clang", "clang -std=gnu99 -Wall -Wextra -Werror -O1 -march=native", true },
+    { "clang-22", "clang-22 -std=gnu99 -Wall -Wextra -Werror -O1 -march=native", true },
 };
 enum { N_COMPILERS = sizeof compilers / sizeof *compilers };
 
@@ -42,7 +46,7 @@ static const dlc_model *c_open(dlc_context *ctx, arena *a, const program *p, int
     char dir[] = "/tmp/dlc-test-XXXXXX";
     bytes c, bin;
     text h = { .a = a };
-    c_options o = { .prefix = "t", .header = "t.h", .max_inside_bytes = 1 << 16 };
+    c_options o = { .prefix = "t", .header = "t.h", .max_inside_bytes = 1 << 16, .vectors = compilers[cc].vectors };
     assert_non_null(mkdtemp(dir));
     assert_int_equal(c_emit(ctx, a, p, &o, &c, &bin), DLC_OK);
     *weights = bin.at;

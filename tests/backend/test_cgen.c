@@ -138,7 +138,8 @@ static void compare_all(bench *b, program *p, int turn)
 #else
     bool fused = __builtin_cpu_supports("fma");
 #endif
-    if (fused && has_compiler(0)) compare_program(b, p, FMA_FUSED, 0, true);
+    for (int cc = 0; cc < N_COMPILERS; cc++)
+        if (fused && has_compiler(cc) && (cc == 0 || (compilers[cc].vectors && (cc + turn) % 4 == 0))) compare_program(b, p, FMA_FUSED, cc, true);
 }
 
 static void run_program(bench *b, const char *path, const bytes *src, int turn)

@@ -154,11 +154,12 @@ static int jobs_of(job *jobs, bool basic, int vector)
 static void rows(bool basic)
 {
     static job jobs[1000];
-    int n = jobs_of(jobs, basic, 0);
     for (int cc = 0; cc < N_COMPILERS; cc++) {
-        if (!has_compiler(cc) || (IS_QUICK && cc != 0 && cc != N_COMPILERS - 1)) continue;
+        bool is_tcc = strcmp(compilers[cc].name, "tcc") == 0;
+        int n = jobs_of(jobs, basic, compilers[cc].vectors ? 8 : 0);
+        if (!has_compiler(cc) || (IS_QUICK && cc != 0 && !is_tcc)) continue;
         run_jobs(jobs, n, cc, FMA_ROUNDED);
-        bool fused = !IS_QUICK && cc < N_COMPILERS - 1;
+        bool fused = !IS_QUICK && !is_tcc;
 #if defined(__x86_64__)
         fused = fused && __builtin_cpu_supports("fma");
 #endif

@@ -1,7 +1,7 @@
 /* test_bits_bar: the same bits in every way of running a model (docs/design.md §11).
  *
  *     graph after its passes, interpreted  =  plain nests, interpreted  =  scheduled for vectors of 16, 32, 64 bytes
- *     =  JIT for each of them, on 1, 2 and 4 threads  =  shared library  =  portable C
+ *     =  JIT for each of them, on 1, 2 and 4 threads  =  shared library  =  portable C  =  C with vector types (gcc, clang)
  *
  * each with fused and with rounded multiply-adds, on ordinary inputs and on ones with NaN, infinities, -0 and subnormals.
  * Memory that nobody wrote and lanes that nothing defines hold NaN, then 1e30. What is not built is left out, and said.
@@ -114,6 +114,22 @@ static void compiled(trial *t, engine_kind kind, int vector_bytes)
 /* -- All of them --------------------------------------------------------------------------------------------------------------- */
 
 static bool with_llvm, with_c;
+static const char *with_clang;
+
+/* The dialect with vector types, by the system's compiler (gcc, most often) and by clang. */
+static void compiled_vectors(trial *t)
+{
+    const char *cc = getenv("CC"), *own = cc ? arena_strdup(t->b->a, cc) : NULL;
+    t->o.c_vectors = true;
+    compiled(t, ENGINE_c, 0);
+    if (with_clang) {
+        setenv("CC", with_clang, 1);
+        compiled(t, ENGINE_c, 0);
+        if (own) setenv("CC", own, 1);
+        else unsetenv("CC");
+    }
+    t->o.c_vectors = false;
+}
 
 /* The C backend may not be built, or the system without a compiler. */
 static void find_c(bar *b, void *arg)
@@ -123,6 +139,17 @@ static void find_c(bar *b, void *arg)
     driver_options o = driver_defaults();
     o.fma = FMA_ROUNDED;
     with_c = engine_open(b->ctx, b->a, "tests/models/scalars.graph", &o, ENGINE_c, &e) == DLC_OK;
+}
+
+static const char *find_clang(void)
+{
+    static const char *const names[] = { "clang", "clang-22", "clang-19" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "command -v %s >/dev/null", names[i]);
+        if (system(line) == 0) return names[i];
+    }
+    return NULL;
 }
 
 static void every_way(bar *b, void *arg)
@@ -143,6 +170,7 @@ static void every_way(bar *b, void *arg)
             if (v == 16 || target_host(v).vector_bytes == v) compiled(&t, ENGINE_jit, v);
         if (with_llvm) compiled(&t, ENGINE_so, 0);
         if (with_c) compiled(&t, ENGINE_c, 0);
+        if (with_c) compiled_vectors(&t);
     }
     print_message("%s: %d runs\n", t.path, t.n_ways);
 }
@@ -158,6 +186,7 @@ int main(int argc, char **argv)
             tests[n++] = (struct CMUnitTest){ bar_models[i], test, NULL, NULL, (void *)bar_models[i] };
     with_llvm = bar_has_llvm();
     bar_with(find_c, NULL);
-    print_message("LLVM: %s, C: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no");
+    with_clang = with_c ? find_clang() : NULL;
+    print_message("LLVM: %s, C: %s, by clang: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no", with_clang ? with_clang : "no");
     return _cmocka_run_group_tests("bits", tests, (size_t)n, NULL, NULL);
 }
