@@ -28,6 +28,8 @@ typedef struct {
     bool verify;                   /* after each pass */
     int64_t memory;                /* --memory: most bytes of workspace; 0: as many as it takes */
     machine machine;               /* what schedules are made for */
+    const char *train;             /* of a .dl file: this train block instead of a model; "": the only one; NULL: a model */
+    const state_binding *states;   /* of a training step: inputs and outputs that are its states; NULL: none */
     const char *schedule_file;     /* --schedule */
     codegen_options codegen;
     text *explain; int explain_pass;

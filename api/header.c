@@ -5,6 +5,9 @@
  *     PREFIX_infer(run, N, …, x, …, y, …)    one call, typed
  *     PREFIX_model                           the same as data (runtime/model.h)
  *
+ * A training step has one such function and model for each of its programs, PREFIX_step, PREFIX_grad, …; PREFIX_STATE_NAME is
+ * where a state stands in the block, PREFIX_STATES_BYTES its size, PREFIX_state(run, path) finds one by its path.
+ *
  * It contains runtime.h and model.h, so that it needs no other file of ours; their guards let several such headers meet.
  */
 #include "api/header.h"
@@ -88,6 +91,15 @@ static void put_io(const program *p, const char *prefix, const pbuf *b, const ch
     text_printf(out, "#define %s_ELEMENTS %lld\n#define %s_BYTES %lld\n", up, (long long)n, up, (long long)(n * dtype_bytes(b->dtype)));
 }
 
+/* What may stand in a comment. */
+static const char *c_comment(arena *a, const char *name)
+{
+    char *s = arena_strdup(a, name);
+    for (char *p = s; *p; p++)
+        if (*p == '/' || *p == '*' || (unsigned char)*p < 32) *p = '_';
+    return s;
+}
+
 static void put_runtime(text *out)
 {
     static const char *const parts[] = { "runtime.h", "model.h" };
@@ -136,14 +148,30 @@ static bool *result_symbols(arena *a, const program *p)
     return result;
 }
 
-static void put_function(const program *p, const char *prefix, const char *const *in, const char *const *out_name,
+static const char *entry_doc(const char *entry)
+{
+    static const struct { const char *name, *doc; } all[] = {
+        { "step", "One training step: losses of the batch, then all states updated." },
+        { "grad", "The first half of a step: losses and gradients of the batch; states of layers are updated." },
+        { "apply", "The second half of a step: parameters and states of the optimizer updated with these gradients." },
+        { "test", "Losses and reports of a batch; nothing is updated." },
+        { "init", "Sets all states to their first values." },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(all[i].name, entry) == 0) return all[i].doc;
+    return "";
+}
+
+/* name: of the function; prefix: of the model */
+static void put_function(const program *p, const char *name, const char *prefix, const char *const *in, const char *const *out_name,
                          const char *const *dim_name, text *out)
 {
     int n_dims = dims_n_symbols(p->dims);
     const bool *is_result = result_symbols(out->a, p);
-    text_put(out, "\n/* Runs the model once, in the environment dlc_env: its workspace, and threads if there are any. Sizes that data decide\n"
-                  " * are written through their pointers. */\n");
-    text_printf(out, "static inline int32_t %s_infer(const dlc_run *dlc_env", prefix);
+    const char *what = p->entry ? entry_doc(p->entry) : "Runs the model once, in the environment dlc_env: its workspace, and threads if there are any. Sizes that data decide\n"
+                                                        " * are written through their pointers.";
+    text_printf(out, "\n/* %s */\n", what);
+    text_printf(out, "static inline int32_t %s(const dlc_run *dlc_env", name);
     for (int i = 0; i < n_dims; i++) text_printf(out, is_result[i] ? ", int64_t *%s" : ", int64_t %s", dim_name[i]);
     for (int i = 0; i < p->n_inputs; i++) text_printf(out, ", const %s *%s", c_type(find_io(p, PBUF_input, i)->dtype), in[i]);
     for (int i = 0; i < p->n_outputs; i++) text_printf(out, ", %s *%s", c_type(find_io(p, PBUF_output, i)->dtype), out_name[i]);
@@ -160,7 +188,32 @@ static void put_function(const program *p, const char *prefix, const char *const
     text_put(out, "    return dlc_status;\n}\n");
 }
 
-void header_write(const program *p, const char *prefix, text *out)
+/* Where each state stands, and how to find one. */
+static void put_states(const program *p, const char *prefix, text *out)
+{
+    const char *up = upper(out->a, prefix);
+    map_str used;
+    map_init(&used, out->a);
+    text_printf(out, "\n#define %s_STATES_BYTES %lld\n", up, (long long)p->states_bytes);
+    for (int i = 0; i < p->n_states; i++) {
+        const state_row *r = &p->states[i];
+        text_printf(out, "#define %s_STATE_%s %lld     /* %s: %s[", up, upper(out->a, unique_name(out->a, &used, r->name, "s")), (long long)r->offset,
+                    c_comment(out->a, r->name), dtype_info[r->dtype].name);
+        for (int k = 0; k < r->rank; k++) text_printf(out, "%s%lld", k ? ", " : "", (long long)r->extents[k]);
+        text_printf(out, "]%s */\n", r->is_trained ? ", trained" : "");
+    }
+    text_printf(out, "\n/* The elements of a state of dlc_env, by its path, to read or to set; NULL: there is none of this name. */\n"
+                     "static inline void *%s_state(const dlc_run *dlc_env, const char *path)\n{\n"
+                     "    int32_t i;\n"
+                     "    for (i = 0; i < %s_model.n_states; i++) {\n"
+                     "        const char *a = %s_model.states[i].name, *b = path;\n"
+                     "        while (*a && *a == *b) { a++; b++; }\n"
+                     "        if (*a == *b) return (char *)dlc_env->states + %s_model.states[i].offset;\n"
+                     "    }\n    return 0;\n}\n", prefix, prefix, prefix, prefix);
+}
+
+/* Macros of the sizes of one program, and its function. */
+static void put_program(const program *p, const char *name, const char *prefix, text *out)
 {
     arena *a = out->a;
     map_str used;
@@ -171,15 +224,25 @@ void header_write(const program *p, const char *prefix, text *out)
     for (int i = 0; i < n_dims; i++) dim_name[i] = unique_name(a, &used, dims_symbol_name(p->dims, i), "n");
     for (int i = 0; i < p->n_inputs; i++) in[i] = unique_name(a, &used, find_io(p, PBUF_input, i)->name, "in");
     for (int i = 0; i < p->n_outputs; i++) outs[i] = unique_name(a, &used, find_io(p, PBUF_output, i)->name, "out");
+    for (int i = 0; i < p->n_inputs; i++) put_io(p, prefix, find_io(p, PBUF_input, i), in[i], "input", out);
+    for (int i = 0; i < p->n_outputs; i++) put_io(p, prefix, find_io(p, PBUF_output, i), outs[i], "output", out);
+    if (p->workspace_bytes >= 0) text_printf(out, "\n#define %s_WORKSPACE_BYTES %lld\n", upper(a, prefix), (long long)p->workspace_bytes);
+    text_printf(out, "\nextern const dlc_model %s_model;\n", prefix);
+    put_function(p, name, prefix, in, outs, dim_name, out);
+}
 
+void header_write(const program *p, const char *prefix, text *out)
+{
+    arena *a = out->a;
     const char *guard = upper(a, prefix);
     text_printf(out, "/* %s.h: a model compiled by dlc %s. Made by dlc; changes are lost. */\n#ifndef %s_H\n#define %s_H\n\n", prefix, DLC_VERSION, guard, guard);
     put_runtime(out);
     text_put(out, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-    for (int i = 0; i < p->n_inputs; i++) put_io(p, prefix, find_io(p, PBUF_input, i), in[i], "input", out);
-    for (int i = 0; i < p->n_outputs; i++) put_io(p, prefix, find_io(p, PBUF_output, i), outs[i], "output", out);
-    if (p->workspace_bytes >= 0) text_printf(out, "\n#define %s_WORKSPACE_BYTES %lld\n", guard, (long long)p->workspace_bytes);
-    text_printf(out, "\nextern const dlc_model %s_model;\n", prefix);
-    put_function(p, prefix, in, outs, dim_name, out);
+    for (const program *q = p; q; q = q->next) {
+        const char *own = q == p ? prefix : arena_printf(a, "%s_%s", prefix, q->entry);
+        put_program(q, q->entry ? arena_printf(a, "%s_%s", prefix, q->entry) : arena_printf(a, "%s_infer", prefix), own, out);
+        if (q->next) text_put(out, "\n");
+    }
+    if (p->n_states) put_states(p, prefix, out);
     text_put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

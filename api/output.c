@@ -2,6 +2,7 @@
 #include "api/output.h"
 #include "api/engine_c.h"
 #include "api/header.h"
+#include "api/training.h"
 #include "base/embed.h"
 #include <errno.h>
 #include <sys/stat.h>
@@ -144,6 +145,15 @@ static dlc_status write_pool(output *o)
     return s;
 }
 
+static dlc_status lower_model(output *o, const char *model, const driver_options *d)
+{
+    graph *g;
+    dlc_status s = driver_import(o->ctx, o->a, model, d, &g);
+    if (s == DLC_OK) s = driver_passes(o->ctx, d, &g);
+    if (s == DLC_OK) s = driver_lower(o->ctx, d, g, &o->p);
+    return s == DLC_OK ? driver_constants(o->ctx, o->p) : s;
+}
+
 dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set)
 {
     output *o = NEW(a, output);
@@ -152,11 +162,7 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o->stem);
     if (kind == OUTPUT_c) driver_set_portable(&set->driver);
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
-    graph *g;
-    dlc_status s = driver_import(ctx, a, model, &set->driver, &g);
-    if (s == DLC_OK) s = driver_passes(ctx, &set->driver, &g);
-    if (s == DLC_OK) s = driver_lower(ctx, &set->driver, g, &o->p);
-    if (s == DLC_OK) s = driver_constants(ctx, o->p);
+    dlc_status s = set->driver.train ? training_programs(ctx, a, model, &set->driver, &o->p) : lower_model(o, model, &set->driver);
     if (s == DLC_OK) s = write_code(o);
     if (s == DLC_OK) s = write_header(o);
     if (s == DLC_OK) s = write_pool(o);

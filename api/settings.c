@@ -105,6 +105,14 @@ static bool choose_model(setting *t, const char *word)
     return true;
 }
 
+static bool choose_train(setting *t, const char *word)
+{
+    t->s->driver.train = word ? arena_strdup(t->a, word) : "";
+    return true;
+}
+
+static bool choose_guard(setting *t, const char *word) { (void)word; t->s->driver.lang.guard = true; return true; }
+
 static bool choose_weights(setting *t, const char *word)
 {
     t->s->driver.weights = arena_strdup(t->a, word);
@@ -216,6 +224,8 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "model",        true,  choose_model },
     { "set",          true,  choose_set },
     { "weights",      true,  choose_weights },
+    { "train",        false, choose_train },
+    { "guard",        false, choose_guard },
     { "off",          true,  choose_off },
     { "limit",        true,  choose_limit },
     { "schedule",     true,  choose_schedule },

@@ -84,21 +84,21 @@ static bool inputs(trainer *r, arena *a, const engine *e, int part, int64_t k, i
 }
 
 /* Values from a file in place of the first ones; those it lacks stay. */
-static dlc_status load_values(trainer *r)
+static dlc_status load_values(dlc_context *ctx, arena *a, const char *file, const lang_training *t, tensor *values)
 {
     tensor_entries e = { 0 };
-    dlc_status s = tensors_open(r->ctx, r->a, r->t->load, &e);
+    dlc_status s = tensors_open(ctx, a, file, &e);
     for (int64_t i = 0; s == DLC_OK && i < e.n; i++) {
-        int v = variable_named(r->t, e.at[i].name);
+        int v = variable_named(t, e.at[i].name);
         if (v < 0) continue;
-        s = tensor_load(r->ctx, r->a, &e.at[i]);
-        bool same = e.at[i].t.dtype == r->values[v].dtype && e.at[i].t.rank == r->values[v].rank
-                    && memcmp(e.at[i].t.dims, r->values[v].dims, sizeof(int64_t) * (size_t)r->values[v].rank) == 0;
+        s = tensor_load(ctx, a, &e.at[i]);
+        bool same = e.at[i].t.dtype == values[v].dtype && e.at[i].t.rank == values[v].rank
+                    && memcmp(e.at[i].t.dims, values[v].dims, sizeof(int64_t) * (size_t)values[v].rank) == 0;
         if (s == DLC_OK && !same) {
-            diag_run_input(r->ctx, (place){ .file = r->t->load }, e.at[i].name, "the parameter's type and shape", "another");
+            diag_run_input(ctx, (place){ .file = file }, e.at[i].name, "the parameter's type and shape", "another");
             s = DLC_ERR_SHAPE;
         }
-        if (s == DLC_OK) memcpy(r->values[v].bytes, e.at[i].t.bytes, tensor_bytes(&r->values[v]));
+        if (s == DLC_OK) memcpy(values[v].bytes, e.at[i].t.bytes, tensor_bytes(&values[v]));
     }
     return s;
 }
@@ -110,18 +110,25 @@ dlc_status train_save(dlc_context *ctx, arena *a, const char *path, const lang_t
     return tensors_write(ctx, a, path, t->n_vars, all);
 }
 
-static dlc_status first_values(trainer *r)
+dlc_status train_first_values(dlc_context *ctx, arena *a, const driver_options *o, const lang_training *t, tensor **values)
 {
     engine *e;
-    tensor *out = NEW_ARRAY(r->a, tensor, r->t->n_vars + 1);
-    r->values = NEW_ARRAY(r->a, tensor, r->t->n_vars + 1);
-    dlc_status s = engine_make(r->ctx, r->a, r->t->init, r->o, ENGINE_eval, &e);
-    if (s == DLC_OK) s = engine_run(r->ctx, r->a, e, NULL, out, NULL);
-    for (int i = 0; s == DLC_OK && i < r->t->n_vars; i++) {
-        r->values[i] = out[i];
-        r->values[i].bytes = arena_copy(r->a, out[i].bytes, tensor_bytes(&out[i]));
+    tensor *out = NEW_ARRAY(a, tensor, t->n_vars + 1), *v = NEW_ARRAY(a, tensor, t->n_vars + 1);
+    dlc_status s = engine_make(ctx, a, t->init, o, ENGINE_eval, &e);
+    if (s == DLC_OK) s = engine_run(ctx, a, e, NULL, out, NULL);
+    for (int i = 0; s == DLC_OK && i < t->n_vars; i++) {
+        v[i] = out[i];
+        v[i].bytes = arena_copy(a, out[i].bytes, tensor_bytes(&out[i]));
     }
-    if (s == DLC_OK && r->t->load) s = load_values(r);
+    if (s == DLC_OK && t->load) s = load_values(ctx, a, t->load, t, v);
+    if (s == DLC_OK && o->weights) s = load_values(ctx, a, o->weights, t, v);
+    *values = v;
+    return s;
+}
+
+static dlc_status first_values(trainer *r)
+{
+    dlc_status s = train_first_values(r->ctx, r->a, r->o, r->t, &r->values);
     if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, r->t, r->values);
     return s;
 }

@@ -18,6 +18,8 @@ typedef struct {
 /* block NULL: the only one. values: of t->vars, at the end, in `a`. */
 dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *block, const driver_options *o, engine_kind kind,
                       const train_events *ev, lang_training *t, tensor **values);
+/* What the variables begin with: drawn, or from the block's `load`, or from o->weights; in `a`. */
+dlc_status train_first_values(dlc_context *ctx, arena *a, const driver_options *o, const lang_training *t, tensor **values);
 /* Parameters and states as an .npz with the paths as names. */
 dlc_status train_save(dlc_context *ctx, arena *a, const char *path, const lang_training *t, const tensor *values);
 #endif

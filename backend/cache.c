@@ -62,6 +62,8 @@ static const char *key_of(arena *a, const program *p, const codegen_options *o)
         plain.bufs.at[i].external = "";
     }
     program_print(&plain, &t);
+    for (int i = 0; i < p->n_states; i++)
+        text_printf(&t, "%s %d %lld\n", p->states[i].name, p->states[i].is_trained, (long long)p->states[i].offset);
     uint64_t x = hash_bytes(t.at, (size_t)t.n, 1), y = hash_bytes(t.at, (size_t)t.n, 2);
     return arena_printf(a, "%016llx%016llx.so", (unsigned long long)x, (unsigned long long)y);
 }
@@ -245,7 +247,7 @@ dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *
     *model = NULL;
     const char *path = NULL;
     arena *a = arena_new(&ctx->mem);
-    if (o->cache_dir && *o->cache_dir && !o->external_weights && constants_are_there(p)) {
+    if (o->cache_dir && *o->cache_dir && !o->external_weights && !p->next && constants_are_there(p)) {
         path = arena_printf(a, "%s/%s", o->cache_dir, key_of(a, p, o));
         *out = load_file(path, p, model);
     }

@@ -3,6 +3,7 @@
  * The input is text unless its name ends in .onnx or .dl; what it holds is said by its first words. Without options every
  * pass runs, and the planned loop program is printed. Text goes to stdout, everything else to stderr.
  */
+#include "api/training.h"
 #include "cli/cli.h"
 #include "ir/text.h"
 
@@ -164,6 +165,19 @@ static dlc_status run_passes(run *r)
     return s;
 }
 
+/* A part of a training step; its states become buffers of their own in the pass `states`. */
+static dlc_status read_step(run *r, const char *path)
+{
+    cli *c = r->c;
+    training *t = NEW(c->a, training);
+    state_binding *states = NEW(c->a, state_binding);
+    dlc_status s = training_open(c->ctx, c->a, path, &r->options, t);
+    if (s != DLC_OK) return s;
+    training_graph(c->a, t, (step_entry)opt_choice(c, OPT_entry, STEP_step), &r->g, states);
+    r->options.states = states;
+    return DLC_OK;
+}
+
 int command_opt(cli *c)
 {
     if (opt_given(c, OPT_list)) {
@@ -182,7 +196,7 @@ int command_opt(cli *c)
     if (opt_given(c, OPT_explain)) r.options.explain = &explained;
     r.options.after = after_pass;
     r.options.after_arg = &r;
-    dlc_status s = ends_with(path, ".onnx") || ends_with(path, ".dl") ? driver_import(c->ctx, c->a, path, &r.options, &r.g) : read_text(&r, path);
+    dlc_status s = r.options.train ? read_step(&r, path) : ends_with(path, ".onnx") || ends_with(path, ".dl") ? driver_import(c->ctx, c->a, path, &r.options, &r.g) : read_text(&r, path);
     if (s == DLC_OK && !check_stages(&r)) return EXIT_USAGE;
     if (s == DLC_OK) s = run_passes(&r);
     fputs(text_str(&explained), stderr);

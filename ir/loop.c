@@ -379,6 +379,27 @@ int program_kernel(program *p, kernel_code *k)
     return id;
 }
 
+static void shift_kernels(prog_block *b, int by)
+{
+    for (int i = 0; i < b->n; i++) {
+        prog_op *x = b->at[i];
+        if (x->kind == PROG_call) x->kernel += by;
+        shift_kernels(&x->test, by);
+        shift_kernels(&x->body, by);
+        shift_kernels(&x->other, by);
+    }
+}
+
+void program_join(program *p, program *q)
+{
+    program *last = p;
+    while (last->next) last = last->next;
+    last->next = q;
+    shift_kernels(&q->body, (int)p->kernels.n);
+    for (int64_t i = 0; i < q->kernels.n; i++) program_kernel(p, q->kernels.at[i]);
+    for (last = p->next; last; last = last->next) last->kernels.at = p->kernels.at, last->kernels.n = p->kernels.n;
+}
+
 prog_op *program_op(program *p, prog_block *b, prog_kind kind)
 {
     prog_op *o = NEW(p->arena, prog_op);

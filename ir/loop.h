@@ -122,7 +122,7 @@ typedef struct {
     const void *data;                      /* const: elements; NULL until the driver evaluated `expr_graph` */
     graph *expr_graph;                     /* const: a graph without inputs and with one result, or NULL */
     const char *external;                  /* const, read from text: what stood there for data too large to print */
-    int64_t offset;                        /* temp: bytes from the workspace's start; -1 unplanned or open */
+    int64_t offset;                        /* temp: bytes from the workspace's start; -1 unplanned or open. state: in the block */
     int slot_of;                           /* output/temp living in another buffer (concat parts, in place): its number, else -1 */
     dim slot_offset;                       /* in elements */
 } pbuf;
@@ -145,7 +145,16 @@ struct prog_op {
     int symbol; view source;               /* setdim: symbol number = the i64 in source */
 };
 
-typedef struct program {
+/* What lasts from one run to the next: in the block of states that the caller keeps, at `offset`. */
+typedef struct {
+    const char *name;
+    dtype dtype; int rank; const int64_t *extents;
+    int64_t offset, bytes;
+    bool is_trained;                       /* a parameter; else a state of a layer or an optimizer, or the number of steps */
+} state_row;
+
+typedef struct program program;
+struct program {
     dlc_context *ctx; arena *arena; dims *dims;
     const char *name;
     fma_mode fma;
@@ -157,7 +166,11 @@ typedef struct program {
     int n_inputs, n_outputs;
     int64_t workspace_bytes;               /* after plan; -1 if open */
     int64_t workspace_lower_bound;         /* largest sum of live bytes; -1 if open */
-} program;
+    int n_states; const state_row *states; /* by pbuf.index of those that the program touches; all of the block */
+    int64_t states_bytes;                  /* of the block */
+    const char *entry;                     /* one of several programs of a library, over one block of states: its name; else NULL */
+    program *next;                         /* the next entry: its kernels stand in this program's list, too */
+};
 
 /* -- Making ------------------------------------------------------------------------------------------------------------------- */
 
@@ -258,6 +271,7 @@ const char *program_show(const program *p);
 
 program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name);
 int program_buf(program *p, const char *name, pbuf_kind kind, int index, dtype t, int rank, const dim *dims);
+void program_join(program *p, program *q);                          /* q becomes p's last entry, its kernels part of p's list */
 prog_op *program_op(program *p, prog_block *b, prog_kind kind);     /* made and put at the end of b */
 int program_var(program *p, const char *name);                      /* same name, same variable */
 int program_kernel(program *p, kernel_code *k);                     /* its number; makes k's name unique */

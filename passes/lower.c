@@ -79,6 +79,7 @@ static kernel_code *lower_kernel(program_lowering *pl, const node *n)
     lowering l = { .k = k, .body = body, .param = param, .result_param = results, .at = &k->body, .scratch = scratch };
     anchors[n->kernel->anchor](&l);
     flatten_params(k, scratch);
+    tidy_kernel(k, scratch);
     return k;
 }
 

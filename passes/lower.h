@@ -84,6 +84,7 @@ void lower_sort(lowering *l);
 void lower_compact(lowering *l);
 /* Parameters whose accesses are affine only in the flat address get one axis (lower_flatten.c). */
 void flatten_params(kernel_code *k, arena *scratch);
+void tidy_kernel(kernel_code *k, arena *scratch);                    /* lower_tidy.c: what nobody reads goes */
 const node *find_anchor(const graph *body, prim p);   /* the node of that kind; NULL */
 
 #endif

@@ -7,6 +7,12 @@
 /* The loop program of a graph after fuse: plain nests, no plan. */
 program *lower_program(pass_run *run, const graph *g, fma_mode fma);
 
+/* A state of a program: the input that brings its value, and the output that takes the new one; -1: not read, not changed. */
+typedef struct { int input, output; } state_pair;
+typedef struct { int n; const state_pair *pairs; const state_row *rows; int64_t bytes; } state_binding;
+
+/* Makes states of inputs and outputs; the others are numbered anew. s->rows must outlive p. */
+bool states_program(pass_run *run, program *p, const state_binding *s);
 /* Makes one kernel of those that do the same. */
 bool share_program(pass_run *run, program *p);
 

@@ -83,7 +83,7 @@ bool plan_program(pass_run *run, program *p)
     for (int64_t i = 0; i < p->bufs.n; i++) {
         pbuf *b = &p->bufs.at[i];
         b->bytes = buffer_bytes(p, lives, (int)i);
-        b->offset = -1;
+        if (b->kind != PBUF_state) b->offset = -1;
         if (b->kind != PBUF_temp || lives->of[i].last < 0) continue;
         int64_t size;
         if (!dim_is_const(b->bytes, &size)) { is_open = true; continue; }

@@ -11,7 +11,7 @@
 #define DLC_MODEL_H
 #include "runtime.h"
 
-#define DLC_MODEL_ABI 1
+#define DLC_MODEL_ABI 2
 
 /* Element types, in the order of ir/dtype.def. */
 typedef struct {
@@ -28,14 +28,33 @@ typedef struct {
 } dlc_dim_info;
 
 /* One call's environment. workspace: at least workspace(dims) bytes, aligned to 64. weights: the contents of
- * PREFIX.bin if weights_bytes != 0 and the library was made without them, aligned to 64; else not read. */
+ * PREFIX.bin if weights_bytes != 0 and the library was made without them, aligned to 64; else not read. states: the
+ * block of states_bytes of a training step, aligned to 64; else not read. */
 typedef struct dlc_run {
     dlc_run_hook hook;
     void *workspace;
     const void *weights;
+    void *states;
 } dlc_run;
 
 enum { DLC_RUN_OK = 0, DLC_RUN_BAD_DIM = 1 };
+
+/* A parameter or another state of a training step: dense, last axis fastest, at `offset` in the block of states. */
+typedef struct {
+    const char *name;               /* its path: "Digits.Dense.W" */
+    const char *dtype;
+    int32_t rank;
+    int32_t is_trained;             /* a parameter; 0: a state of a layer or an optimizer, or the number of steps */
+    const int64_t *extents;
+    int64_t offset, bytes;
+} dlc_state_info;
+
+/* One of the programs of a library: of a training step "step", "grad", "apply", "init". */
+struct dlc_model;
+typedef struct {
+    const char *name;
+    const struct dlc_model *model;
+} dlc_entry;
 
 typedef struct dlc_model {
     uint32_t abi;                   /* DLC_MODEL_ABI */
@@ -53,6 +72,11 @@ typedef struct dlc_model {
     /* One run. in[i], out[i]: dense, last axis fastest, aligned to their element; out[] apart from in[] and workspace.
      * dims: read, and where is_result written. */
     int32_t (*run)(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out);
+    /* A training step: its states, read and written by run(), and all programs over them, this one the first. Else 0. */
+    int64_t states_bytes;
+    int32_t n_states, n_entries;
+    const dlc_state_info *states;
+    const dlc_entry *entries;
 } dlc_model;
 
 #endif

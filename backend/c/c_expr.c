@@ -169,7 +169,7 @@ void put_dim(scope_text *s, text *t, dim d, int prec)
     }
     for (int64_t i = 0; i < s->dims.n; i++)
         if (dim_same(s->dims.at[i], d)) { text_put(t, s->dim_name[i]); return; }
-    dim_view v = dim_look(s->w->p->dims, d);
+    dim_view v = dim_look(s->k->dims, d);
     static const char *const fn[] = { [DIM_FLOORDIV] = "size_div", [DIM_MOD] = "size_mod", [DIM_MIN] = "min", [DIM_MAX] = "max" };
     switch (v.kind) {
     case DIM_CONST: put_i64(t, v.value); return;

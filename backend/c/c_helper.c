@@ -17,7 +17,7 @@ static const char *const words[] = {
     "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct",
     "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "typeof", "linux", "unix", "i386", "near", "far",
     "offsetof", "alignas", "alignof", "bool", "constexpr", "false", "nullptr", "static_assert", "thread_local", "true",
-    "typeof_unqual", "main", "hook", "run", "arg", "begin", "end", "in", "out", "dims", "extents", "work", "weights", "vector",
+    "typeof_unqual", "main", "hook", "run", "arg", "begin", "end", "in", "out", "dims", "extents", "work", "weights", "states", "vector",
     "pixel", "arm", "sun", "mips", "hpux", "PPC", "R", "abs", "labs", "class", "new", "delete", "this", "template", "operator",
     "private", "public", "protected", "namespace", "try", "catch", "throw", "using", "virtual", "friend", "export", "mutable",
     "explicit", "typename", "and", "or", "not", "xor", "bitand", "bitor", "compl", "wchar_t",

@@ -627,8 +627,8 @@ static void name_all(scope_text *s)
     }
     s->dim_name = NEW_ARRAY(a, const char *, s->dims.n);
     for (int64_t i = 0; i < s->dims.n; i++) {
-        dim_view v = dim_look(s->w->p->dims, s->dims.at[i]);
-        s->dim_name[i] = name_new(s->names, v.kind == DIM_SYMBOL ? dims_symbol_name(s->w->p->dims, v.symbol) : "size");
+        dim_view v = dim_look(s->k->dims, s->dims.at[i]);
+        s->dim_name[i] = name_new(s->names, v.kind == DIM_SYMBOL ? dims_symbol_name(s->k->dims, v.symbol) : "size");
     }
     for (int64_t i = 0; i < k->vars.n; i++) s->var[i].name = name_new(s->names, k->vars.at[i].name);
     for (int64_t i = 0; i < k->temps.n; i++) s->temp[i] = name_new(s->names, k->temps.at[i].name);

@@ -15,8 +15,9 @@
 #include <assert.h>
 
 typedef struct {
-    writer w;
+    writer *w;
     const program *p;
+    const char *prefix;         /* of this entry's symbols; those of kernels and helpers bear the file's */
     scope_text s;               /* of the function in work */
     const char **buf_name;      /* by buffer: its local in run(), NULL: not named yet */
     const char **kernel_name;
@@ -27,6 +28,11 @@ typedef struct {
     bool *is_result;
     text locals;                /* declarations of run() */
 } state;
+
+static const char *entry_name(const writer *w, const program *p)
+{
+    return p == w->p ? w->prefix : arena_printf(w->a, "%s_%s", w->prefix, p->entry);
+}
 
 /* -- Constants ---------------------------------------------------------------------------------------------------------------- */
 
@@ -39,13 +45,14 @@ static int64_t constant_bytes(const program *p, int64_t buf)
     return n;
 }
 
-static bool lay_out_weights(state *z)
+/* Behind those of the entries before, which end at *end. */
+static bool lay_out_weights(state *z, int64_t *end)
 {
     const program *p = z->p;
     map_str seen;
-    map_init(&seen, z->w.a);
-    z->first = NEW_ARRAY(z->w.a, int, p->bufs.n);
-    z->weight_offset = NEW_ARRAY(z->w.a, int64_t, p->bufs.n);
+    map_init(&seen, z->w->a);
+    z->first = NEW_ARRAY(z->w->a, int, p->bufs.n);
+    z->weight_offset = NEW_ARRAY(z->w->a, int64_t, p->bufs.n);
     for (int64_t i = 0; i < p->bufs.n; i++) {
         z->first[i] = (int)i;
         if (p->bufs.at[i].kind != PBUF_const) continue;
@@ -54,8 +61,8 @@ static bool lay_out_weights(state *z)
         uint64_t key[2] = { (uint64_t)(uintptr_t)p->bufs.at[i].data, (uint64_t)n };
         bool fresh;
         z->first[i] = (int)*map_put(&seen, (const char *)key, sizeof key, (uint64_t)i, &fresh);
-        z->weight_offset[i] = z->first[i] < i ? z->weight_offset[z->first[i]] : z->weights_bytes;
-        if (z->first[i] == i) z->weights_bytes += (n + 63) / 64 * 64;
+        z->weight_offset[i] = z->first[i] < i ? z->weight_offset[z->first[i]] : *end;
+        if (z->first[i] == i) *end += (n + 63) / 64 * 64;
     }
     return true;
 }
@@ -82,9 +89,9 @@ static const char outside_source[] =
 
 static void put_outside(state *z, text *t)
 {
-    const char *s = arena_printf(z->w.a, outside_source, (long long)z->weights_bytes, (long long)z->weights_bytes);
+    const char *s = arena_printf(z->w->a, outside_source, (long long)z->weights_bytes, (long long)z->weights_bytes);
     for (; *s; s++) {
-        if (*s == 'X' && (s[1] == '_')) text_put(t, z->w.prefix);
+        if (*s == 'X' && (s[1] == '_')) text_put(t, z->w->prefix);
         else text_putn(t, s, 1);
     }
 }
@@ -92,29 +99,33 @@ static void put_outside(state *z, text *t)
 static void put_constants(state *z, text *t)
 {
     const program *p = z->p;
-    if (z->outside) { put_outside(z, t); return; }
+    if (z->outside) {
+        if (p == z->w->p) put_outside(z, t);
+        return;
+    }
     for (int64_t i = 0; i < p->bufs.n; i++) {
         const pbuf *b = &p->bufs.at[i];
         if (b->kind != PBUF_const || z->first[i] != i || !z->buf_name[i]) continue;
         int width = dtype_bytes(b->dtype);
         int64_t n = constant_bytes(p, i) / width;
-        text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->w.prefix, (long long)i, (long long)(n ? n : 1),
-                    dtype_info[b->dtype].name, c_word(z->w.a, b->name));
+        text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->prefix, (long long)i, (long long)(n ? n : 1),
+                    dtype_info[b->dtype].name, c_word(z->w->a, b->name));
         if (n) put_elements(t, b->data, n, width);
         else text_put(t, " 0");
         text_put(t, "\n};\n\n");
     }
 }
 
-static bytes weights_file(state *z)
+static bytes weights_file(arena *a, const state *z, int n, int64_t total)
 {
-    uint8_t *at = arena_alloc(z->w.a, (size_t)z->weights_bytes + 64);
+    uint8_t *at = arena_alloc(a, (size_t)total + 64);
     at = (uint8_t *)(((uintptr_t)at + 63) & ~(uintptr_t)63);
-    for (int64_t i = 0; i < z->p->bufs.n; i++) {
-        int64_t n = z->p->bufs.at[i].kind == PBUF_const && z->first[i] == i ? constant_bytes(z->p, i) : 0;
-        if (n) memcpy(at + z->weight_offset[i], z->p->bufs.at[i].data, (size_t)n);
-    }
-    return (bytes){ at, (size_t)z->weights_bytes };
+    for (int k = 0; k < n; k++)
+        for (int64_t i = 0; i < z[k].p->bufs.n; i++) {
+            int64_t size = z[k].p->bufs.at[i].kind == PBUF_const && z[k].first[i] == i ? constant_bytes(z[k].p, i) : 0;
+            if (size) memcpy(at + z[k].weight_offset[i], z[k].p->bufs.at[i].data, (size_t)size);
+        }
+    return (bytes){ at, (size_t)total };
 }
 
 /* -- Symbols -------------------------------------------------------------------------------------------------------------------- */
@@ -144,8 +155,8 @@ static void find_all_results(state *z)
 {
     const program *p = z->p;
     int n = dims_n_symbols(p->dims);
-    bool *given = NEW_ARRAY(z->w.a, bool, n);
-    z->is_result = NEW_ARRAY(z->w.a, bool, n);
+    bool *given = NEW_ARRAY(z->w->a, bool, n);
+    z->is_result = NEW_ARRAY(z->w->a, bool, n);
     for (int64_t i = 0; i < p->bufs.n; i++)
         for (int j = 0; p->bufs.at[i].kind == PBUF_input && j < p->bufs.at[i].rank; j++) find_symbols(p->dims, p->bufs.at[i].dims[j], given);
     for (int i = 0; i < n; i++) z->is_result[i] = !given[i];
@@ -163,10 +174,10 @@ static const pbuf *tensor_of(const program *p, pbuf_kind kind, int index)
 static void begin_scope(state *z, text *out, name_set *names)
 {
     const program *p = z->p;
-    arena *a = z->w.a;
+    arena *a = z->w->a;
     int n = dims_n_symbols(p->dims);
-    names_init(names, a, z->w.prefix);
-    z->s = (scope_text){ .w = &z->w, .k = p->exprs, .out = out, .depth = 1, .names = names };
+    names_init(names, a, z->w->prefix);
+    z->s = (scope_text){ .w = z->w, .k = p->exprs, .out = out, .depth = 1, .names = names };
     const char **symbol = NEW_ARRAY(a, const char *, n);
     for (int i = 0; i < n; i++) symbol[i] = name_new(names, dims_symbol_name(p->dims, i));
     z->s.symbol_name = symbol;
@@ -247,12 +258,12 @@ static void declare(state *z, int buf)
     case PBUF_output: text_printf(t, "    unsigned char *const %s = (unsigned char *)out[%d];\n", name, b->index); return;
     case PBUF_const:
         if (z->outside) text_printf(t, "    const unsigned char *const %s = weights + %lld;\n", name, (long long)z->weight_offset[buf]);
-        else text_printf(t, "    const unsigned char *const %s = (const unsigned char *)%s_w%d;\n", name, z->w.prefix, buf);
+        else text_printf(t, "    const unsigned char *const %s = (const unsigned char *)%s_w%d;\n", name, z->prefix, buf);
         return;
     case PBUF_temp:
         if (!is_open_temp(b)) text_printf(t, "    unsigned char *const %s = work + %lld;\n", name, (long long)b->offset);
         return;
-    case PBUF_state: return;
+    case PBUF_state: text_printf(t, "    unsigned char *const %s = states + %lld;\n", name, (long long)b->offset); return;
     }
 }
 
@@ -330,13 +341,13 @@ static void put_call(state *z, const prog_op *x)
     text_printf(t, "%s(hook", z->kernel_name[id]);
     for (int i = 0; i < k->n_params; i++) {
         const buffer *b = &k->bufs.at[i];
-        text v = { .a = z->w.a };
+        text v = { .a = z->w->a };
         put_view(z, &v, x->args[i], b->rank, b->dims);
         bool reads = b->role == ROLE_in || b->role == ROLE_const, is_name = !strchr(text_str(&v), ' ');
-        text_printf(t, ", (%s%s *)", reads ? "const " : "", element_type(&z->w, b->dtype));
+        text_printf(t, ", (%s%s *)", reads ? "const " : "", element_type(z->w, b->dtype));
         text_printf(t, is_name ? "%s" : "(%s)", text_str(&v));
     }
-    kernel_open_dims_c(z->w.a, k, &open);
+    kernel_open_dims_c(z->w->a, k, &open);
     for (int64_t i = 0; i < open.n; i++) {
         text_put(t, ", ");
         put_dim(&z->s, t, open.at[i], BIND_any);
@@ -363,7 +374,7 @@ static void put_repeat(state *z, const prog_op *x)
     if (x->kind == PROG_while) {
         put_body(z, &x->test);
         line(z, "    if (!");
-        put_one(z, t, element_type(&z->w, DTYPE_bool), x->pred);
+        put_one(z, t, element_type(z->w, DTYPE_bool), x->pred);
         text_put(t, ") break;\n");
     }
     put_body(z, &x->body);
@@ -373,7 +384,7 @@ static void put_repeat(state *z, const prog_op *x)
 static void put_cond(state *z, const prog_op *x)
 {
     line(z, "if (");
-    put_one(z, z->s.out, element_type(&z->w, DTYPE_bool), x->pred);
+    put_one(z, z->s.out, element_type(z->w, DTYPE_bool), x->pred);
     text_put(z->s.out, ") {\n");
     put_body(z, &x->body);
     if (x->other.n) {
@@ -389,10 +400,10 @@ static void put_setdim(state *z, const prog_op *x)
     text *t = z->s.out;
     int64_t lo, hi;
     dims_symbol_range(z->p->dims, x->symbol, &lo, &hi);
-    const char *min = helper(&z->w, "min", DTYPE_i64), *max = helper(&z->w, "max", DTYPE_i64);
+    const char *min = helper(z->w, "min", DTYPE_i64), *max = helper(z->w, "max", DTYPE_i64);
     start_line(&z->s);
     text_printf(t, "%s = %s(%s(", z->s.symbol_name[x->symbol], min, max);
-    put_one(z, t, element_type(&z->w, DTYPE_i64), x->source);
+    put_one(z, t, element_type(z->w, DTYPE_i64), x->source);
     text_put(t, ", ");
     put_i64(t, lo);
     text_put(t, "), ");
@@ -422,7 +433,7 @@ static void put_output_copies(state *z)
     for (int64_t i = 0; i < z->p->bufs.n; i++) {
         const pbuf *b = &z->p->bufs.at[i];
         if (b->kind != PBUF_output || b->slot_of < 0) continue;
-        text_printf(t, "    %s(out[%d], ", helper(&z->w, "copy", DTYPE_i64), b->index);
+        text_printf(t, "    %s(out[%d], ", helper(z->w, "copy", DTYPE_i64), b->index);
         put_pointer(z, t, (int)i);
         text_put(t, ", ");
         for (int j = 0; j < b->rank; j++) { put_dim(&z->s, t, b->dims[j], BIND_unary); text_put(t, "*"); }
@@ -438,7 +449,7 @@ static void put_used(text *t, const char *body, const char *name, const char *de
 static void put_run(state *z, text *t)
 {
     const program *p = z->p;
-    arena *a = z->w.a;
+    arena *a = z->w->a;
     text body = { .a = a }, layout = { .a = a };
     name_set names;
     begin_scope(z, &body, &names);
@@ -459,15 +470,16 @@ static void put_run(state *z, text *t)
     text_put(&all, text_str(&layout));
     text_put(&all, text_str(&body));
     const char *source = text_str(&all);
-    text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->w.prefix);
+    text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->prefix);
     put_used(t, source, "hook", "    const dlc_run_hook *const hook = &run->hook;\n");
     put_used(t, source, "work", "    unsigned char *const work = (unsigned char *)run->workspace;\n");
+    put_used(t, source, "states", "    unsigned char *const states = (unsigned char *)run->states;\n");
     if (z->outside && mentions(source, "weights"))
-        text_printf(t, "    const unsigned char *const weights = (const unsigned char *)%s_WEIGHTS(run);\n", z->w.prefix);
+        text_printf(t, "    const unsigned char *const weights = (const unsigned char *)%s_WEIGHTS(run);\n", z->w->prefix);
     text symbols = { .a = a };
     put_symbols(z, &symbols, source, "DLC_RUN_BAD_DIM");
     text_put(t, text_str(&symbols));
-    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights")) text_put(t, "    (void)run;\n");
+    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") && !mentions(source, "states")) text_put(t, "    (void)run;\n");
     if (!mentions(source, "dims") && !mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
     if (!mentions(source, "in")) text_put(t, "    (void)in;\n");
     if (!mentions(source, "out")) text_put(t, "    (void)out;\n");
@@ -479,7 +491,7 @@ static void put_workspace(state *z, text *t)
 {
     const program *p = z->p;
     name_set names;
-    text body = { .a = z->w.a };
+    text body = { .a = z->w->a };
     begin_scope(z, &body, &names);
     name_new(&names, "at");
     name_new(&names, "rough");
@@ -500,8 +512,8 @@ static void put_workspace(state *z, text *t)
         put_i64(&body, planned_bytes(p));
         text_put(&body, ";\n");
     }
-    text_printf(t, "static int64_t %s_workspace(const int64_t *dims)\n{\n", z->w.prefix);
-    text symbols = { .a = z->w.a };
+    text_printf(t, "static int64_t %s_workspace(const int64_t *dims)\n{\n", z->prefix);
+    text symbols = { .a = z->w->a };
     put_symbols(z, &symbols, text_str(&body), "-1");
     if (!mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
     text_put(t, text_str(&symbols));
@@ -513,7 +525,7 @@ static void put_shapes(state *z, text *t)
 {
     const program *p = z->p;
     name_set names;
-    text body = { .a = z->w.a };
+    text body = { .a = z->w->a };
     begin_scope(z, &body, &names);
     int at = 0;
     for (int pass = 0; pass < 2; pass++)
@@ -525,7 +537,7 @@ static void put_shapes(state *z, text *t)
                 text_put(&body, ";\n");
             }
         }
-    text_printf(t, "static void %s_shapes(const int64_t *dims, int64_t *extents)\n{\n", z->w.prefix);
+    text_printf(t, "static void %s_shapes(const int64_t *dims, int64_t *extents)\n{\n", z->prefix);
     bool any = false;
     for (int i = 0; i < dims_n_symbols(p->dims); i++) {
         const char *name = z->s.symbol_name[i];
@@ -563,7 +575,7 @@ static void put_string(text *t, const char *s)
 static void put_tensors(state *z, text *t, pbuf_kind kind, int n, const char *what)
 {
     if (!n) return;
-    text_printf(t, "static const dlc_tensor_info %s_%s[%d] = {\n", z->w.prefix, what, n);
+    text_printf(t, "static const dlc_tensor_info %s_%s[%d] = {\n", z->prefix, what, n);
     for (int i = 0; i < n; i++) {
         const pbuf *b = tensor_of(z->p, kind, i);
         text_put(t, "    { ");
@@ -573,10 +585,51 @@ static void put_tensors(state *z, text *t, pbuf_kind kind, int n, const char *wh
     text_put(t, "};\n\n");
 }
 
+/* The states, for all entries. */
+static void put_states(const state *z, text *t)
+{
+    const program *p = z->p;
+    const char *x = z->prefix;
+    if (!p->n_states) return;
+    for (int i = 0; i < p->n_states; i++) {
+        const state_row *r = &p->states[i];
+        if (!r->rank) continue;
+        text_printf(t, "static const int64_t %s_extents_%d[%d] = {", x, i, r->rank);
+        for (int k = 0; k < r->rank; k++) { text_put(t, k ? ", " : " "); put_i64(t, r->extents[k]); }
+        text_put(t, " };\n");
+    }
+    text_printf(t, "static const dlc_state_info %s_states[%d] = {\n", x, p->n_states);
+    for (int i = 0; i < p->n_states; i++) {
+        const state_row *r = &p->states[i];
+        text_put(t, "    { ");
+        put_string(t, r->name);
+        text_printf(t, ", \"%s\", %d, %d, ", dtype_info[r->dtype].name, r->rank, r->is_trained);
+        text_printf(t, r->rank ? "%s_extents_%d, " : "NULL, ", x, i);
+        put_i64(t, r->offset);
+        text_put(t, ", ");
+        put_i64(t, r->bytes);
+        text_put(t, " },\n");
+    }
+    text_put(t, "};\n\n");
+}
+
+static void put_entries(const state *z, text *t)
+{
+    int n = 0;
+    for (const program *q = z->p; q; q = q->next) n++;
+    text_printf(t, "static const dlc_entry %s_entries[%d] = {\n", z->prefix, n);
+    for (const program *q = z->p; q; q = q->next) {
+        text_put(t, "    { ");
+        put_string(t, q->entry);
+        text_printf(t, ", &%s_model },\n", entry_name(z->w, q));
+    }
+    text_put(t, "};\n\n");
+}
+
 static void put_model(state *z, text *t)
 {
     const program *p = z->p;
-    const char *x = z->w.prefix;
+    const char *x = z->prefix;
     int n = dims_n_symbols(p->dims);
     put_tensors(z, t, PBUF_input, p->n_inputs, "inputs");
     put_tensors(z, t, PBUF_output, p->n_outputs, "outputs");
@@ -595,53 +648,61 @@ static void put_model(state *z, text *t)
         }
         text_put(t, "};\n\n");
     }
+    bool has_entries = p == z->w->p && p->entry;
+    if (has_entries) put_entries(z, t);
     text_printf(t, "#define %s_MODEL_TABLE { \\\n    DLC_MODEL_ABI, ", x);
     put_string(t, p->name ? p->name : "");
     text_printf(t, ", \"c\", %d, %d, %d, \\\n", p->n_inputs, p->n_outputs, n);
     text_printf(t, p->n_inputs ? "    %s_inputs, " : "    NULL, ", x);
     text_printf(t, p->n_outputs ? "%s_outputs, " : "NULL, ", x);
     text_printf(t, n ? "%s_dims, \\\n" : "NULL, \\\n", x);
-    text_printf(t, z->outside ? "    %s_WEIGHTS_BYTES, " : "    0, ", x);
-    text_printf(t, "%s_workspace, %s_shapes, %s_run }\n\n", x, x, x);
+    text_printf(t, z->outside ? "    %s_WEIGHTS_BYTES, " : "    0, ", z->w->prefix);
+    text_printf(t, "%s_workspace, %s_shapes, %s_run, \\\n    ", x, x, x);
+    put_i64(t, p->states_bytes);
+    int n_entries = 0;
+    for (const program *q = has_entries ? p : NULL; q; q = q->next) n_entries++;
+    text_printf(t, ", %d, %d, ", p->n_states, n_entries);
+    text_printf(t, p->n_states ? "%s_states, " : "NULL, ", z->w->prefix);
+    text_printf(t, n_entries ? "%s_entries }\n\n" : "NULL }\n\n", x);
     text_printf(t, "const dlc_model %s_model = %s_MODEL_TABLE;\n", x, x);
-    text_printf(t, "#ifdef %s_SHARED            /* a library that is opened without knowing its name */\n"
+    if (p == z->w->p) text_printf(t, "#ifdef %s_SHARED            /* a library that is opened without knowing its name */\n"
                    "extern const dlc_model dlc_model_v1;\nconst dlc_model dlc_model_v1 = %s_MODEL_TABLE;\n#endif\n", x, x);
 }
 
 /* -- The file -------------------------------------------------------------------------------------------------------------------------------------- */
 
-static void put_preamble(state *z, text *t)
+static void put_preamble(const writer *w, text *t)
 {
-    const char *x = z->w.prefix;
-    text_printf(t, "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without -ffast-math. */\n", z->w.o->header);
-    text_printf(t, "#include \"%s\"\n#include <stddef.h>\n#include <float.h>\n\n", z->w.o->header);
+    const char *x = w->prefix;
+    text_printf(t, "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without -ffast-math. */\n", w->o->header);
+    text_printf(t, "#include \"%s\"\n#include <stddef.h>\n#include <float.h>\n\n", w->o->header);
     text_put(t, "/* Results are the same everywhere: every operation rounds once, none is merged with another. */\n"
                 "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
                 "#elif defined(__GNUC__) && !defined(__TINYC__)\n#pragma GCC optimize (\"fp-contract=off\")\n#endif\n"
                 "#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0\n#error \"floats must be evaluated in their own precision (on x86: -mfpmath=sse)\"\n#endif\n"
                 "#ifdef __FAST_MATH__\n#error \"-ffast-math changes results\"\n#endif\n");
-    if (z->p->fma == FMA_FUSED)
+    if (w->p->fma == FMA_FUSED)
         text_put(t, "#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA) && !defined(__riscv_flen)\n"
                     "#error \"made with --fma: needs a target with fused multiply-add (x86: -mfma)\"\n#endif\n");
     text_put(t, "\n");
     bool any = false;
-    for (int i = 0; i <= MAX_LANES; i++) any |= z->w.uses_lanes[i];
+    for (int i = 0; i <= MAX_LANES; i++) any |= w->uses_lanes[i];
     if (any) {
         text_put(t, "/* Loops over lanes: to be vectorized first and unrolled then. */\n#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8\n");
         for (int on = 1; on >= 0; on--) {
             for (int i = 0; i <= MAX_LANES; i++)
-                if (z->w.uses_lanes[i] && on) text_printf(t, "#define %s_LANES_%d _Pragma(\"GCC unroll %d\")\n", x, i, i / 2);
-                else if (z->w.uses_lanes[i]) text_printf(t, "#define %s_LANES_%d\n", x, i);
+                if (w->uses_lanes[i] && on) text_printf(t, "#define %s_LANES_%d _Pragma(\"GCC unroll %d\")\n", x, i, i / 2);
+                else if (w->uses_lanes[i]) text_printf(t, "#define %s_LANES_%d\n", x, i);
             text_put(t, on ? "#else\n" : "#endif\n\n");
         }
     }
     any = false;
-    for (int i = 0; i < DTYPE_COUNT; i++) any |= z->w.uses_type[i];
+    for (int i = 0; i < DTYPE_COUNT; i++) any |= w->uses_type[i];
     if (!any) return;
     text_put(t, "/* Elements of memory: the same bytes may hold another type before and after. */\n");
     text_printf(t, "#if defined(__GNUC__) && !defined(__TINYC__)\n#define %s_MEMORY __attribute__((may_alias))\n#else\n#define %s_MEMORY\n#endif\n", x, x);
     for (int i = 0; i < DTYPE_COUNT; i++)
-        if (z->w.uses_type[i]) text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
+        if (w->uses_type[i]) text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
     text_put(t, "\n");
     put_vector_types(&z->w, t);
 }
@@ -650,29 +711,40 @@ static const char region_source[] =
     "static void %s_region(const dlc_run_hook *hook, dlc_region_fn fn, void *arg, int64_t n)\n{\n"
     "    if (n <= 0) return;\n    if (hook->parallel) hook->parallel(hook->pool, fn, arg, n);\n    else fn(arg, 0, n);\n}\n\n";
 
-static void put_all(state *z, text *c)
+/* Kernels are written as the entries' functions name them; these come after them in the file. */
+static void put_all(writer *w, state *z, int n, text *c)
 {
-    const program *p = z->p;
-    arena *a = z->w.a;
+    const program *p = w->p;
+    arena *a = w->a;
     name_set names;
-    names_init(&names, a, z->w.prefix);
-    z->kernel_name = NEW_ARRAY(a, const char *, p->kernels.n);
-    z->is_called = NEW_ARRAY(a, bool, p->kernels.n);
+    names_init(&names, a, w->prefix);
+    const char **kernel_name = NEW_ARRAY(a, const char *, p->kernels.n);
+    bool *is_called = NEW_ARRAY(a, bool, p->kernels.n);
+    int *kernel_of = NEW_ARRAY(a, int, p->kernels.n);
+    equal_kernels(a, p, kernel_of);
     for (int64_t i = 0; i < p->kernels.n; i++)
-        if (z->kernel_of[i] == i) z->kernel_name[i] = arena_printf(a, "%s_k_%s", z->w.prefix, name_new(&names, p->kernels.at[i]->name));
+        if (kernel_of[i] == i) kernel_name[i] = arena_printf(a, "%s_k_%s", w->prefix, name_new(&names, p->kernels.at[i]->name));
     text run = { .a = a }, rest = { .a = a };
-    put_run(z, &run);
+    for (int i = 0; i < n; i++) {
+        z[i].kernel_name = kernel_name;
+        z[i].is_called = is_called;
+        z[i].kernel_of = kernel_of;
+        put_run(&z[i], &run);
+    }
     for (int64_t i = 0; i < p->kernels.n; i++)
-        if (z->is_called[i]) write_kernel(&z->w, p->kernels.at[i], z->kernel_name[i]);
-    put_workspace(z, &rest);
-    put_shapes(z, &rest);
-    put_model(z, &rest);
-    put_preamble(z, c);
-    put_constants(z, c);
-    text_put(c, text_str(&z->w.helpers));
-    const char *region = arena_printf(a, "%s_region", z->w.prefix);
-    if (mentions(text_str(&z->w.kernels), region)) text_printf(c, region_source, z->w.prefix);
-    text_put(c, text_str(&z->w.kernels));
+        if (is_called[i]) write_kernel(w, p->kernels.at[i], kernel_name[i]);
+    put_states(z, &rest);
+    for (int i = n; i-- > 0;) {                                  /* the first comes last: its table names the others */
+        put_workspace(&z[i], &rest);
+        put_shapes(&z[i], &rest);
+        put_model(&z[i], &rest);
+    }
+    put_preamble(w, c);
+    for (int i = 0; i < n; i++) put_constants(&z[i], c);
+    text_put(c, text_str(&w->helpers));
+    const char *region = arena_printf(a, "%s_region", w->prefix);
+    if (mentions(text_str(&w->kernels), region)) text_printf(c, region_source, w->prefix);
+    text_put(c, text_str(&w->kernels));
     text_put(c, text_str(&run));
     text_put(c, text_str(&rest));
 }
@@ -685,20 +757,26 @@ static dlc_status refuse(dlc_context *ctx, const char *what)
 
 dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *bin_file)
 {
-    state z = { .p = p };
-    z.w = (writer){ .ctx = ctx, .a = a, .p = p, .o = o, .prefix = o->prefix, .ex = expander_new(a), .helpers = { .a = a }, .kernels = { .a = a } };
-    map_init(&z.w.has_helper, a);
-    for (int64_t i = 0; i < p->bufs.n; i++)
-        if (p->bufs.at[i].kind == PBUF_state) return refuse(ctx, "states in C");
-    z.kernel_of = NEW_ARRAY(a, int, p->kernels.n);
-    equal_kernels(a, p, z.kernel_of);
-    if (!lay_out_weights(&z)) return refuse(ctx, "constants without elements");
-    z.outside = z.weights_bytes > (o->max_inside_bytes ? o->max_inside_bytes : C_MAX_INSIDE);
-    z.buf_name = NEW_ARRAY(a, const char *, p->bufs.n);
-    find_all_results(&z);
+    writer w = { .ctx = ctx, .a = a, .p = p, .o = o, .prefix = o->prefix, .ex = expander_new(a), .helpers = { .a = a }, .kernels = { .a = a } };
+    map_init(&w.has_helper, a);
+    int n = 0;
+    for (const program *q = p; q; q = q->next) n++;
+    state *z = NEW_ARRAY(a, state, n);
+    int64_t weights_bytes = 0;
+    n = 0;
+    for (const program *q = p; q; q = q->next, n++) {
+        z[n] = (state){ .w = &w, .p = q, .prefix = entry_name(&w, q), .buf_name = NEW_ARRAY(a, const char *, q->bufs.n) };
+        if (!lay_out_weights(&z[n], &weights_bytes)) return refuse(ctx, "constants without elements");
+        find_all_results(&z[n]);
+    }
+    bool outside = weights_bytes > (o->max_inside_bytes ? o->max_inside_bytes : C_MAX_INSIDE);
+    for (int i = 0; i < n; i++) {
+        z[i].outside = outside;
+        z[i].weights_bytes = weights_bytes;
+    }
     text c = { .a = a };
-    put_all(&z, &c);
+    put_all(&w, z, n, &c);
     *c_file = (bytes){ (const uint8_t *)text_str(&c), (size_t)c.n };
-    *bin_file = z.outside ? weights_file(&z) : (bytes){ 0 };
+    *bin_file = outside ? weights_file(a, z, n, weights_bytes) : (bytes){ 0 };
     return DLC_OK;
 }

@@ -8,13 +8,17 @@ static link_job job_of(arena *a, const program *p, const codegen_options *o, lin
 {
     link_job job = { .kind = kind, .target = &o->target, .n_objects = units->n, .objects = units->at };
     if (o->external_weights || o->constant_table) return job;
-    data_symbol *data = NEW_ARRAY(a, data_symbol, p->bufs.n);
-    const int *first = constant_table(a, p);
-    for (int i = 0; i < p->bufs.n; i++) {
-        if (p->bufs.at[i].kind != PBUF_const || constant_is_small(p, i) || first[i] != i) continue;
-        data[job.n_data++] = (data_symbol){ constant_symbol(a, o->prefix, i), p->bufs.at[i].data, constant_bytes(p, i) };
+    vec(data_symbol) data = { 0 };
+    for (const program *q = p; q; q = q->next) {
+        const int *first = constant_table(a, q);
+        const char *prefix = entry_prefix(a, o->prefix, q, p);
+        for (int i = 0; i < q->bufs.n; i++) {
+            if (q->bufs.at[i].kind != PBUF_const || constant_is_small(q, i) || first[i] != i) continue;
+            vec_push(a, &data, ((data_symbol){ constant_symbol(a, prefix, i), q->bufs.at[i].data, constant_bytes(q, i) }));
+        }
     }
-    job.data = data;
+    job.data = data.at;
+    job.n_data = (int)data.n;
     return job;
 }
 

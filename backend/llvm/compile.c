@@ -315,9 +315,9 @@ static bool is_supported(dlc_context *ctx, const program *p, const codegen_optio
 {
     place at = { .file = p->name };
     bool ok = true;
+    if (p->next && !is_supported(ctx, p->next, o)) return false;
     for (int64_t i = 0; i < p->bufs.n; i++) {
         const pbuf *b = &p->bufs.at[i];
-        if (b->kind == PBUF_state) { diag_no_codegen(ctx, at, "states that live in the context"); return false; }
         if (b->kind == PBUF_const && constant_bytes(p, (int)i) < 0) { diag_no_codegen(ctx, at, "constants of open size"); return false; }
         if (b->kind == PBUF_const && !b->data && constant_bytes(p, (int)i) > 0) { diag_internal(ctx, at, "a constant was not evaluated before code generation"); ok = false; }
     }

@@ -24,17 +24,21 @@ static LLVMErrorRef define(LLVMOrcLLJITRef jit, arena *a, const program *p, cons
 {
     static const struct { const char *name; void *at; } library[] =
         { { "memcpy", (void *)memcpy }, { "memset", (void *)memset }, { "memmove", (void *)memmove } };
-    LLVMOrcCSymbolMapPair *pair = NEW_ARRAY(a, LLVMOrcCSymbolMapPair, p->bufs.n + 3);
+    int64_t most = 3;
+    for (const program *q = p; q; q = q->next) most += q->bufs.n;
+    LLVMOrcCSymbolMapPair *pair = NEW_ARRAY(a, LLVMOrcCSymbolMapPair, most);
     size_t n = 0;
     LLVMJITSymbolFlags flags = { LLVMJITSymbolGenericFlagsExported, 0 };
     for (int i = 0; i < 3; i++)
         pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, library[i].name), { (uintptr_t)library[i].at, flags } };
-    const int *first = constant_table(a, p);
-    for (int i = 0; i < p->bufs.n && !o->external_weights; i++) {
-        if (p->bufs.at[i].kind != PBUF_const || first[i] != i) continue;
-        const void *at = p->bufs.at[i].data ? p->bufs.at[i].data : p;         /* none: of size 0 */
-        const char *name = constant_symbol(a, o->prefix, i);
-        pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, name), { (uintptr_t)at, flags } };
+    for (const program *q = p; q && !o->external_weights; q = q->next) {
+        const int *first = constant_table(a, q);
+        const char *prefix = entry_prefix(a, o->prefix, q, p);
+        for (int i = 0; i < q->bufs.n; i++) {
+            if (q->bufs.at[i].kind != PBUF_const || first[i] != i) continue;
+            const void *at = q->bufs.at[i].data ? q->bufs.at[i].data : q;     /* none: of size 0 */
+            pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, constant_symbol(a, prefix, i)), { (uintptr_t)at, flags } };
+        }
     }
     return LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(jit), LLVMOrcAbsoluteSymbols(pair, n));
 }

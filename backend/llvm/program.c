@@ -21,7 +21,9 @@ typedef struct {
     const codegen_options *o;
     const int *kernel_of;             /* by kernel: the equal one that was compiled */
     emit_kind kind;
-    V fn, run_arg, in, out, workspace, weights;
+    const char *prefix;               /* of this entry's symbols; kernels bear the emitter's */
+    V states_table;
+    V fn, run_arg, in, out, workspace, weights, states;
     V *symbol;                        /* slots of i64 */
     V *offset;                        /* by buffer: bytes from the workspace's start; NULL: not laid out */
     V *var;                           /* by program variable: its value in scope */
@@ -61,6 +63,11 @@ int *constant_table(arena *a, const program *p)
 
 bool constant_is_small(const program *p, int buf) { return constant_bytes(p, buf) <= SMALL_CONSTANT; }
 
+const char *entry_prefix(arena *a, const char *prefix, const program *p, const program *first)
+{
+    return p == first ? prefix : arena_printf(a, "%s_%s", prefix, p->entry);
+}
+
 const char *constant_symbol(arena *a, const char *prefix, int buf) { return arena_printf(a, "%s_w%d", prefix, buf); }
 
 int64_t weights_layout(const program *p, const int *first, int64_t *offset)
@@ -99,7 +106,7 @@ static V constant_address(prog_state *s, int buf)
         return LLVMBuildLoad2(e->b, e->ptr, p, "");
     }
     if (s->data[first]) return s->data[first];
-    const char *name = constant_symbol(e->a, e->prefix, first);
+    const char *name = constant_symbol(e->a, s->prefix, first);
     int64_t n = constant_bytes(s->p, first);
     bool is_text = s->kind == EMIT_LLVM_IR || s->kind == EMIT_ASM;       /* stands alone */
     if (is_text || (s->kind != EMIT_JIT && constant_is_small(s->p, first))) {
@@ -286,7 +293,7 @@ static V buffer_pointer(prog_state *s, int buf)
     case PBUF_output: return pointer_in(s, s->out, b->index);
     case PBUF_const: return constant_address(s, buf);
     case PBUF_temp: return pointer_plus(e, s->workspace, s->offset[buf]);
-    case PBUF_state: break;
+    case PBUF_state: return pointer_plus(e, s->states, k_i64(e, b->offset));
     }
     assert(!"a buffer with a place");
     return LLVMConstNull(e->ptr);
@@ -422,7 +429,7 @@ static void emit_ops(prog_state *s, const prog_block *b)
 
 static V begin_function(prog_state *s, const char *what, LLVMTypeRef ty)
 {
-    s->fn = new_function(s->e, arena_printf(s->e->a, "%s_%s", s->e->prefix, what), ty, false);
+    s->fn = new_function(s->e, arena_printf(s->e->a, "%s_%s", s->prefix, what), ty, false);
     LLVMPositionBuilderAtEnd(s->e->b, new_block(s));
     return s->fn;
 }
@@ -451,6 +458,7 @@ static V emit_run(prog_state *s)
     V field = k_i64(e, 16);
     s->workspace = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, field), "");
     s->weights = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 24)), "");
+    if (s->p->n_states) s->states = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 32)), "");
     lay_out(s);
     V old = fp_enter(e);
     emit_ops(s, &s->p->body);
@@ -575,37 +583,88 @@ static V dim_table(prog_state *s)
     return table_of(e, rows, n);
 }
 
-static void emit_model(prog_state *s, V workspace, V shapes, V run)
+static V extents_table(emitter *e, const state_row *r)
+{
+    V *rows = NEW_ARRAY(e->a, V, r->rank + 1);
+    for (int i = 0; i < r->rank; i++) rows[i] = k_i64(e, r->extents[i]);
+    return table_of(e, rows, r->rank);
+}
+
+static V states_table(emitter *e, const program *p)
+{
+    V *rows = NEW_ARRAY(e->a, V, p->n_states + 1);
+    for (int i = 0; i < p->n_states; i++) {
+        const state_row *r = &p->states[i];
+        V fields[] = { text_constant(e, r->name), text_constant(e, dtype_info[r->dtype].name), LLVMConstInt(e->i32, (uint64_t)r->rank, 0),
+                       LLVMConstInt(e->i32, r->is_trained, 0), extents_table(e, r), k_i64(e, r->offset), k_i64(e, r->bytes) };
+        rows[i] = LLVMConstStructInContext(e->c, fields, sizeof fields / sizeof *fields, 0);
+    }
+    return table_of(e, rows, p->n_states);
+}
+
+static V entries_table(emitter *e, const program *first, const V *model, int n)
+{
+    V *rows = NEW_ARRAY(e->a, V, n + 1);
+    const program *p = first;
+    for (int i = 0; i < n; i++, p = p->next) {
+        V fields[] = { text_constant(e, p->entry), model[i] };
+        rows[i] = LLVMConstStructInContext(e->c, fields, 2, 0);
+    }
+    return table_of(e, rows, n);
+}
+
+static LLVMTypeRef model_type(emitter *e)
+{
+    LLVMTypeRef i = e->i32, l = e->i64, p = e->ptr;
+    LLVMTypeRef fields[] = { i, p, p, i, i, i, p, p, p, l, p, p, p, l, i, i, p, p };
+    return LLVMStructTypeInContext(e->c, fields, sizeof fields / sizeof *fields, 0);
+}
+
+static void emit_model(prog_state *s, V model, V workspace, V shapes, V run, int n_entries, V entries)
 {
     emitter *e = s->e;
     const program *p = s->p;
     V fields[] = {
-        LLVMConstInt(e->i32, 1, 0),                                            /* DLC_MODEL_ABI */
+        LLVMConstInt(e->i32, 2, 0),                                            /* DLC_MODEL_ABI */
         text_constant(e, p->name ? p->name : ""), text_constant(e, e->target->cpu),
         LLVMConstInt(e->i32, (uint64_t)p->n_inputs, 0), LLVMConstInt(e->i32, (uint64_t)p->n_outputs, 0),
         LLVMConstInt(e->i32, (uint64_t)dims_n_symbols(p->dims), 0),
         tensor_table(s, PBUF_input, p->n_inputs), tensor_table(s, PBUF_output, p->n_outputs), dim_table(s),
         k_i64(e, s->o->external_weights ? s->weights_bytes : 0),
         workspace, shapes, run,
+        k_i64(e, p->states_bytes), LLVMConstInt(e->i32, (uint64_t)p->n_states, 0), LLVMConstInt(e->i32, (uint64_t)n_entries, 0),
+        s->states_table, entries,
     };
-    V init = LLVMConstStructInContext(e->c, fields, sizeof fields / sizeof *fields, 0);
-    V g = global_of(e, init, arena_printf(e->a, "%s_model", e->prefix));
-    LLVMAddAlias2(e->m, LLVMTypeOf(init), 0, g, "dlc_model_v1");
+    LLVMSetInitializer(model, LLVMConstStructInContext(e->c, fields, sizeof fields / sizeof *fields, 0));
 }
 
 void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, emit_kind kind)
 {
-    prog_state s = { .e = e, .p = p, .o = o, .kernel_of = kernel_of, .kind = kind };
-    s.offset = NEW_ARRAY(e->a, V, p->bufs.n);
-    s.data = NEW_ARRAY(e->a, V, p->bufs.n);
-    s.first = constant_table(e->a, p);
-    s.weight_offset = NEW_ARRAY(e->a, int64_t, p->bufs.n);
-    s.weights_bytes = weights_layout(p, s.first, s.weight_offset);
-    s.var = NEW_ARRAY(e->a, V, p->exprs ? p->exprs->vars.n : 0);
+    int n = 0, i = 0;
+    for (const program *q = p; q; q = q->next) n++;
+    V *model = NEW_ARRAY(e->a, V, n), states = p->n_states ? states_table(e, p) : LLVMConstNull(e->ptr);
+    for (const program *q = p; q; q = q->next, i++) {
+        model[i] = LLVMAddGlobal(e->m, model_type(e), arena_printf(e->a, "%s_model", entry_prefix(e->a, e->prefix, q, p)));
+        LLVMSetGlobalConstant(model[i], 1);
+        LLVMSetLinkage(model[i], LLVMExternalLinkage);
+    }
     if (o->constant_table) {
         LLVMTypeRef table = LLVMArrayType2(e->ptr, (uint64_t)p->bufs.n);
         LLVMSetInitializer(LLVMAddGlobal(e->m, table, "dlc_constants_v1"), LLVMConstNull(table));
     }
-    V run = emit_run(&s), workspace = emit_workspace(&s), shapes = emit_shapes(&s);
-    emit_model(&s, workspace, shapes, run);
+    i = 0;
+    for (const program *q = p; q; q = q->next, i++) {
+        prog_state s = { .e = e, .p = q, .o = o, .kernel_of = kernel_of, .kind = kind, .states_table = states };
+        s.prefix = entry_prefix(e->a, e->prefix, q, p);
+        s.offset = NEW_ARRAY(e->a, V, q->bufs.n);
+        s.data = NEW_ARRAY(e->a, V, q->bufs.n);
+        s.first = constant_table(e->a, q);
+        s.weight_offset = NEW_ARRAY(e->a, int64_t, q->bufs.n);
+        s.weights_bytes = weights_layout(q, s.first, s.weight_offset);
+        s.var = NEW_ARRAY(e->a, V, q->exprs ? q->exprs->vars.n : 0);
+        V run = emit_run(&s), workspace = emit_workspace(&s), shapes = emit_shapes(&s);
+        bool is_first = q == p && p->entry;
+        emit_model(&s, model[i], workspace, shapes, run, is_first ? n : 0, is_first ? entries_table(e, p, model, n) : LLVMConstNull(e->ptr));
+    }
+    LLVMAddAlias2(e->m, model_type(e), 0, model[0], "dlc_model_v1");
 }

@@ -13,6 +13,8 @@ void program_results(arena *a, const program *p, bool *is_result);      /* by sy
 int64_t constant_bytes(const program *p, int buf);
 int *constant_table(arena *a, const program *p);
 bool constant_is_small(const program *p, int buf);
+/* Of an entry's symbols: those of the first one, and of programs alone, bear the library's. */
+const char *entry_prefix(arena *a, const char *prefix, const program *p, const program *first);
 const char *constant_symbol(arena *a, const char *prefix, int buf);
 int64_t weights_layout(const program *p, const int *first, int64_t *offset);      /* of one block of all; its bytes */
 #endif

@@ -61,7 +61,7 @@ static int classify(const char *library, float x[SIDE * SIDE], float y[DIGITS])
     int64_t dims[1] = { 1 };                                    /* the batch */
     size_t bytes = (size_t)model->workspace(dims);
     void *workspace = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    dlc_run run = { { NULL, NULL }, workspace, NULL };          /* no pool: this thread alone */
+    dlc_run run = { { NULL, NULL }, workspace, NULL, NULL };        /* no pool: this thread alone */
     const void *in[1] = { x };
     void *out[1] = { y };
     int done = workspace && model->run(&run, dims, in, out) == DLC_RUN_OK;

@@ -84,6 +84,8 @@ typedef struct recipe { bool has_parts, shuffle; double valid, test; int n; stru
 typedef struct parameter { const char *path, *name; type t; graph *g; value v; bool is_state; value init; state_cell *cell; bool is_updated; val updated; } parameter;
 struct state_cell { const char *path; val now; type t; };
 
+typedef struct gradient_of { parameter *p; value v; } gradient_of;       /* v: before any clipping */
+
 typedef struct elab {
     lang *l;
     arena *a;
@@ -104,6 +106,8 @@ typedef struct elab {
     int64_t batch;                         /* samples in a step; 0: all */
     int part;                              /* 0 the step on the training part; 1 2 evaluation on the validation or test part */
     uint64_t seed;
+    bool is_cut;                           /* gradients are inputs grad:PATH */
+    vec(struct gradient_of) gradients;     /* of the block, in order */
     dims *dims;
     int n_loops;
     bool in_index;

@@ -21,6 +21,8 @@ typedef struct {
     /* Runs a graph without inputs; out[k] lives in `a`. For data sets, in training. */
     dlc_status (*evaluate)(dlc_context *ctx, arena *a, const graph *g, tensor *out);
     bool (*gradient)(graph *g, value loss, int n, const value *wrt, value *dwrt);
+    bool in_parts;                     /* of a train block: also its halves, and the number of steps as a variable `step` */
+    bool guard;                        /* a step whose gradients are not all finite changes nothing */
 } lang_options;
 
 /* The inference graph of a model, its parameters at their initial values. Not DLC_OK: one diagnostic says why. */
@@ -54,6 +56,12 @@ typedef struct {
     graph *init;                           /* results: the variables' first values */
     graph *step;                           /* inputs by name: variables, data, step, epoch, val_loss */
     graph *evaluate[3];                    /* on each part, NULL if it is empty: losses, then reports */
+    /* in_parts: no evaluate[], but the step in two halves, one after the other the same, bit for bit; and evaluation on a batch.
+     *     grad    results: losses, gradients of the variables graded[], new values of early[]
+     *     apply   inputs grad:PATH beside others; results: new values of late[]
+     *     test    results: losses, then reports; variables are as in inference */
+    graph *grad, *apply, *test;
+    int n_graded, n_early, n_late; const int *graded, *early, *late;
 } lang_training;
 /* block NULL: the only one. */
 dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o, lang_training *out);

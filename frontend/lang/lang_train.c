@@ -134,8 +134,21 @@ static data_set *read_data(elab *e, const ast *x, const val *v, const char *bloc
 
 static int64_t batch_size(elab *e, const lang_data *first)
 {
-    if (e->part) return first->n_part[e->part == 3 ? 0 : e->part];
+    if (e->part && !e->o->in_parts) return first->n_part[e->part == 3 ? 0 : e->part];
     return e->batch && e->batch < first->n_part[0] ? e->batch : first->n_part[0];
+}
+
+/* --dim batch=N replaces the block's, N..M leaves it open. */
+static bool open_batch(elab *e, const ast *at, dim *batch)
+{
+    for (int i = 0; e->o->in_parts && i < e->o->n_dims; i++) {
+        const lang_dim *o = &e->o->dims[i];
+        if (strcmp(o->name, "batch") != 0) continue;
+        if (o->lo < 1 || !dim_symbol_bounds(e->dims, *batch, o->lo, o->hi)) elab_error(e, at, NULL, "--dim batch: no size is left");
+        if (o->lo != o->hi) return true;
+        e->batch = o->lo;
+    }
+    return false;
 }
 
 static void data_statement(elab *e, env *n, ast *x, const char *block, dim *batch)
@@ -164,7 +177,7 @@ static void data_statement(elab *e, env *n, ast *x, const char *block, dim *batc
         e->fr = step;
         n->sc = old;
     }
-    if (e->is_real && s == e->sets.at[0]) {
+    if (e->is_real && s == e->sets.at[0] && !open_batch(e, x, batch)) {
         *batch = dim_const(batch_size(e, s->data));
         bind_name(e, n, lang_intern(e->l, "batch", 5), v_dim(*batch));
     }
@@ -241,10 +254,11 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     if (opt.k != V_LAYER) elab_error(e, x->b, "with Adam(lr: 1e-3)", "`with` needs an optimizer such as Adam(lr: 1e-3), found %s", show_kind(e, &opt));
     if (e->part) return;                               /* evaluation: no update */
     value *d = NEW_ARRAY(e->a, value, chosen.n + 1);
-    if (e->is_real) {
+    if (e->is_real && !e->is_cut) {
         if (!e->o->gradient || !e->o->gradient(g, loss.v, (int)wrt.n, wrt.at, d)) longjmp(*e->l->stop, 1);
     } else
         for (int64_t k = 0; k < chosen.n; k++) d[k] = input(g, arena_printf(e->a, "grad:%s", chosen.at[k]->path), chosen.at[k]->t.dtype, chosen.at[k]->t.rank, chosen.at[k]->t.dims);
+    for (int64_t k = 0; k < chosen.n; k++) vec_push(e->a, &e->gradients, ((gradient_of){ chosen.at[k], d[k] }));
     if (x->c) clip(e, n, x->c, (int)chosen.n, d);
     for (int64_t k = 0; k < chosen.n; k++) {
         parameter *p = chosen.at[k];
@@ -283,9 +297,14 @@ static void run_block(elab *e, ast *d, module *home, outputs *o)
     sc->path = d->name;
     map_init(&sc->counts, e->a);
     env n = { .mod = home, .sc = sc, .in_train = true };
-    dim batch = dim_symbol(e->dims, "batch");
-    dim_symbol_bounds(e->dims, batch, 1, 1 << 30);
-    bind_name(e, &n, lang_intern(e->l, "batch", 5), v_dim(batch));
+    dim batch = dim_const(1);
+    bool is_open = !e->is_real;
+    for (int i = 0; e->o->in_parts && i < e->o->n_dims; i++) is_open |= strcmp(e->o->dims[i].name, "batch") == 0;
+    if (is_open) {                                         /* else it is known once the data is read */
+        batch = dim_symbol(e->dims, "batch");
+        dim_symbol_bounds(e->dims, batch, 1, 1 << 30);
+        bind_name(e, &n, lang_intern(e->l, "batch", 5), v_dim(batch));
+    }
     for (int i = 0; i < d->d->n; i++) {
         ast *x = d->d->kid[i];
         switch (x->kind) {
@@ -392,6 +411,167 @@ static ast *choose_block(elab *e, const char *name)
     return found;
 }
 
+/* -- The step ----------------------------------------------------------------------------------------------------------------------- */
+
+/* A variable of the block, and what it is in the graph under construction. */
+typedef struct { const parameter *p; value old, new; } variable;
+typedef vec(variable) variables;
+
+/* Whether all gradients are finite: their largest magnitude is. */
+static value is_finite_all(elab *e)
+{
+    graph *g = e->fr->g;
+    value ok = NO_VALUE;
+    for (int64_t i = 0; i < e->gradients.n; i++) {
+        value x = un(g, SCALAR_abs, e->gradients.at[i].v);
+        value is_finite = bin_k(g, SCALAR_lt, reduce(g, REDUCE_max, x, (1u << rank_of(g, x)) - 1, false), (double)INFINITY);
+        ok = i ? bin(g, SCALAR_and, ok, is_finite) : is_finite;
+    }
+    return ok;
+}
+
+/* The variables in order of creation; the number of steps last, where it is one. */
+static variables variables_of(elab *e)
+{
+    variables all = { 0 };
+    graph *g = e->fr->g;
+    const parameter *step = NULL;
+    for (int64_t k = 0; k < e->params.n; k++) {
+        parameter *p = e->params.at[k];
+        if (strcmp(p->path, "step") == 0 && !is_value(p->init)) step = p;
+        if (!is_value(p->init)) continue;                        /* step, epoch, val_loss */
+        val v = p->is_updated ? p->updated : p->cell ? p->cell->now : (val){ .k = V_TENSOR, .g = p->g, .v = p->v };
+        vec_push(e->a, &all, ((variable){ p, p->v, here(e, &v) }));
+    }
+    if (e->o->in_parts) {
+        parameter *count = NEW(e->a, parameter);
+        *count = (parameter){ .path = "step", .name = "step", .is_state = true };
+        count->v = step ? step->v : input(g, "step", DTYPE_i64, 0, NULL);
+        count->init = scalar_i64(e->init->g, DTYPE_i64, 0);
+        vec_push(e->a, &all, ((variable){ count, count->v, add(g, count->v, scalar_i64(g, DTYPE_i64, 1)) }));
+    }
+    if (!e->o->guard || !e->gradients.n) return all;
+    value ok = is_finite_all(e);
+    for (int64_t k = 0; k < all.n; k++) {
+        variable *v = &all.at[k];
+        if (!same_value(v->old, v->new)) v->new = select3(g, ok, v->new, v->old);
+    }
+    return all;
+}
+
+/* The graph of what was added to the results since the last call; inputs that nothing reads are left out. */
+static graph *take_graph(elab *e)
+{
+    graph *g = with_constants(e);
+    e->fr->g->results.n = e->fr->g->result_names.n = 0;
+    if (!e->o->in_parts) return g;
+    int64_t n, kept = 0;
+    const uint32_t *order = graph_order(g, e->a, &n);
+    bool *used = NEW_ARRAY(e->a, bool, g->owner.n + 1);
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < g->nodes.at[order[i]].n_in; k++) used[g->nodes.at[order[i]].in[k].id] = true;
+    for (int64_t i = 0; i < g->results.n; i++) used[g->results.at[i].id] = true;
+    for (int64_t i = 0; i < g->inputs.n; i++)
+        if (used[g->inputs.at[i].id]) g->inputs.at[kept++] = g->inputs.at[i];
+    g->inputs.n = kept;
+    return graph_compact(g);
+}
+
+/* Marks what `from` is made of. */
+static void mark_cone(elab *e, value from, bool *seen)
+{
+    const graph *g = e->fr->g;
+    vec(value) todo = { 0 };
+    vec_push(e->a, &todo, from);
+    while (todo.n) {
+        value v = vec_pop(&todo);
+        if (seen[v.id]) continue;
+        seen[v.id] = true;
+        const node *x = node_of(g, v);
+        for (int k = 0; k < x->n_in; k++) vec_push(e->a, &todo, x->in[k]);
+    }
+}
+
+/* late: variables whose new values wait for the gradients, and those whose old values these need. The others change with the
+ * forward half. */
+static bool *late_variables(elab *e, const variables *all)
+{
+    const graph *g = e->fr->g;
+    bool *late = NEW_ARRAY(e->a, bool, all->n + 1), *waits = NEW_ARRAY(e->a, bool, g->owner.n + 1), *seen = NEW_ARRAY(e->a, bool, g->owner.n + 1);
+    for (int64_t i = 0; i < e->gradients.n; i++) waits[e->gradients.at[i].v.id] = true;
+    for (int64_t i = 1; i < n_nodes(g); i++) {
+        const node *x = &g->nodes.at[i];
+        bool any = false;
+        for (int k = 0; k < x->n_in; k++) any |= waits[x->in[k].id];
+        for (int k = 0; k < x->n_out; k++) waits[result_of(x, k).id] |= any;
+    }
+    bool is_stable = false;
+    for (int64_t i = 0; i < all->n; i++) late[i] = waits[all->at[i].new.id] || i == all->n - 1;      /* the last: the number of steps */
+    while (!is_stable) {
+        is_stable = true;
+        for (int64_t i = 0; i < all->n; i++)
+            if (late[i]) mark_cone(e, all->at[i].new, seen);
+        for (int64_t i = 0; i < all->n; i++) {
+            if (late[i] || same_value(all->at[i].old, all->at[i].new) || !seen[all->at[i].old.id]) continue;
+            late[i] = true;
+            is_stable = false;
+        }
+    }
+    return late;
+}
+
+/* apply: the update with gradients as inputs. They are inputs while the block is elaborated, so that equal gradients of two
+ * parameters, and gradients that are constants, stay apart. */
+static void second_half(elab *e, ast *d, lang_training *t)
+{
+    outputs none;
+    memset(&none, 0, sizeof none);
+    e->is_cut = true;
+    run_block(e, d, e->main, &none);
+    e->is_cut = false;
+    variables all = variables_of(e);
+    const bool *late = late_variables(e, &all);
+    int *late_at = NEW_ARRAY(e->a, int, all.n + 1), *early_at = NEW_ARRAY(e->a, int, all.n + 1);
+    for (int64_t i = 0; i < all.n; i++) {
+        if (same_value(all.at[i].old, all.at[i].new)) continue;
+        if (!late[i]) { early_at[t->n_early++] = (int)i; continue; }
+        late_at[t->n_late++] = (int)i;
+        add_result(e->fr->g, all.at[i].new, all.at[i].p->path);
+    }
+    t->late = late_at;
+    t->early = early_at;
+    t->apply = take_graph(e);
+}
+
+static void first_half(elab *e, const variables *all, const outputs *step, lang_training *t)
+{
+    int *graded = NEW_ARRAY(e->a, int, e->gradients.n + 1);
+    add_all(e, step->losses.at, step->loss_names.at, step->losses.n);
+    for (int64_t i = 0; i < e->gradients.n; i++) {
+        int k = 0;
+        while (all->at[k].p != e->gradients.at[i].p) k++;
+        graded[t->n_graded++] = k;
+        add_result(e->fr->g, e->gradients.at[i].v, arena_printf(e->a, "grad:%s", all->at[k].p->path));
+    }
+    for (int i = 0; i < t->n_early; i++) add_result(e->fr->g, all->at[t->early[i]].new, all->at[t->early[i]].p->path);
+    t->graded = graded;
+    t->grad = take_graph(e);
+}
+
+static graph *evaluation(elab *e, ast *d, int part, lang_training *t)
+{
+    outputs ev;
+    memset(&ev, 0, sizeof ev);
+    e->part = part;
+    run_block(e, d, e->main, &ev);
+    e->part = 0;
+    t->n_reports = (int)ev.reports.n;
+    t->reports = ev.report_names.at;
+    add_all(e, ev.losses.at, ev.loss_names.at, ev.losses.n);
+    add_all(e, ev.reports.at, ev.report_names.at, ev.reports.n);
+    return take_graph(e);
+}
+
 dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o, lang_training *t)
 {
     jmp_buf stop;
@@ -404,38 +584,33 @@ dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *
     e->seed = t->seed;
     e->batch = t->batch;
     e->is_real = true;
+    if (o->in_parts) second_half(e, d, t);
     outputs step;
     memset(&step, 0, sizeof step);
     run_block(e, d, e->main, &step);
     t->n_losses = (int)step.losses.n;
     t->losses = step.loss_names.at;
     add_all(e, step.losses.at, step.loss_names.at, step.losses.n);
-    t->vars = NEW_ARRAY(a, lang_variable, e->params.n + 1);
-    for (int64_t k = 0; k < e->params.n; k++) {
-        parameter *p = e->params.at[k];
-        if (!is_value(p->init)) continue;                        /* step, epoch, val_loss */
-        val v = p->is_updated ? p->updated : p->cell ? p->cell->now : (val){ .k = V_TENSOR, .g = p->g, .v = p->v };
-        t->vars[t->n_vars++] = (lang_variable){ .path = p->path, .is_state = p->is_state };
-        add_result(e->fr->g, here(e, &v), p->path);
-        add_result(e->init->g, p->init, p->path);
+    variables all = variables_of(e);
+    t->n_vars = (int)all.n;
+    t->vars = NEW_ARRAY(a, lang_variable, all.n + 1);
+    for (int64_t k = 0; k < all.n; k++) {
+        t->vars[k] = (lang_variable){ .path = all.at[k].p->path, .is_state = all.at[k].p->is_state };
+        add_result(e->fr->g, all.at[k].new, t->vars[k].path);
+        add_result(e->init->g, all.at[k].p->init, t->vars[k].path);
     }
-    t->step = with_constants(e);
+    t->step = take_graph(e);
     t->init = graph_compact(e->init->g);
     t->data = NEW_ARRAY(a, lang_data *, e->sets.n + 1);
     for (int64_t i = 0; i < e->sets.n; i++) t->data[t->n_data++] = e->sets.at[i]->data;
     const lang_data *first = t->n_data ? t->data[0] : NULL;
     if (!first) elab_error(e, d, "data d = ...", "a train block needs data");
-    for (int part = 0; part < 3; part++) {
-        if (!first->n_part[part] || (part == 0 && first->n_part[1])) continue;
-        e->part = part ? part : 3;                               /* 3: evaluation on the training part */
-        outputs ev;
-        memset(&ev, 0, sizeof ev);
-        run_block(e, d, e->main, &ev);
-        t->n_reports = (int)ev.reports.n;
-        t->reports = ev.report_names.at;
-        add_all(e, ev.losses.at, ev.loss_names.at, ev.losses.n);
-        add_all(e, ev.reports.at, ev.report_names.at, ev.reports.n);
-        t->evaluate[part] = with_constants(e);
+    if (o->in_parts) {
+        first_half(e, &all, &step, t);
+        t->test = evaluation(e, d, 3, t);
+        return DLC_OK;
     }
+    for (int part = 0; part < 3; part++)                         /* 3: evaluation on the training part */
+        if (first->n_part[part] && (part != 0 || !first->n_part[1])) t->evaluate[part] = evaluation(e, d, part ? part : 3, t);
     return DLC_OK;
 }

@@ -1,0 +1,73 @@
+/* test_step_files: training steps as artifacts: the same bits by JIT, library and C, on any number of threads, whole and in halves; and what
+ * `dlc train` gives. */
+#include "api/train.h"
+#include "tests/support/step_run.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+enum { STEPS = 100 };
+
+static void check(const char *file, const char *name, bool is_rounded)
+{
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    double losses[STEPS];
+    assert_int_equal(step_bits(ctx, a, file, name, STEPS, is_rounded, losses), 0);
+    assert_true(losses[STEPS - 1] < losses[0]);
+    arena_free(a);
+    context_free(ctx);
+}
+
+static void same_bits(void **state)
+{
+    (void)state;
+    check("examples/xor.dl", NULL, false);
+    check("examples/logistic.dl", NULL, true);
+    check("tests/lang/step.dl", "fit", false);
+}
+
+/* The artifact's states after the block's steps are the values that `dlc train` ends with. */
+static void as_trained(void **state)
+{
+    (void)state;
+    static const char *const blocks[] = { "fit", "guarded" };
+    for (int k = 0; k < 2; k++) {
+        dlc_context *ctx = context_new();
+        arena *a = arena_new(&ctx->mem);
+        driver_options o = driver_defaults();
+        o.train = blocks[k];
+        training t;
+        program *p;
+        loaded_code *code;
+        const dlc_model *m;
+        lang_training trained;
+        tensor *values;
+        train_events none = { 0 };
+        assert_int_equal(training_open(ctx, a, "tests/lang/step.dl", &o, &t), DLC_OK);
+        assert_int_equal(training_programs(ctx, a, "tests/lang/step.dl", &o, &p), DLC_OK);
+        assert_int_equal(driver_load(ctx, p, &o, &code, &m), DLC_OK);
+        assert_int_equal(train_file(ctx, a, "tests/lang/step.dl", blocks[k], &o, ENGINE_jit, &none, &trained, &values), DLC_OK);
+        const char *states = step_run(a, m, &t.t, trained.steps, 1, false, NULL);
+        assert_int_equal(trained.n_vars + 1, t.t.n_vars);           /* and the number of steps */
+        for (int i = 0; i < trained.n_vars; i++) {
+            assert_string_equal(trained.vars[i].path, t.rows[i].name);
+            assert_memory_equal(values[i].bytes, states + t.rows[i].offset, t.rows[i].bytes);
+        }
+        assert_int_equal(*(const int64_t *)(states + t.rows[trained.n_vars].offset), trained.steps);
+        driver_unload(code);
+        arena_free(a);
+        context_free(ctx);
+    }
+}
+
+int main(void)
+{
+    dlc_context *ctx = context_new();
+    bool has_llvm = driver_llvm(ctx) != NULL;
+    context_free(ctx);
+    if (!has_llvm) return 77;
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
