@@ -671,7 +671,7 @@ static void put_model(state *z, text *t)
 
 /* -- The file -------------------------------------------------------------------------------------------------------------------------------------- */
 
-static void put_preamble(const writer *w, text *t)
+static void put_preamble(writer *w, text *t)
 {
     const char *x = w->prefix;
     text_printf(t, "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without -ffast-math. */\n", w->o->header);
@@ -704,7 +704,7 @@ static void put_preamble(const writer *w, text *t)
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (w->uses_type[i]) text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
     text_put(t, "\n");
-    put_vector_types(&z->w, t);
+    put_vector_types(w, t);
 }
 
 static const char region_source[] =
