@@ -51,6 +51,11 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static void tell(const driver_options *o, const char *what, int64_t done, int64_t of)
+{
+    if (o->codegen.progress) o->codegen.progress(o->codegen.progress_arg, what, done, of);
+}
+
 /* -- Import -------------------------------------------------------------------------------------------------------------- */
 
 static dlc_status import_text(dlc_context *ctx, arena *a, const char *path, graph **out)
@@ -135,6 +140,7 @@ static dlc_status import_lang(dlc_context *ctx, arena *a, const char *path, cons
 dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
 {
     double start = now();
+    tell(o, "import", 0, 0);
     install_evaluator(ctx, a, o);
     dlc_status s = ends_with(path, ".onnx") ? onnx_import(ctx, a, path, &o->onnx, out)
                    : ends_with(path, ".dl") ? import_lang(ctx, a, path, o, out) : import_text(ctx, a, path, out);
@@ -162,6 +168,7 @@ dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g)
     for (int i = 0; i < PASS_COUNT; i++) {
         if (pass_info[i].stage != STAGE_GRAPH || !driver_runs(o, i)) continue;
         double start = now();
+        tell(o, pass_info[i].name, 0, 0);
         pass_run run = begin(ctx, o, i);
         dlc_status s = pass_info[i].graph_pass(&run, g);
         arena_free(run.scratch);
@@ -204,6 +211,7 @@ static dlc_status apply_schedules(dlc_context *ctx, const driver_options *o, pro
 static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pass, const graph *g, program **p)
 {
     double start = now();
+    tell(o, pass_info[pass].name, 0, 0);
     pass_run run = begin(ctx, o, pass);
     bool ok = true;
     if (pass == PASS_schedule && o->schedule_file) {

@@ -7,6 +7,7 @@
  */
 #include "api/engine.h"
 #include "api/engine_c.h"
+#include "api/profile.h"
 #include "backend/eval/eval.h"
 #include "base/process.h"
 #include "runtime/pool.h"
@@ -359,7 +360,8 @@ dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const ten
 static dlc_status step_model(dlc_context *ctx, arena *a, prepared *p, tensor *out)
 {
     const engine *e = p->e;
-    if (e->model->run(&p->run, p->sizes, p->inputs, p->outputs) != DLC_RUN_OK) return refuse(ctx, NULL, "a size is out of its bounds");
+    profiled_run run = { p->run, p->profile ? profile_call : NULL, p->profile };
+    if (e->model->run(&run.run, p->sizes, p->inputs, p->outputs) != DLC_RUN_OK) return refuse(ctx, NULL, "a size is out of its bounds");
     if (!out) return DLC_OK;
     int64_t *extents = NEW_ARRAY(a, int64_t, n_extents(e));
     e->model->shapes(p->sizes, extents);

@@ -55,6 +55,7 @@ typedef struct {
     int64_t *sizes;                     /* of the open dims, in the order of the model or of the graph's symbols */
     const void **inputs; void **outputs;
     dlc_run run;
+    struct profile *profile;            /* code made with codegen.profile: counts its kernels there (api/profile.h); or NULL */
     int64_t workspace_bytes;
 } prepared;
 dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, prepared *out);

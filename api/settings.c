@@ -190,6 +190,7 @@ static bool choose_fma(setting *t, const char *word) { (void)word; t->s->driver.
 static bool choose_c_vectors(setting *t, const char *word) { (void)word; t->s->driver.c_vectors = true; return true; }
 static bool choose_no_fma(setting *t, const char *word) { (void)word; t->s->driver.fma = FMA_ROUNDED; return true; }
 static bool choose_verify(setting *t, const char *word) { (void)word; t->s->driver.verify = true; return true; }
+static bool choose_profile(setting *t, const char *word) { (void)word; t->s->driver.codegen.profile = true; return true; }
 static bool choose_pool(setting *t, const char *word) { (void)word; t->s->has_pool = true; return true; }
 static bool choose_level(setting *t, const char *word) { return choose_int(t, word, 0, 3, &t->s->driver.level); }
 static bool choose_jobs(setting *t, const char *word) { return choose_int(t, word, 1, 256, &t->s->driver.codegen.threads); }
@@ -242,6 +243,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "memory",       true,  choose_memory },
     { "name",         true,  choose_name },
     { "pool",         false, choose_pool },
+    { "profile",      false, choose_profile },
 };
 
 bool settings_set(dlc_context *ctx, arena *a, settings *s, const char *name, const char *word, bool *is_known)

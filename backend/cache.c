@@ -247,7 +247,7 @@ dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *
     *model = NULL;
     const char *path = NULL;
     arena *a = arena_new(&ctx->mem);
-    if (o->cache_dir && *o->cache_dir && !o->external_weights && !p->next && constants_are_there(p)) {
+    if (o->cache_dir && *o->cache_dir && !o->external_weights && !o->profile && !p->next && constants_are_there(p)) {
         path = arena_printf(a, "%s/%s", o->cache_dir, key_of(a, p, o));
         *out = load_file(path, p, model);
     }

@@ -11,6 +11,7 @@
 #define DLC_BACKEND_CODEGEN_H
 #include "backend/target/target.h"
 #include "ir/loop.h"
+#include "runtime/model.h"
 
 typedef enum { EMIT_OBJECT, EMIT_SHARED, EMIT_LLVM_IR, EMIT_ASM, EMIT_JIT } emit_kind;
 
@@ -22,7 +23,16 @@ typedef struct codegen_options {
     const char *cache_dir;     /* NULL: no cache */
     bool external_weights;     /* weights are passed by pointer (PREFIX.bin), not inside */
     bool constant_table;       /* constants are read through the table dlc_constants_v1, by buffer (backend/cache.h) */
+    bool profile;              /* the code tells when a kernel begins and ends: it must be run with a profiled_run */
+    /* Told what is done now, from any thread: "code" with the number of kernels that are compiled, "link", and by the driver
+     * whatever comes before; of is 0 where nothing is counted. May be NULL. */
+    void (*progress)(void *arg, const char *what, int64_t done, int64_t of);
+    void *progress_arg;
 } codegen_options;
+
+/* What profiled code takes as its dlc_run. call: before (is_end 0) and after (1) each call of kernel number `kernel`; may be
+ * NULL. Runs in the thread that runs the model. */
+typedef struct { dlc_run run; void (*call)(void *arg, int64_t kernel, int64_t is_end); void *arg; } profiled_run;
 
 /* A loaded program, run through its dlc_model (runtime/model.h). */
 typedef struct loaded_code loaded_code;
@@ -42,6 +52,6 @@ typedef struct llvm_backend {
     /* A shared library at `path`, joined by the system's linker (backend/link.h); it needs nothing but libc. */
     dlc_status (*emit_shared)(dlc_context *ctx, const program *p, const codegen_options *o, const char *path);
 } llvm_backend;
-#define DLC_LLVM_BACKEND_ABI 2
+#define DLC_LLVM_BACKEND_ABI 3
 
 #endif

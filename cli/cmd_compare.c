@@ -52,6 +52,7 @@ static int find_output(const engine *e, const char *name, int from)
 static int compare_all(cli *c, const side *a, const side *b, const tensor *x, const tensor *y)
 {
     int n_same = 0, n_compared = 0;
+    progress_clear(c);
     for (int i = 0; i < a->e->n_out; i++) {
         const char *name = a->e->out_name[i];
         int j = find_output(b->e, name, 0);
@@ -91,6 +92,7 @@ int command_compare(cli *c)
         return EXIT_INPUT;
     }
     tensor *x = NEW_ARRAY(c->a, tensor, a.e->n_out), *y = NEW_ARRAY(c->a, tensor, b.e->n_out);
+    progress_put(c, "run");
     s = engine_run(c->ctx, c->a, a.e, in, x, NULL);
     if (s == DLC_OK) s = engine_run(c->ctx, c->a, b.e, in, y, NULL);
     return s == DLC_OK ? compare_all(c, &a, &b, x, y) : exit_code(s);

@@ -175,6 +175,7 @@ int command_inspect(cli *c)
     s = driver_passes(c->ctx, &set.driver, &h);
     if (s == DLC_OK) s = driver_lower(c->ctx, &set.driver, h, &p);
     if (s == DLC_OK) k.p = p;
+    progress_clear(c);
     if (opt_given(c, OPT_json)) put_json(&k);
     else if (opt_given(c, OPT_dot)) put_dot(&k);
     else put_table(&k);

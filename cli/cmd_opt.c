@@ -199,6 +199,7 @@ int command_opt(cli *c)
     dlc_status s = r.options.train ? read_step(&r, path) : ends_with(path, ".onnx") || ends_with(path, ".dl") ? driver_import(c->ctx, c->a, path, &r.options, &r.g) : read_text(&r, path);
     if (s == DLC_OK && !check_stages(&r)) return EXIT_USAGE;
     if (s == DLC_OK) s = run_passes(&r);
+    progress_clear(c);
     fputs(text_str(&explained), stderr);
     if (s == DLC_OK && opt_given(c, OPT_print_schedule)) put_schedules(&r, &r.out);
     else if (s == DLC_OK && !opt_given(c, OPT_dump)) put_text(&r, r.g, r.p, &r.out);

@@ -52,6 +52,7 @@ int command_run(cli *c)
     int n_threads;
     dlc_run_hook hook = cli_threads(c, &n_threads);
     tensor *out = NEW_ARRAY(c->a, tensor, e->n_out);
+    progress_put(c, "run");
     s = engine_run(c->ctx, c->a, e, in, out, &hook);
     const char *to = opt_value(c, OPT_run_out);
     if (s == DLC_OK && to) {
@@ -59,6 +60,7 @@ int command_run(cli *c)
         for (int i = 0; i < e->n_out; i++) named[i] = (named_tensor){ e->out_name[i], &out[i] };
         s = tensors_write(c->ctx, c->a, to, e->n_out, named);
     }
+    progress_clear(c);
     for (int i = 0; i < e->n_out && s == DLC_OK && !to; i++) print_tensor(e->out_name[i], &out[i]);
     return exit_code(s);
 }

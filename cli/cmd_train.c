@@ -39,6 +39,7 @@ static void on_step(void *arg, int64_t step, int n, const char *const *names, co
 {
     told *s = arg;
     (void)names;
+    if (!s->is_quiet && n) progress_put(s->c, "train: step %lld, loss %.5g", (long long)step + 1, losses[0]);
     if (step >= RECORDED) return;
     text_put(&s->now.curve, s->now.n_curve++ ? ", [" : "[");
     for (int i = 0; i < n; i++) { text_put(&s->now.curve, i ? ", " : ""); put_number(&s->now.curve, losses[i]); }
@@ -49,6 +50,7 @@ static void on_report(void *arg, int64_t epoch, int part, int n, const char *con
 {
     told *s = arg;
     static const char *const parts[] = { "train", "valid", "test" };
+    progress_clear(s->c);
     if (!s->is_quiet) {
         if (is_end) printf("end on %s:", parts[part]);
         else printf("epoch %lld on %s:", (long long)epoch + 1, parts[part]);
@@ -77,6 +79,7 @@ static void on_trial(void *arg, int64_t k, int n, const lang_set *sets)
 {
     told *s = arg;
     fresh(s);
+    progress_clear(s->c);
     if (!s->is_quiet) printf("trial %lld:", (long long)k + 1);
     for (int i = 0; i < n; i++) {
         if (!s->is_quiet) printf("  %s = %s", sets[i].name, sets[i].value);

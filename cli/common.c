@@ -2,9 +2,17 @@
 #include "cli/cli.h"
 #include <errno.h>
 
+static void on_progress(void *arg, const char *what, int64_t done, int64_t of)
+{
+    if (of) progress_put(arg, "%s: %lld of %lld", strcmp(what, "code") == 0 ? "code of kernels" : what, (long long)done, (long long)of);
+    else progress_put(arg, "%s", what);
+}
+
 bool cli_settings(cli *c, settings *s)
 {
     *s = settings_default();
+    s->driver.codegen.progress = on_progress;
+    s->driver.codegen.progress_arg = c;
     bool is_known, ok = true;
     for (int64_t i = 0; i < c->options.n && ok; i++) {
         const given *g = &c->options.at[i];

@@ -29,6 +29,7 @@ static dlc_status emit(dlc_context *ctx, arena *a, const program *p, const codeg
     if (status != DLC_OK) return status;
     link_job job = job_of(a, p, o, LINK_RELOCATABLE, &units);
     if (units.n == 1 && (!job.n_data || kind != EMIT_OBJECT)) { *out = units.at[0]; return DLC_OK; }
+    if (o->progress) o->progress(o->progress_arg, "link", 0, 0);
     return link_to_memory(ctx, a, &job, out);
 }
 
@@ -39,6 +40,7 @@ static dlc_status emit_shared(dlc_context *ctx, const program *p, const codegen_
     dlc_status status = compile_units(ctx, a, p, o, EMIT_SHARED, &units);
     if (status == DLC_OK) {
         link_job job = job_of(a, p, o, LINK_SHARED, &units);
+        if (o->progress) o->progress(o->progress_arg, "link", 0, 0);
         status = link_to_file(ctx, path, &job);
     }
     arena_free(a);

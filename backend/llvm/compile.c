@@ -130,7 +130,7 @@ typedef struct {
     int n_units;
     bytes *out;                           /* malloc'ed, one a unit */
     char **error;                         /* malloc'ed, NULL: fine */
-    int next;
+    int next, n_done, n_kernels;
     pthread_mutex_t lock;
 } work;
 
@@ -261,6 +261,15 @@ static char *compile_unit(work *w, int i)
     return result;
 }
 
+static void tell(work *w, int n_more)
+{
+    if (!w->o->progress) return;
+    pthread_mutex_lock(&w->lock);
+    w->n_done += n_more;
+    w->o->progress(w->o->progress_arg, "code", w->n_done, w->n_kernels);
+    pthread_mutex_unlock(&w->lock);
+}
+
 static void *worker(void *arg)
 {
     work *w = arg;
@@ -271,6 +280,7 @@ static void *worker(void *arg)
         pthread_mutex_unlock(&w->lock);
         if (i >= w->n_units) return NULL;
         w->error[i] = compile_unit(w, i);
+        tell(w, w->units[i].n);
     }
 }
 
@@ -280,10 +290,14 @@ static void run_workers(work *w)
     int n = w->o->threads < 1 ? 1 : w->o->threads > MAX_THREADS ? MAX_THREADS : w->o->threads, started = 0;
     if (n > w->n_units) n = w->n_units;
     pthread_mutex_init(&w->lock, NULL);
+    tell(w, 0);
     for (int i = 1; i < n; i++)
         if (pthread_create(&threads[started], NULL, worker, w) == 0) started++;
     for (int i = 0; i < w->n_units; i++)
-        if (w->units[i].has_program) w->error[i] = compile_unit(w, i);
+        if (w->units[i].has_program) {
+            w->error[i] = compile_unit(w, i);
+            tell(w, w->units[i].n);
+        }
     worker(w);
     for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
     pthread_mutex_destroy(&w->lock);
@@ -333,7 +347,7 @@ dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const cod
     equal_kernels(a, p, kernel_of);
     for (int i = 0; i < p->kernels.n; i++)
         if (kernel_of[i] == i) kernels[n_kernels++] = i;
-    work w = { .p = p, .o = o, .kind = kind, .kernel_of = kernel_of, .kernels = kernels };
+    work w = { .p = p, .o = o, .kind = kind, .kernel_of = kernel_of, .kernels = kernels, .n_kernels = n_kernels };
     cut_units(a, &w, n_kernels);
     w.out = NEW_ARRAY(a, bytes, w.n_units);
     w.error = NEW_ARRAY(a, char *, w.n_units);

@@ -324,6 +324,22 @@ static void emit_ops(prog_state *s, const prog_block *b);
 
 static LLVMBasicBlockRef new_block(prog_state *s) { return LLVMAppendBasicBlockInContext(s->e->c, s->fn, ""); }
 
+/* Tells who runs the program that kernel number `kernel` begins or has ended (profiled_run). */
+static void emit_mark(prog_state *s, int kernel, bool is_end)
+{
+    emitter *e = s->e;
+    if (!s->o->profile) return;
+    V call = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, offsetof(profiled_run, call))), "");
+    V arg = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, offsetof(profiled_run, arg))), "");
+    LLVMBasicBlockRef mark = new_block(s), after = new_block(s);
+    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntNE, call, LLVMConstNull(e->ptr), ""), mark, after);
+    LLVMPositionBuilderAtEnd(e->b, mark);
+    LLVMTypeRef ty = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->i64, e->i64 }, 3, 0);
+    LLVMBuildCall2(e->b, ty, call, (V[]){ arg, k_i64(e, kernel), k_i64(e, is_end) }, 3, "");
+    LLVMBuildBr(e->b, after);
+    LLVMPositionBuilderAtEnd(e->b, after);
+}
+
 static void emit_call(prog_state *s, const prog_op *x)
 {
     emitter *e = s->e;
@@ -343,7 +359,9 @@ static void emit_call(prog_state *s, const prog_op *x)
     args[n++] = s->run_arg;                                     /* its first field is the hook */
     for (int i = 0; i < k->n_params; i++) args[n++] = view_pointer(s, x->args[i], part_of(s, &k->bufs.at[i]));
     for (int64_t i = 0; i < open.n; i++) args[n++] = dim_value(s, open.at[i]);
+    emit_mark(s, x->kernel, false);
     LLVMBuildCall2(e->b, ty, fn, args, (unsigned)n, "");
+    emit_mark(s, x->kernel, true);
 }
 
 static V truth_at(prog_state *s, view v)

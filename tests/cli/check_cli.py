@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pty
 import struct
 import subprocess
 import sys
@@ -155,6 +156,38 @@ def reduced(folder):
     dlc("reduce", chain, code=2, err="MODEL -- COMMAND")
 
 
+def on_terminal(*args, **env):
+    """What a terminal sees on stderr."""
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([DLC, *map(str, args)], stdout=subprocess.DEVNULL, stderr=theirs, stdin=subprocess.DEVNULL,
+                         env={**os.environ, "TERM": "xterm", **env})
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    assert p.wait() == 0, seen
+    return seen.decode()
+
+
+def progress(folder):
+    slow = "reduce", ROOT / "tests/models/control.onnx", "--grep=while", "--steps=3", "--", "sh", "-c", "sleep 0.5; cat {file}"
+    seen = on_terminal(*slow)
+    assert " nodes, " in seen.split("\r\x1b[K")[-2] and "\x1b[36m" in seen, repr(seen)        # a line, and gone at the end
+    assert "runs (stopped by the limit)" in seen.split("\r\x1b[K")[-1], repr(seen)
+    seen = on_terminal(*slow, NO_COLOR="1")
+    assert "\x1b[36m" not in seen and "\r\x1b[K" in seen, repr(seen)
+    for seen in on_terminal(*slow, TERM="dumb"), on_terminal("inspect", DIGITS):
+        assert "\r\x1b" not in seen, repr(seen)
+    assert "\x1b" not in subprocess.run([DLC, *map(str, slow)], capture_output=True, text=True).stderr
+
+
 def generated(folder):
     """With generated code; skipped where LLVM is not built in."""
     if not has_llvm(folder):
@@ -172,12 +205,18 @@ def generated(folder):
     dlc("inspect", folder / "a.so", out="f32[?, 1, 28, 28]")
     f = json.loads(dlc("bench", folder / "a.so", "--duration=50", "--json"))
     assert f["runs"] >= 3 and f["min_ms"] <= f["median_ms"] <= f["p90_ms"], f
+    f = json.loads(dlc("bench", DIGITS, "--dim", "N=1", "--duration=50", "--json", "--profile"))
+    assert f["peak_gflops"] > 0.1 and f["peak_gbs"] > 0.1 and len(f["kernels"]) > 4, f
+    assert abs(sum(k["share"] for k in f["kernels"]) - 1) < 0.01 and all(k["calls"] == 1 for k in f["kernels"]), f
+    dlc("bench", DIGITS, "--dim", "N=1", "--duration=50", "--profile", "--threads=1", out="GFLOP/s of f32 multiply-adds")
+    dlc("bench", folder / "a.so", "--profile", code=2, err="needs the model")
+    dlc("bench", DIGITS, "--profile", "--backend=loop", code=2, err="works with --backend=jit and so")
     (folder / "bad.onnx").write_bytes(b"nonsense")
     dlc("compile", folder / "bad.onnx", "-o", folder / "bad.so", code=1, err="error:")
     assert not list(folder.glob("bad.so*"))
 
 
-for part in usage, examples, inputs, passes, pages, reduced, generated:
+for part in usage, examples, inputs, passes, pages, reduced, progress, generated:
     with tempfile.TemporaryDirectory() as d:
         part(pathlib.Path(d))
 print("\n".join(failed) or "ok")
