@@ -29,15 +29,17 @@ typedef struct {
 
 typedef struct { int64_t n, k; int64_t *index; double *weight; bool *outside, any_outside; } taps;    /* n rows of k */
 
+/* Where position o of the result (of length O) lies in the operand (of length I). The standard's length_resized is O, a whole
+ * number; only in align_corners its tests take the length before rounding, scale * I. */
 static double source_position(const resize_rule *r, double o, double I, double O, double scale)
 {
     double width = scale * I, half = (o + 0.5) / scale - 0.5;
     switch (r->at) {
     case ALIGN_CORNERS: return width != 1 ? o * (I - 1) / (width - 1) : 0;
     case ASYMMETRIC: return o / scale;
-    case TF_CROP: return width != 1 ? r->roi_lo * (I - 1) + o * (r->roi_hi - r->roi_lo) * (I - 1) / (width - 1)
-                                    : (r->roi_lo + r->roi_hi) * (I - 1) / 2;
-    case PYTORCH_HALF_PIXEL: return width != 1 ? half : -0.5;
+    case TF_CROP: return O > 1 ? r->roi_lo * (I - 1) + o * (r->roi_hi - r->roi_lo) * (I - 1) / (O - 1)
+                               : (r->roi_lo + r->roi_hi) * (I - 1) / 2;
+    case PYTORCH_HALF_PIXEL: return O > 1 ? half : 0;
     case HALF_PIXEL_SYMMETRIC: return I / 2 * (1 - O / width) + half;
     case HALF_PIXEL: return half;
     }
@@ -134,7 +136,9 @@ static value resample_literal(graph *g, value x, int axis, const resize_rule *r,
 static value open_position(graph *g, const resize_rule *r, value o, value I, value O, value scale)
 {
     value width = mul(g, scale, I), half = K(sub, divide(g, K(add, o, 0.5), scale), 0.5), last = K(sub, I, 1);
-    value is_one = K(eq, width, 1), steps = select3(g, is_one, width, K(sub, width, 1));       /* never 0 */
+    value is_one = K(eq, r->at == ALIGN_CORNERS ? width : O, 1);
+    value steps = r->at == ALIGN_CORNERS ? width : O;
+    steps = select3(g, is_one, steps, K(sub, steps, 1));                                       /* never 0 */
     switch (r->at) {
     case ALIGN_CORNERS: return select3(g, is_one, K(mul, o, 0), divide(g, mul(g, o, last), steps));
     case ASYMMETRIC: return divide(g, o, scale);
@@ -142,7 +146,7 @@ static value open_position(graph *g, const resize_rule *r, value o, value I, val
         value x = add(g, K(mul, last, r->roi_lo), divide(g, mul(g, K(mul, o, r->roi_hi - r->roi_lo), last), steps));
         return select3(g, is_one, K(mul, last, (r->roi_lo + r->roi_hi) / 2), x);
     }
-    case PYTORCH_HALF_PIXEL: return select3(g, is_one, K(add, K(mul, o, 0), -0.5), half);
+    case PYTORCH_HALF_PIXEL: return select3(g, is_one, K(mul, o, 0), half);
     case HALF_PIXEL_SYMMETRIC:
         return add(g, mul(g, K(div, I, 2), k_bin(g, SCALAR_sub, 1, divide(g, O, width))), half);
     case HALF_PIXEL: return half;

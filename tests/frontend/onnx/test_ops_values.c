@@ -1,4 +1,4 @@
-/* test_ops_values: results of operators where the official tests say little: spectra of every size, what holds for random
+/* test_ops_values: results of operators where the official tests say little: spectra of every size, resizing to one, what holds for random
  * numbers of any generator.
  */
 #include "tests/frontend/onnx/model_run.h"
@@ -45,6 +45,36 @@ static void test_dft(void **state)
     static const int sizes[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 21, 30, 64, 97, 120 };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int form = 0; form < 4; form++) check_dft(*state, sizes[i], form & 1, form & 2);
+}
+
+/* -- Resize -------------------------------------------------------------------------------------------------------------- */
+
+/* A length of 1 is where the formulas have a case of their own; it is the result's length that counts, not scale * extent.
+ * The roi of tf_crop_and_resize: the second half. */
+static void test_resize_to_one(void **state)
+{
+    static const struct { const char *mode, *at; float want; } cases[] = {
+        { "linear", "pytorch_half_pixel", 10 }, { "cubic", "pytorch_half_pixel", 10 }, { "nearest", "pytorch_half_pixel", 10 },
+        { "linear", "half_pixel", 15 }, { "linear", "align_corners", 10 }, { "linear", "tf_crop_and_resize", 25 },
+    };
+    fixture *f = *state;
+    float in[3] = { 10, 20, 30 };
+    tensor x = { .dtype = DTYPE_f32, .rank = 1, .dims = { 3 }, .bytes = in };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int open = 0; open < 2; open++) {
+            text t = { .a = f->a };
+            bool crop = !strcmp(cases[i].at, "tf_crop_and_resize");
+            text_printf(&t, "in x f32 %s\nconst r f32 [2] = %s 1\nconst s f32 [1] = 0.5\n"
+                            "y = Resize x r s | mode=%s coordinate_transformation_mode=%s\nout y\n", open ? "N" : "3",
+                        crop ? "0.5" : "0", cases[i].mode, cases[i].at);
+            graph *g = import(f, text_str(&t));
+            if (!g) fixture_messages(f);
+            assert_non_null(g);
+            tensor y = run(f, g, &x)[0];
+            assert_true(y.rank == 1 && y.dims[0] == 1);
+            if (*(const float *)y.bytes != cases[i].want) print_message("%s %s: %g\n", cases[i].mode, cases[i].at, *(const float *)y.bytes);
+            assert_true(*(const float *)y.bytes == cases[i].want);
+        }
 }
 
 /* -- Random numbers ------------------------------------------------------------------------------------------------------- */
@@ -113,7 +143,7 @@ int main(void)
 {
 #define T FIXTURE_TEST
     const struct CMUnitTest tests[] = {
-        T(test_dft), T(test_bernoulli), T(test_dropout), T(test_random_in_a_body),
+        T(test_dft), T(test_resize_to_one), T(test_bernoulli), T(test_dropout), T(test_random_in_a_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
