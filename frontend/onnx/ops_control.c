@@ -11,6 +11,7 @@
  * its own first; if that fails, what it reported is taken back and the loop is unrolled.
  */
 #include "frontend/onnx/op_tensor.h"
+#include "frontend/onnx/trip_count.h"
 
 enum { UNROLL_TRIPS = 4096, UNROLL_NODES = 2000000, STACK_ROWS = 1 << 24 };
 
@@ -151,7 +152,6 @@ typedef struct {
     op_call *c;
     value M, cond;                 /* rank 0, or NO_VALUE */
     bool trips_known; dim trips;   /* M as a dim */
-    bool always;                   /* cond is absent or true */
     int n_carried; const edge *carried;
     int n_stacked;
     /* the body, built once as a graph over [carried…, i, captures…] */
@@ -190,11 +190,18 @@ static bool keeps_types(const loop *l, const graph *g)
     return true;
 }
 
-/* True once the body has been built and can be scanned: its condition never turns false. */
-static bool never_stops(const loop *l)
+/* True once the body has been built and can be scanned: its condition never turns false before the trips are over. */
+static bool never_stops(const loop *l, graph *g)
 {
-    bool on;
-    return l->always && known_bool(l->body, l->results[0].v, &on) && on;
+    arena *a = op_arena(l->c);
+    value *first = NEW_ARRAY(a, value, l->n_carried), *next = NEW_ARRAY(a, value, l->n_carried);
+    for (int i = 0; i < l->n_carried; i++) {
+        first[i] = l->carried[i].v;
+        next[i] = l->results[1 + i].v;
+    }
+    counted_loop counted = { .outer = g, .body = l->body, .n_carried = l->n_carried, .first = first, .next = next,
+                             .captures = l->captures.outer.at, .trips = l->trips };
+    return loop_runs_through(&counted, l->cond, l->results[0].v);
 }
 
 static bool loop_as_scan(loop *l, graph *g)
@@ -367,7 +374,7 @@ static bool read_loop(op_call *c, loop *l)
 {
     graph *g = c->g;
     int n = 0;
-    *l = (loop){ .c = c, .always = true, .n_carried = c->n_in > 2 ? c->n_in - 2 : 0, .carried = c->in + 2 };
+    *l = (loop){ .c = c, .n_carried = c->n_in > 2 ? c->n_in - 2 : 0, .carried = c->in + 2 };
     l->n_stacked = op_body_outputs(c, "body") - 1 - l->n_carried;
     if (l->n_stacked < 0) { op_fail(c, "the body gives fewer values than the loop carries"); return false; }
     if (has_in(0)) {
@@ -387,8 +394,6 @@ static bool read_loop(op_call *c, loop *l)
     if (has_in(1)) {
         l->cond = condition(c, g, in(1), "cond");
         if (!is_value(l->cond)) return false;
-        bool on;
-        l->always = known_bool(g, l->cond, &on) && on;
     }
     return true;
 }
@@ -407,7 +412,7 @@ ONNX_OP(Loop)
         built = build_loop_body(&l, g);
         bool stacks = l.trips_known && (!counted || trips <= STACK_ROWS);
         if (built && !none && keeps_types(&l, g)) {
-            if (l.trips_known && never_stops(&l)) {
+            if (l.trips_known && never_stops(&l, g)) {
                 if (loop_as_scan(&l, g)) return;
             } else if (l.n_stacked == 0 || stacks) {
                 if (loop_as_while(&l, g)) return;

@@ -116,6 +116,41 @@ static void test_loop_scan(void **state)
     check_sums(f, g, 5);
 }
 
+/* A loop that also counts itself, as exporters write it: t goes from 0 by `step`, and t below the length (as type `word`) is the
+ * condition. x[N, 2] doubled by each trip. */
+static graph *counting_loop(fixture *f, const char *size, const char *step, const char *word)
+{
+    text t = { .a = f->a };
+    text_printf(&t, "graph b\nin i i64\nin c bool\nin t i64\nin a f32 2\nu = Add t step\nuf = Cast u | to=%s\nk = Less uf nf\n"
+                    "z = Add a a\nh = Identity z\nout k\nout u\nout z\nout h\nend\n"
+                    "in x f32 %s 2\nconst zero i64 [] = 0\nconst step i64 [] = %s\nconst y0 f32 [2] = 1 1\nconst of i64 [1] = 0\n"
+                    "s = Shape x\nn1 = Gather s of\nn = Squeeze n1 of\nnf = Cast n | to=%s\nzf = Cast zero | to=%s\ngo = Less zf nf\n"
+                    "v y h = Loop n go zero y0 | body=@b\nout y\nout h\n", word, size, step, word, word);
+    graph *g = import(f, text_str(&t));
+    if (!g) fixture_messages(f);
+    assert_non_null(g);
+    return g;
+}
+
+static void test_loop_counts_itself(void **state)
+{
+    static const struct { const char *size, *step, *word; bool is_scan; int64_t trips; } loops[] = {
+        { "N", "1", "7", true, 4 }, { "4", "1", "1", true, 4 }, { "4", "1", "6", true, 4 },
+        { "N", "2", "7", false, 2 }, { "4", "2", "7", false, 2 },
+        { "N", "1", "1", false, 4 },                              /* N in f32 is not N beyond 2^24 */
+    };
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
+        graph *g = counting_loop(f, loops[i].size, loops[i].step, loops[i].word);
+        assert_int_equal(count_prim(g, PRIM_scan), loops[i].is_scan);
+        assert_int_equal(count_prim(g, PRIM_while), !loops[i].is_scan);
+        tensor x = floats(f, 2, (int64_t[]){ 4, 2 }), *y = run(f, g, &x);
+        assert_true(*(const float *)y[0].bytes == (float)(1 << loops[i].trips));
+        assert_int_equal(y[1].dims[0], loops[i].trips);
+        assert_true(((const float *)y[1].bytes)[2] == 4);
+    }
+}
+
 static void test_loop_while(void **state)
 {
     fixture *f = *state;
@@ -202,7 +237,7 @@ int main(void)
 {
 #define T(name) FIXTURE_TEST(name)
     const struct CMUnitTest tests[] = {
-        T(test_open_sizes), T(test_loop_scan), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
+        T(test_open_sizes), T(test_loop_scan), T(test_loop_counts_itself), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
         T(test_if_captures), T(test_if_known), T(test_if_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
