@@ -229,6 +229,7 @@ static void simplify_block(scheduler *s, range *r, block *b)
             r[x->var] = x_var_range(k, &sc, x);
             simplify_block(s, r, &x->body);
             r[x->var] = saved;
+            if (x->body.n == 0) block_remove(b, i--);
         } else if (x->kind == STMT_if) {
             if (is_true(x->cond) || is_false(x->cond)) {
                 block taken = is_true(x->cond) ? x->body : x->other;

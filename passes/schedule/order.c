@@ -34,9 +34,8 @@ static bool is_summed(const scheduler *s, int var)
     return s->k->vars.at[var].role == LOOP_sum || s->k->vars.at[var].role == LOOP_sum_window;
 }
 
-static bool find_nest(scheduler *s, nest *n)
+static bool find_nest(scheduler *s, block *b, nest *n)
 {
-    block *b = &s->k->body;
     n->n_par = n->n_red = 0;
     n->at_sum = -1;
     while (b->n == 1 && b->at[0]->kind == STMT_for && !is_summed(s, b->at[0]->var)) {
@@ -239,6 +238,14 @@ static bool split_pieces(ordering *o)
     return true;
 }
 
+/* A nest written again (phase) has accumulators of its own: acc_2, … */
+static bool is_copy_of(const kernel_code *k, int buf, const char *name)
+{
+    const char *own = k->bufs.at[buf].name;
+    size_t n = strlen(name);
+    return strncmp(own, name, n) == 0 && (!own[n] || own[n] == '_');
+}
+
 static bool prepare_keep(ordering *o)
 {
     scheduler *s = o->s;
@@ -247,10 +254,11 @@ static bool prepare_keep(ordering *o)
     if (!any) return true;
     const sched_step *keep = find_keep(s);
     if (!keep || keep->n != 2) return refuse(s, "a summed loop before | needs keep(acc, buffer)");
-    o->kept_acc = find_buf(s->k, keep->word[0]);
     o->kept_out = find_buf(s->k, keep->word[1]);
-    if (o->kept_acc < 0 || o->kept_out < 0) return refuse(s, "keep: no such buffer");
-    if (o->n_acc != 1 || o->acc[0] != o->kept_acc) return refuse(s, "keep: %s is not the only accumulator", keep->word[0]);
+    if (find_buf(s->k, keep->word[0]) < 0 || o->kept_out < 0) return refuse(s, "keep: no such buffer");
+    if (o->n_acc != 1 || !is_copy_of(s->k, o->acc[0], keep->word[0]))
+        return refuse(s, "keep: %s is not the only accumulator", keep->word[0]);
+    o->kept_acc = o->acc[0];
     if (s->k->bufs.at[o->kept_acc].dtype != s->k->bufs.at[o->kept_out].dtype) return refuse(s, "keep: types differ");
     o->cond_first = all_at(s->k, o->w.before, o->w.n_before, s, false);
     o->cond_last = all_at(s->k, o->w.before, o->w.n_before, s, true);
@@ -298,25 +306,26 @@ static void write_end(ordering *o, block *to, const expr *const *point, const wi
     block_push(k, b, s_store(k, o->kept_out, store->index, x_load(k, o->kept_acc, point)));
 }
 
-static bool order_plain(scheduler *s, const nest *n, const wanted *w)
+static bool order_plain(scheduler *s, const nest *n, const wanted *w, block *out)
 {
-    block body = *n->inner, *at = &s->k->body;
-    at->n = 0;
+    block body = *n->inner, whole = { 0 }, *at = &whole;
     for (int i = 0; i < w->n_before + w->n_after; i++) {
         stmt *x = same_loop(s->k, i < w->n_before ? w->before[i] : w->after[i - w->n_before]);
         block_push(s->k, at, x);
         at = &x->body;
     }
     *at = body;
+    for (int i = 0; i < whole.n; i++) block_push(s->k, out, whole.at[i]);
     return true;
 }
 
-bool step_order(scheduler *s, const sched_step *step)
+/* One nest; what comes out is put at the end of `out`. */
+static bool order_nest(scheduler *s, const sched_step *step, block *in, block *out)
 {
     ordering o = { .s = s };
     kernel_code *k = s->k;
-    if (!find_nest(s, &o.n) || !read_order(s, &o.n, step, &o.w) || !check_order(s, &o.n, &o.w)) return false;
-    if (o.n.at_sum < 0) return order_plain(s, &o.n, &o.w);
+    if (!find_nest(s, in, &o.n) || !read_order(s, &o.n, step, &o.w) || !check_order(s, &o.n, &o.w)) return false;
+    if (o.n.at_sum < 0) return order_plain(s, &o.n, &o.w, out);
     if (!split_pieces(&o)) return false;
     for (int i = 0; i < o.w.n_after; i++)
         if (!is_summed(s, o.w.after[i]->var)) o.tile[o.n_tile++] = o.w.after[i];
@@ -362,7 +371,25 @@ bool step_order(scheduler *s, const sched_step *step)
     }
     copy_lets(k, sum, o.lets, o.n_lets);
     write_end(&o, at, index, &w);
-    k->body = whole;
+    for (int i = 0; i < whole.n; i++) block_push(k, out, whole.at[i]);
+    return true;
+}
+
+/* Nests that stand one behind the other (phase wrote them) are ordered each; anything else is one nest. */
+bool step_order(scheduler *s, const sched_step *step)
+{
+    block body = s->k->body, out = { 0 };
+    bool apart = body.n > 1;
+    for (int i = 0; i < body.n; i++) apart &= body.at[i]->kind == STMT_for && !is_summed(s, body.at[i]->var);
+    if (!apart) {
+        if (!order_nest(s, step, &body, &out)) return false;
+    }
+    for (int i = 0; apart && i < body.n; i++) {
+        block one = { 0 };
+        block_push(s->k, &one, body.at[i]);
+        if (!order_nest(s, step, &one, &out)) return false;
+    }
+    s->k->body = out;
     return true;
 }
 
