@@ -76,6 +76,48 @@ static dlc_status evaluate_whole(dlc_context *ctx, arena *a, const graph *g, ten
     return eval_graph(ctx, a, g, NULL, NULL, out, &e);
 }
 
+/* -- ONNX in the language: its front end by the functions of ir/interop.h -------------------------------------------------- */
+
+static bool signature_of(void *arg, dlc_context *ctx, arena *a, const char *path, model_signature *out)
+{
+    (void)arg;
+    return onnx_model_signature(ctx, a, path, out);
+}
+
+static bool model_of(void *arg, dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in, const operator_library *ops, model_graph *out)
+{
+    (void)arg;
+    onnx_options o = { .library = ops, .gradient = grad };
+    return onnx_model_graph(ctx, a, path, d, n_in, in, &o, out);
+}
+
+static char attribute_of(void *arg, const char *op, const char *attr, bool *is_known)
+{
+    (void)arg;
+    return onnx_op_attribute(op, attr, is_known);
+}
+
+static dtype input_type_of(void *arg, const char *op, int i, int n_in, const dtype *have, bool with_point, bool *is_list)
+{
+    (void)arg;
+    return onnx_op_input_type(op, i, n_in, have, with_point, is_list);
+}
+
+static bool call_of(void *arg, graph *g, const operator_call *call, int *n_out, op_value **out)
+{
+    (void)arg;
+    onnx_options o = { .gradient = grad };
+    return onnx_op_call(g, call, &o, n_out, out);
+}
+
+static const char *const *names_of(void *arg, arena *a, int *n)
+{
+    (void)arg;
+    return onnx_op_names(a, n);
+}
+
+static const onnx_access onnx_for_lang = { .signature = signature_of, .model = model_of, .attribute = attribute_of, .input_type = input_type_of, .call = call_of, .names = names_of };
+
 static lang_options lang_with_callbacks(arena *a, const driver_options *o)
 {
     lang_options l = o->lang;
@@ -85,6 +127,7 @@ static lang_options lang_with_callbacks(arena *a, const driver_options *o)
     l.dims = d;
     l.gradient = grad;
     l.evaluate = evaluate_whole;
+    l.onnx = &onnx_for_lang;
     return l;
 }
 
@@ -137,12 +180,27 @@ static dlc_status import_lang(dlc_context *ctx, arena *a, const char *path, cons
     return lang_compile(ctx, a, path, &l, out);
 }
 
+/* Operators of the programs named by --ops, for the model. */
+static dlc_status import_onnx(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
+{
+    onnx_options n = o->onnx;
+    operator_library ops;
+    n.gradient = grad;
+    if (o->n_ops) {
+        lang_options l = lang_with_callbacks(a, o);
+        dlc_status s = lang_operators(ctx, a, o->n_ops, o->ops, &l, &ops);
+        if (s != DLC_OK) return s;
+        n.library = &ops;
+    }
+    return onnx_import(ctx, a, path, &n, out);
+}
+
 dlc_status driver_import(dlc_context *ctx, arena *a, const char *path, const driver_options *o, graph **out)
 {
     double start = now();
     tell(o, "import", 0, 0);
     install_evaluator(ctx, a, o);
-    dlc_status s = ends_with(path, ".onnx") ? onnx_import(ctx, a, path, &o->onnx, out)
+    dlc_status s = ends_with(path, ".onnx") ? import_onnx(ctx, a, path, o, out)
                    : ends_with(path, ".dl") ? import_lang(ctx, a, path, o, out) : import_text(ctx, a, path, out);
     if (s != DLC_OK) return s;
     if (o->verify && !graph_verify(*out, "import")) return DLC_ERR_INTERNAL;

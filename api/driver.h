@@ -17,6 +17,7 @@
 typedef struct {
     onnx_options onnx;
     const char *weights;           /* of a .dl model: an .npz with the paths as names; NULL: initial values */
+    int n_ops; const char *const *ops;     /* --ops: programs that define operators for an ONNX model */
     lang_options lang;             /* of .dl files; its callbacks are set by driver_import */
     fma_mode fma;
     bool c_fma;                    /* --fma: the C form is fused, too */

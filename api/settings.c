@@ -119,6 +119,12 @@ static bool choose_weights(setting *t, const char *word)
     return true;
 }
 
+static bool choose_ops(setting *t, const char *word)
+{
+    vec_push(t->a, &t->s->ops, arena_strdup(t->a, word));
+    return true;
+}
+
 static bool choose_set(setting *t, const char *word)
 {
     const char *eq = strchr(word, '=');
@@ -227,6 +233,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "weights",      true,  choose_weights },
     { "train",        false, choose_train },
     { "guard",        false, choose_guard },
+    { "ops",          true,  choose_ops },
     { "off",          true,  choose_off },
     { "limit",        true,  choose_limit },
     { "schedule",     true,  choose_schedule },
@@ -265,6 +272,8 @@ bool settings_finish(dlc_context *ctx, settings *s)
     s->driver.onnx.dims = s->dims.at;
     s->driver.onnx.n_binds = (int)s->binds.n;
     s->driver.onnx.binds = s->binds.at;
+    s->driver.n_ops = (int)s->ops.n;
+    s->driver.ops = s->ops.at;
     s->driver.lang.n_sets = (int)s->sets.n;
     s->driver.lang.sets = s->sets.at;
     target t = { 0 };

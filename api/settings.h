@@ -12,6 +12,7 @@ typedef struct {
     vec(onnx_dim_option) dims;
     vec(onnx_bind_option) binds;
     vec(lang_set) sets;
+    vec(const char *) ops;
 } settings;
 
 settings settings_default(void);

@@ -74,6 +74,8 @@ void set_name(graph *g, value v, const char *name);
 void add_result(graph *g, value v, const char *name);
 /* The same node over other operands (for rewriting walks; `in` may belong to another graph than n). Results in out. */
 bool rebuild(graph *to, const graph *from, const node *n, const value *in, value *out);
+/* All of `from` in `to`, with values of `to` in place of its inputs: out[r] is its r-th result. Both have one table of dims. */
+bool graph_inline(graph *to, const graph *from, const value *in, value *out);
 
 /* -- What is known -------------------------------------------------------------------------------------------------------- */
 

@@ -210,3 +210,25 @@ graph *graph_compact(const graph *g)
     to->failed = g->failed;
     return g->failed ? to : copy_reachable(to, g, &bodies);
 }
+
+bool graph_inline(graph *to, const graph *from, const value *in, value *out)
+{
+    arena *scratch = arena_new(arena_mem(to->arena));
+    value *at = NEW_ARRAY(scratch, value, from->owner.n + 1);
+    for (int64_t i = 0; i < from->inputs.n; i++) at[from->inputs.at[i].id] = in[i];
+    int64_t n;
+    const uint32_t *order = graph_order(from, scratch, &n);
+    bool ok = !to->failed && !from->failed;
+    for (int64_t i = 0; i < n && ok; i++) {
+        const node *x = &from->nodes.at[order[i]];
+        if (x->prim == PRIM_input) continue;
+        value small[MAX_OPERANDS_ON_STACK], *args = x->n_in <= MAX_OPERANDS_ON_STACK ? small : NEW_ARRAY(scratch, value, x->n_in);
+        for (int k = 0; k < x->n_in; k++) args[k] = at[x->in[k].id];
+        value *res = NEW_ARRAY(scratch, value, x->n_out + 1);
+        ok = rebuild(to, from, x, args, res) && !to->failed;
+        for (int k = 0; k < x->n_out; k++) at[x->first + (uint32_t)k] = res[k];
+    }
+    for (int64_t r = 0; r < from->results.n && ok; r++) out[r] = at[from->results.at[r].id];
+    arena_free(scratch);
+    return ok;
+}

@@ -120,6 +120,7 @@ bool name_value(elab *e, env *n, const ast *at, const char *name, val *out)
     if (d && d->kind == A_CONST) { *out = constant_value(e, d, home); return true; }
     if (d) { *out = definition_value(e, n, d, home); return true; }
     module *space = module_as(n->mod, name);
+    if (space && space->net) { *out = (val){ .k = V_MODEL, .net = space->net, .s = space->net->name }; return true; }
     if (space) { *out = (val){ .k = V_SPACE, .space = space, .s = name }; return true; }
     if (strcmp(name, "training") == 0) { *out = v_bool(e->training); return true; }
     if (strcmp(name, "pi") == 0) { *out = v_float(3.141592653589793); return true; }
@@ -140,6 +141,7 @@ bool name_value(elab *e, env *n, const ast *at, const char *name, val *out)
         *out = (val){ .k = V_TENSOR, .g = e->params.at[*seen]->g, .v = e->params.at[*seen]->v };
         return true;
     }
+    if (strcmp(name, "onnx") == 0) { *out = (val){ .k = V_SPACE, .s = name }; return true; }
     dtype t = dtype_named(name);
     if (t != DTYPE_NONE) { *out = (val){ .k = V_DTYPE, .t = t, .s = name }; return true; }
     if (prim_exists(name)) { *out = (val){ .k = V_PRIM, .s = name }; return true; }
@@ -203,7 +205,7 @@ static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *wh
 }
 
 /* The trained value of a parameter, a constant of the file of weights. */
-static val trained_value(elab *e, ast *x, type t, const char *path)
+val trained_value(elab *e, const ast *x, type t, const char *path)
 {
     tensor w;
     if (!e->o->weight(e->o->weight_arg, path, &w)) elab_error(e, x, "`dlc train` with save: writes all of them", "the weights have no `%s`", path);
@@ -254,6 +256,7 @@ static void parameter_statement(elab *e, env *n, ast *x)
     const char *kind = is_state ? "state" : "parameter";
     type t = declared_type(e, n, x->a, x, kind, x->name);
     if (!is_state && !is_float(t.dtype)) elab_error(e, x, "convert the input to a floating-point type", "parameter `%s` would be %s", x->name, dtype_info[t.dtype].name);
+    if (e->in_operator) elab_error(e, x, NULL, "an operator of ONNX has no parameters and states");
     const char *path = scope_name(e, n->sc, x->name);
     uint64_t *at = map_find(&e->param_at, path, strlen(path));
     if (at) {
@@ -567,6 +570,7 @@ static val eval_field(elab *e, env *n, ast *x)
 {
     val v = eval(e, n, x->a);
     if (v.k == V_SPACE) {
+        if (!v.space) return onnx_op_value(e, x, x->name);
         module *home;
         ast *d = v.space ? module_find(v.space, x->name, &home) : NULL;
         if (!d) elab_error_op(e, x, NULL, "`%s` has no definition `%s`", v.s, x->name);

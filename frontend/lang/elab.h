@@ -7,6 +7,9 @@
 
 /* -- Files ------------------------------------------------------------------------------------------------------------------ */
 
+/* A model of ONNX: its file, the name it has here, what it takes and gives. */
+typedef struct { const char *path, *name; model_signature sig; } net;
+
 typedef struct module module;
 struct module {
     const source *src;
@@ -16,6 +19,7 @@ struct module {
     module *std;                           /* the library, as one module of several files; NULL in it */
     module **parts; int n_parts;           /* of the library */
     struct val *consts; bool *const_known; int n_const_done;
+    const net *net;                        /* `use "x.onnx" as N`: a module of one model */
 };
 /* The definition of a name as this file sees it: own, used, library. */
 ast *module_find(const module *m, const char *name, module **home);
@@ -28,7 +32,7 @@ dtype dtype_named(const char *name);               /* f16 … bool as spelled in
 /* -- Values ----------------------------------------------------------------------------------------------------------------- */
 
 typedef enum { V_VOID, V_INT, V_FLOAT, V_BOOL, V_STRING, V_NONE, V_LIST, V_TUPLE, V_FN, V_LAYER_DEF, V_LAYER, V_MODEL,
-               V_DTYPE, V_TENSOR, V_PRIM, V_SPACE, V_PATH } vkind;
+               V_DTYPE, V_TENSOR, V_PRIM, V_ONNX_OP, V_SPACE, V_PATH } vkind;
 
 typedef struct val val;
 typedef struct bind bind;
@@ -41,10 +45,11 @@ struct val {
     dim d;                                 /* INT */
     double f;
     bool b;
-    const char *s;                         /* STRING, PRIM, PATH; a name for messages */
+    const char *s;                         /* STRING, PRIM, ONNX_OP, PATH; a name for messages */
     dtype t;
     int n; val *item; const char **names;  /* LIST, TUPLE */
     const closure *fn;                     /* FN, LAYER_DEF, MODEL */
+    const net *net;                        /* MODEL: of ONNX, in place of fn */
     layer *layer;
     module *space;
     graph *g; value v;                     /* TENSOR */
@@ -111,6 +116,8 @@ typedef struct elab {
     dims *dims;
     int n_loops;
     bool in_index;
+    vec(module *) modules;                 /* every file that was read */
+    bool in_operator;                      /* in the body of an `op` that an ONNX model calls: no parameters, no random values */
     vec(value) kept, kept_input;           /* constants given as inputs, so that they are not folded before a gradient */
     vec(index_axis) ranges;                /* of inner indices, found with those around them */
     vec(ast *) base_ast; vec(val) base_val;        /* bases of subscripts evaluated while ranges were looked for */
@@ -159,6 +166,15 @@ val eval_reduction(elab *e, env *n, ast *x);
 val eval_subscript(elab *e, env *n, ast *x);
 bool index_value(elab *e, env *n, const char *name, val *out);
 
+/* models and operators of ONNX (elab_onnx.c) */
+val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);
+val onnx_op_value(elab *e, const ast *at, const char *name);
+val onnx_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);
+parameter *net_parameter(elab *e, const ast *at, const char *path, const char *name, const tensor *first);
+operator_library elab_operators(arena *a, int n, elab *const *e);       /* what these programs define */
+val kept_apart(elab *e, val c);                        /* a constant that a gradient may be taken by (elab_value.c) */
+val trained_value(elab *e, const ast *at, type t, const char *path);
+
 /* training (lang_train.c) */
 typedef struct data_set { const char *name; lang_data *data; val record; } data_set;
 
@@ -170,6 +186,7 @@ val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *
 graph *with_constants(elab *e);          /* the graph under construction; constants that were kept apart as inputs take their places */
 void elab_begin(elab *e, const char *name);
 elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop);
+graph *with_constants(elab *e);                        /* the graph, with constants that were kept apart in their places */
 void check_train(elab *e, ast *d, module *home);
 
 /* built in (elab_prim.c) */

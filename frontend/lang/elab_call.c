@@ -291,6 +291,8 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
           const val *named, const ast *const *named_at)
 {
     if (f.k == V_PRIM) return prim_call(e, n, at, f.s, n_pos, pos, pos_at, n_named, names, named, named_at);
+    if (f.k == V_ONNX_OP) return onnx_call(e, n, at, f.s, n_pos, pos, pos_at, n_named, names, named, named_at);
+    if (f.k == V_MODEL && f.net) return net_call(e, at, f.net, n_pos, pos, pos_at, n_named, names, named, named_at);
     if (f.k == V_DTYPE) {
         if (n_pos != 1 || n_named) elab_error(e, at, NULL, "`%s` converts one value", dtype_info[f.t].name);
         return convert(e, pos_at[0], pos[0], f.t);
@@ -303,11 +305,10 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
     const char *kind = f.k == V_LAYER || f.k == V_LAYER_DEF ? "layer" : f.k == V_MODEL ? "model" : "function", *name = d->name ? d->name : f.s ? f.s : "fn";
     ast *const *p = d->kind == A_FN ? d->kid : f.k == V_LAYER ? d->b->kid : d->a ? d->a->kid : NULL;
     int np = d->kind == A_FN ? d->n : f.k == V_LAYER ? d->b->n : d->a ? d->a->n : 0;
-    if (d->kind == A_DEF_OP) {          /* attributes and inputs in one call */
-        p = d->b->kid; np = d->b->n;
-    }
     arguments *g = NEW(e->a, arguments);
-    place_arguments(e, at, kind, name, p, np, n_pos, pos, pos_at, n_named, names, named, named_at, g);
+    if (d->kind == A_DEF_OP) { p = d->b->kid; np = d->b->n; kind = "operator"; }
+    bool has_attrs = d->kind == A_DEF_OP && d->a;        /* those given by name */
+    place_arguments(e, at, kind, name, p, np, n_pos, pos, pos_at, has_attrs ? 0 : n_named, names, named, named_at, g);
     call_site site = { .at = at, .what = name, .outer = e->site };
     env in = { .hidden = (int)e->idx.n, .head = is_fn ? c->head : NULL, .mod = c->home, .sc = is_fn ? (d->kind == A_FN && c->at ? c->at : n->sc) : NULL };
     if (e->depth > MAX_DEPTH) elab_error(e, at, NULL, "calls nest too deep; does a recursion end?");
@@ -326,9 +327,12 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
         in.sc = scope_new(e, f.layer->path);
     }
     if (f.k == V_MODEL) in.sc = scope_new(e, name);
-    if (d->kind == A_DEF_OP && d->a)
-        for (int i = 0; i < d->a->n; i++) bind_name(e, &in, d->a->kid[i]->name, eval(e, &in, d->a->kid[i]->b));
     e->site = &site;
+    if (has_attrs) {
+        arguments *attrs = NEW(e->a, arguments);
+        place_arguments(e, at, kind, name, d->a->kid, d->a->n, 0, NULL, NULL, n_named, names, named, named_at, attrs);
+        bind_parameters(e, &in, at, kind, name, d->a->kid, d->a->n, attrs);
+    }
     bind_parameters(e, &in, at, kind, name, p, np, g);
     val r = run_body(e, &in, d->d, d->c, name);
     e->site = site.outer;

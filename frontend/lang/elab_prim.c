@@ -404,6 +404,7 @@ static uint64_t fnv(const char *s)
 static value draw_key(pcall *p, const char *kind)
 {
     elab *e = p->e;
+    if (e->in_operator) elab_error(e, p->at, NULL, "an operator of ONNX draws no random values");
     if (e->fr->outer) elab_error(e, p->at, "draw before the loop, with a time axis", "random values cannot be drawn inside a run-time loop");
     uint64_t h = fnv(scope_name(e, p->n->sc, kind));
     if (e->init && e->fr == e->top) {                     /* in the step: the number of updates so far */

@@ -72,6 +72,7 @@ static void show_into(elab *e, const val *v, text *t, int depth)
         text_put(t, v->k == V_LIST ? "]" : ")");
         return;
     case V_FN: text_printf(t, "the function %s", v->s ? v->s : "fn"); return;
+    case V_ONNX_OP: text_printf(t, "the operator onnx.%s", v->s); return;
     case V_PRIM: text_printf(t, "the function %s", v->s); return;
     case V_LAYER_DEF: text_printf(t, "the layer definition %s", v->s); return;
     case V_LAYER: text_printf(t, "the layer %s", v->layer->def.s); return;
@@ -228,9 +229,9 @@ val to_tensor(elab *e, const ast *at, val v, dtype hint)
 }
 
 /* A constant that a gradient may be taken by must not be folded away: an input until the end (lang_compile.c). */
-static val kept_apart(elab *e, val c)
+val kept_apart(elab *e, val c)
 {
-    if (!e->has_grad || e->fr->outer || !is_float(dtype_v(&c))) return c;
+    if (!e->has_grad || e->in_operator || e->fr != e->top || !is_float(dtype_v(&c))) return c;
     type t = type_of(c.g, c.v);
     const char *name = arena_printf(e->a, "constant:%d", (int)e->kept.n);
     vec_push(e->a, &e->kept, c.v);

@@ -4,7 +4,7 @@
  */
 #ifndef DLC_FRONTEND_LANG_LANG_H
 #define DLC_FRONTEND_LANG_LANG_H
-#include "ir/tensor.h"
+#include "ir/interop.h"
 
 typedef struct { const char *name, *value; } lang_set;      /* --set NAME=VALUE: a constant of the file */
 
@@ -23,6 +23,7 @@ typedef struct {
     bool (*gradient)(graph *g, value loss, int n, const value *wrt, value *dwrt);
     bool in_parts;                     /* of a train block: also its halves, and the number of steps as a variable `step` */
     bool guard;                        /* a step whose gradients are not all finite changes nothing */
+    const onnx_access *onnx;           /* models and operators of ONNX; NULL: `use "x.onnx"` and `onnx` say that they are not available */
 } lang_options;
 
 /* The inference graph of a model, its parameters at their initial values. Not DLC_OK: one diagnostic says why. */
@@ -31,6 +32,9 @@ dlc_status lang_compile(dlc_context *ctx, arena *a, const char *path, const lang
 dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_options *o);
 /* A program's text laid out anew: the same tokens on the same lines. */
 dlc_status lang_format(dlc_context *ctx, arena *a, const char *path, text *out);
+
+/* The operators that these programs define, for a model that uses them. They live in `a`. */
+dlc_status lang_operators(dlc_context *ctx, arena *a, int n, const char *const *paths, const lang_options *o, operator_library *out);
 
 /* -- Training: what `dlc train` runs (api/train.c) ---------------------------------------------------------------------------- */
 

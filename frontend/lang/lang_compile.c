@@ -5,6 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 #include "base/embed.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -60,7 +61,7 @@ static module *library(lang *l)
     return m;
 }
 
-typedef struct { lang *l; module *std; map_str seen; int n; } loader;
+typedef struct { lang *l; const lang_options *o; module *std; map_str seen; int n; } loader;
 
 static bool ends_in(const char *s, const char *end)
 {
@@ -73,6 +74,21 @@ static const char *path_beside(lang *l, const char *file, const char *path)
 {
     const char *slash = strrchr(file, '/');
     return path[0] == '/' || !slash ? path : arena_printf(l->a, "%.*s/%s", (int)(slash - file), file, path);
+}
+
+/* A model of ONNX as a module. */
+static module *load_net(loader *o, const char *path, const ast *use)
+{
+    lang *l = o->l;
+    net *f = NEW(l->a, net);
+    module *m = NEW(l->a, module);
+    if (!use->as) lang_error(l, use->src, use->line, use->col, "use \"net.onnx\" as Net", "a model of ONNX needs a name");
+    if (access(path, R_OK) != 0) lang_error(l, use->src, use->line, use->col, NULL, "cannot read \"%s\": %s", use->name, strerror(errno));
+    if (!o->o->onnx) lang_error(l, use->src, use->line, use->col, NULL, "models of ONNX are not available here");
+    *f = (net){ .path = path, .name = use->as };
+    if (!o->o->onnx->signature(o->o->onnx->arg, l->ctx, l->a, path, &f->sig)) longjmp(*l->stop, 1);
+    m->net = f;
+    return m;
 }
 
 static module *load(loader *o, const char *path, const ast *from)
@@ -97,8 +113,8 @@ static module *load(loader *o, const char *path, const ast *from)
     for (int i = 0; i < m->file->n; i++) {
         ast *d = m->file->kid[i];
         if (d->kind != A_USE) continue;
-        if (ends_in(d->name, ".onnx")) lang_error(l, d->src, d->line, d->col, NULL, "ONNX models in a .dl file are not implemented yet");
-        module *u = load(o, path_beside(l, path, d->name), d);
+        const char *beside = path_beside(l, path, d->name);
+        module *u = ends_in(d->name, ".onnx") ? load_net(o, beside, d) : load(o, beside, d);
         if (d->as) { m->as_name[m->n_as] = d->as; m->as[m->n_as++] = u; }
         else m->uses[m->n_uses++] = u;
     }
@@ -192,31 +208,23 @@ static value constant_in(elab *e, graph *to, const graph *from, value v)
     return rebuild(to, from, n, &in, &out) ? out : NO_VALUE;
 }
 
+/* Constants that were kept apart as inputs take their places. */
 graph *with_constants(elab *e)
 {
     graph *from = e->fr->g;
     if (!e->kept.n) return graph_compact(from);
     graph *to = graph_new(e->ctx, e->a, e->dims, from->name);
-    value *at = NEW_ARRAY(e->a, value, from->owner.n + 1);
+    value *in = NEW_ARRAY(e->a, value, from->inputs.n + 1), *out = NEW_ARRAY(e->a, value, from->results.n + 1);
     for (int64_t i = 0; i < from->inputs.n; i++) {
         value v = from->inputs.at[i];
         int64_t k = 0;
         while (k < e->kept.n && !same_value(e->kept_input.at[k], v)) k++;
         type t = type_of(from, v);
-        if (k == e->kept.n) at[v.id] = input(to, node_of(from, v)->input->name, t.dtype, t.rank, t.dims);
-        else at[v.id] = constant_in(e, to, from, e->kept.at[k]);
+        if (k == e->kept.n) in[i] = input(to, node_of(from, v)->input->name, t.dtype, t.rank, t.dims);
+        else in[i] = constant_in(e, to, from, e->kept.at[k]);
     }
-    int64_t n;
-    uint32_t *order = graph_order(from, e->a, &n);
-    for (int64_t i = 0; i < n; i++) {
-        const node *x = &from->nodes.at[order[i]];
-        if (x->prim == PRIM_input) continue;
-        value *args = NEW_ARRAY(e->a, value, x->n_in + 1), *res = NEW_ARRAY(e->a, value, x->n_out + 1);
-        for (int k = 0; k < x->n_in; k++) args[k] = at[x->in[k].id];
-        if (!rebuild(to, from, x, args, res)) longjmp(*e->l->stop, 1);
-        for (int k = 0; k < x->n_out; k++) at[x->first + (uint32_t)k] = res[k];
-    }
-    for (int64_t i = 0; i < from->results.n; i++) add_result(to, at[from->results.at[i].id], from->result_names.at[i]);
+    if (!graph_inline(to, from, in, out)) longjmp(*e->l->stop, 1);
+    for (int64_t i = 0; i < from->results.n; i++) add_result(to, out[i], from->result_names.at[i]);
     return graph_compact(to);
 }
 
@@ -254,13 +262,14 @@ elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options 
     lang *l = NEW(a, lang);
     *l = (lang){ .ctx = ctx, .a = a, .stop = stop };
     map_init(&l->names, a);
-    loader ld = { .l = l };
+    loader ld = { .l = l, .o = o };
     map_init(&ld.seen, a);
     ld.std = library(l);
     elab *e = NEW(a, elab);
     *e = (elab){ .l = l, .a = a, .ctx = ctx, .o = o };
     e->main = load(&ld, path, NULL);
     e->has_grad = mentions_grad(e->main->file);
+    for (int64_t i = 0; i < ld.seen.n; i++) vec_push(a, &e->modules, (module *)(uintptr_t)ld.seen.entries[i].value);
     for (int i = 0; i < e->main->n_uses; i++) e->has_grad |= mentions_grad(e->main->uses[i]->file);
     return e;
 }
@@ -312,6 +321,20 @@ dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_o
         if (e->main->file->kid[i]->kind == A_DEF_MODEL) elaborate_model(e, e->main->file->kid[i], e->main);
     for (int i = 0; i < e->main->file->n; i++)
         if (e->main->file->kid[i]->kind == A_DEF_TRAIN) check_train(e, e->main->file->kid[i], e->main);
+    return DLC_OK;
+}
+
+dlc_status lang_operators(dlc_context *ctx, arena *a, int n, const char *const *paths, const lang_options *o, operator_library *out)
+{
+    jmp_buf stop;
+    if (setjmp(stop)) return status_of(ctx);
+    elab **e = NEW_ARRAY(a, elab *, n + 1);
+    for (int i = 0; i < n; i++) {
+        e[i] = elab_new(ctx, a, paths[i], o, &stop);
+        elab_begin(e[i], "operators");
+        e[i]->has_grad = true;
+    }
+    *out = elab_operators(a, n, e);
     return DLC_OK;
 }
 

@@ -446,6 +446,19 @@ static void list_missing(walk *w)
     }
 }
 
+bool check_alone(importer *imp, opsets *s, const node_proto *n)
+{
+    walk w = { .imp = imp, .opsets = s, .ok = true };
+    level l = { .n_nodes = 0 };
+    map_init(&l.names, imp->scratch);
+    for (size_t i = 0; i < n->n_input; i++)
+        if (*n->input[i]) define(&w, &l, n->input[i], BY_INPUT, (place){ .file = imp->path });
+    vec_push(imp->scratch, &w.levels, l);
+    check_node(&w, &l, n);
+    list_missing(&w);
+    return w.ok;
+}
+
 bool check_model(importer *imp)
 {
     if (!check_head(imp)) return false;

@@ -136,7 +136,7 @@ static bool is_fixed_outside(const importer *imp)
 {
     for (int i = 0; i < imp->options->n_dims; i++)
         if (imp->options->dims[i].lo == imp->options->dims[i].hi) return true;
-    return imp->options->is_specialized || imp->options->n_binds > 0;
+    return imp->options->is_specialized || imp->options->n_binds > 0 || imp->foreign;
 }
 
 /* What the file says of a value must not contradict what was computed. Sizes are compared where both are numbers by the
@@ -221,7 +221,7 @@ static value bound_value(importer *imp, graph *g, const onnx_bind_option *b, typ
 
 static edge bound_edge(importer *imp, scope *s, const char *name, edge e)
 {
-    uint64_t *at = imp->binds.n && s->g == imp->g && !s->outer && !s->env ? map_find(&imp->binds, name, strlen(name)) : NULL;
+    uint64_t *at = imp->binds.n && in_main_graph(imp, s) ? map_find(&imp->binds, name, strlen(name)) : NULL;
     if (!at || e.kind != EDGE_TENSOR || !is_value(e.v)) return e;
     imp->is_bound[*at] = true;
     e.v = bound_value(imp, s->g, &imp->options->binds[*at], type_of(s->g, e.v));
@@ -232,11 +232,10 @@ static edge bound_edge(importer *imp, scope *s, const char *name, edge e)
 
 void bind_result(importer *imp, scope *s, const char *name, edge e)
 {
-    bool is_main = s->g == imp->g && !s->outer && !s->env;
-    if (is_main) {
+    if (in_main_graph(imp, s)) {
         uint64_t *declared = imp->declared.n ? map_find(&imp->declared, name, strlen(name)) : NULL;
         if (declared && e.kind == EDGE_TENSOR) check_declared(imp, s->g, name, (const type_proto *)(uintptr_t)*declared, e.v);
-        e = bound_edge(imp, s, name, e);
+        e = separate_edge(imp, name, bound_edge(imp, s, name, e));
     }
     if (e.kind == EDGE_TENSOR && is_value(e.v)) {
         type t = type_of(s->g, e.v);
@@ -310,6 +309,20 @@ static void call_operator(importer *imp, scope *s, const node_proto *n, const re
     }
 }
 
+/* A node whose operator is defined elsewhere. */
+static void call_defined(importer *imp, scope *s, const node_proto *n, const resolved_op *r, const edge *in, edge *out)
+{
+    op_call c = { .imp = imp, .g = s->g, .name = str_or(s->g->at.node, ""), .op = r->op, .domain = r->domain, .opset = r->opset,
+                  .n_in = (int)n->n_input, .n_out = (int)n->n_output, .in = in, .out = out, .node = n, .scope = s };
+    while (c.n_out > 0 && !*n->output[c.n_out - 1]) c.n_out--;
+    place at = s->g->at;
+    op_call_defined(&c, r->defined);
+    imp->failed |= c.failed;
+    if (!failed(imp, s->g)) return;
+    diag_onnx_called_by(imp->ctx, at, r->domain, r->op);
+    imp->failed = true;
+}
+
 static void set_place(importer *imp, scope *s, const node_proto *n, const char *op)
 {
     const char *name = n->name && *n->name ? n->name : n->n_output ? n->output[0] : "";
@@ -360,7 +373,8 @@ static void build_node(importer *imp, scope *s, const node_proto *n, const resol
     edge *out = n->n_output <= FEW ? few_out : NEW_ARRAY(imp->scratch, edge, n->n_output);
     for (size_t i = 0; i < n->n_output; i++) out[i] = (edge){ .kind = EDGE_ABSENT };
     if (!read_inputs(imp, s, n, in)) return;
-    call_operator(imp, s, n, r, in, out);
+    if (r->defined) call_defined(imp, s, n, r, in, out);
+    else call_operator(imp, s, n, r, in, out);
     for (size_t i = 0; i < n->n_output && !failed(imp, s->g); i++)
         if (*n->output[i]) bind_result(imp, s, n->output[i], out[i]);
 }
@@ -483,7 +497,9 @@ static void define_inputs(importer *imp, scope *s, const graph_proto *g)
         type t = { dt, rank, d };
         value v;
         ordinal++;
-        if (bound) {
+        if (imp->foreign) {
+            v = foreign_input(imp, s->g, name, ordinal - 1);
+        } else if (bound) {
             imp->is_bound[*bound] = true;
             v = bound_value(imp, s->g, &imp->options->binds[*bound], t);
         } else if (offer >= 0 && imp->options->is_offer_taken[offer]) {
@@ -577,14 +593,18 @@ static bool build_once(importer *imp)
     imp->offer_of_input.n = 0;
     imp->n_bodies = 0;
     map_init(&imp->symbols, imp->scratch);
-    imp->g = graph_new(imp->ctx, imp->a, dims_new(imp->ctx, imp->a), arena_strdup(imp->a, g->name && *g->name ? g->name : "main"));
+    imp->separate.n = imp->separate_from.n = 0;
+    imp->g = graph_new(imp->ctx, imp->a, imp->foreign ? imp->foreign->dims : dims_new(imp->ctx, imp->a), arena_strdup(imp->a, g->name && *g->name ? g->name : "main"));
     read_options(imp);
     scope s;
     scope_open(imp, &s, NULL, imp->g, NULL);
     s.opsets = &imp->opsets;
     define_initializers(imp, &s, g);
     if (imp->options->is_specialized) specialize(imp, &s, g);
+    if (imp->foreign) foreign_types(imp, &s, g);
     if (!imp->failed) define_inputs(imp, &s, g);
+    if (imp->foreign && !imp->failed) foreign_parameters(imp, &s);
+    if (!failed(imp, imp->g)) separate_initializers(imp, &s);
     if (!failed(imp, imp->g)) run_nodes(imp, &s, g->n_node, g->node);
     if (!failed(imp, imp->g)) define_outputs(imp, &s, g);
     if (!failed(imp, imp->g)) check_options_used(imp);
@@ -598,6 +618,7 @@ static bool build(importer *imp)
     for (size_t i = 0; i < g->n_value_info; i++)
         if (g->value_info[i]->name)
             map_put(&imp->declared, g->value_info[i]->name, strlen(g->value_info[i]->name), (uint64_t)(uintptr_t)g->value_info[i]->type, NULL);
+    separate_find(imp, g->n_node, g->node);
     dlc_context *ctx = imp->ctx;
     int64_t n_diags = ctx->diags.n;
     int n_errors = ctx->n_errors;
@@ -611,28 +632,33 @@ static bool build(importer *imp)
         ctx->n_errors = n_errors;
         ctx->status = status;
     }
-    return true;
+    if (imp->separate.n) imp->g = separate_join(imp);
+    return !failed(imp, imp->g);
 }
+
+void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, const char *path, const onnx_options *options)
+{
+    static const onnx_options none = { 0 };
+    *imp = (importer){ .ctx = ctx, .a = a, .scratch = scratch, .options = options ? options : &none, .path = arena_strdup(a, path) };
+    map_init(&imp->declared, scratch);
+    map_init(&imp->binds, scratch);
+    map_init(&imp->by_gradient, scratch);
+}
+
+bool import_model(importer *imp) { return check_model(imp) && build(imp); }
 
 dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, const onnx_options *options,
                              graph **out)
 {
-    static const onnx_options none = { 0 };
     int errors_before = ctx->n_errors;
     *out = NULL;
     arena *scratch = arena_new(&ctx->mem);
     importer *imp = NEW(scratch, importer);
-    imp->ctx = ctx;
-    imp->a = a;
-    imp->scratch = scratch;
-    imp->options = options ? options : &none;
-    imp->path = arena_strdup(a, path);
-    map_init(&imp->declared, scratch);
-    map_init(&imp->binds, scratch);
+    import_begin(imp, ctx, a, scratch, path, options);
     if (decode_message(ctx, scratch, imp->path, file, &onnx__model_proto__descriptor, &imp->file)) {
         imp->model = (const model_proto *)imp->file.root;
         imp->source = (tensor_source){ ctx, a, &imp->file, external_new(ctx, a, imp->path) };
-        if (check_model(imp) && build(imp)) *out = imp->g;
+        if (import_model(imp)) *out = imp->g;
     }
     arena_free(scratch);
     if (*out) return DLC_OK;

@@ -7,6 +7,9 @@
  *     scope.c         names -> edges; captures of bodies
  *     import.c        inputs, nodes, outputs
  *     op_call.c       what operator functions see (op.h)
+ *     as_model.c      a whole model for another front end
+ *     call_op.c       one operator, called by name from another front end
+ *     separate.c      values that a Gradient differentiates by
  */
 #ifndef DLC_FRONTEND_ONNX_IMPORTER_H
 #define DLC_FRONTEND_ONNX_IMPORTER_H
@@ -29,8 +32,9 @@ typedef struct function_info function_info;
 /* What an operator name means under one set of opset imports. */
 typedef struct {
     const char *domain, *op;
-    const op_row *row;             /* NULL: a function, or missing */
+    const op_row *row;             /* NULL: a function, defined elsewhere, or missing */
     function_info *function;
+    const void *defined;           /* by options->library */
     const char *missing;           /* why there is neither, or NULL */
     int version, opset;
     const standard_row *standard;  /* NULL: not an operator of the standard */
@@ -60,6 +64,17 @@ typedef struct call_env {
 } call_env;
 
 typedef struct { edge e; const tensor_proto *init; const sparse_proto *sparse; } slot;
+
+/* A model built for another front end: over its dims, for inputs of given types. Initializers of floating point with axes are
+ * inputs after the model's own, unless one decides a structure: then it is taken, as an offered value is. */
+typedef struct {
+    dims *dims;
+    int n_in; const type *in;
+    vec(model_parameter) params;
+} foreign_build;
+
+/* What a call by name gives in attributes besides numbers and words. */
+typedef struct { const char *attr; value tensor; const operand_body *body; int n_out; } given_attr;
 
 typedef struct scope {
     struct scope *outer;           /* where names not found here are looked for; NULL: nowhere */
@@ -92,6 +107,10 @@ struct importer {
     map_str symbols;               /* dim_param -> dim */
     vec(int) offer_of_input;       /* graph input -> index into options->offers, or -1 */
     bool wants_restart;            /* an offer was taken: build again with it as a constant */
+    foreign_build *foreign;        /* NULL: none */
+    int n_given; const given_attr *given;
+    map_str by_gradient;           /* names that a Gradient differentiates by */
+    vec(value) separate, separate_from;        /* such a value as an input of its own, and what it is */
     int n_bodies;                  /* open now */
     int64_t n_built;
     text key;
@@ -114,6 +133,8 @@ static inline const char *join_key(importer *imp, const char *domain, const char
     return imp->key.at;
 }
 
+static inline bool in_main_graph(const importer *imp, const scope *s) { return s->g == imp->g && !s->outer && !s->env; }
+
 /* resolve.c */
 bool opsets_read(importer *imp, opsets *s, size_t n, Onnx__OperatorSetIdProto *const *imports, place at);
 resolved_op *resolve(importer *imp, opsets *s, const node_proto *n);       /* NULL: the domain is not imported */
@@ -124,7 +145,12 @@ bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *
 
 /* check_model.c */
 bool check_model(importer *imp);
+bool check_alone(importer *imp, opsets *s, const node_proto *n);           /* a call by name: its inputs have names of their own */
 const attribute_proto *attr_find(const node_proto *n, const char *name);
+
+/* op_call.c */
+op_value operand_of(arena *a, edge e);
+edge edge_of(arena *a, op_value o);
 
 /* scope.c */
 void scope_open(importer *imp, scope *s, scope *outer, graph *g, capture_list *captures);
@@ -136,7 +162,20 @@ value tensor_constant(graph *g, const tensor_data *t, const char *name);
 onnx_kind declared_kind(const type_proto *t);
 bool onnx_map(dlc_context *ctx, arena *a, const char *path, bytes *file);
 
+/* separate.c */
+void separate_find(importer *imp, size_t n, node_proto *const *nodes);
+void separate_initializers(importer *imp, scope *s);
+edge separate_edge(importer *imp, const char *name, edge e);
+graph *separate_join(importer *imp);
+
+/* as_model.c */
+void foreign_types(importer *imp, scope *s, const graph_proto *g);
+void foreign_parameters(importer *imp, scope *s);
+value foreign_input(importer *imp, graph *g, const char *name, int ordinal);
+
 /* import.c */
+void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, const char *path, const onnx_options *options);
+bool import_model(importer *imp);                                          /* checks and builds imp->model */
 bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes);
 void bind_result(importer *imp, scope *s, const char *name, edge e);
 bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, place at, dtype *dt, int *rank, dim *dims);

@@ -3,7 +3,7 @@
  */
 #ifndef DLC_FRONTEND_ONNX_ONNX_H
 #define DLC_FRONTEND_ONNX_ONNX_H
-#include "ir/graph.h"
+#include "ir/interop.h"
 
 /* --dim NAME=LO..HI: an open dimension fixed (lo == hi) or bounded. NAME is the model's own ("batch"), or INPUT.AXIS
  * for one without a name ("x.0"). */
@@ -33,6 +33,9 @@ typedef struct {
      * is_specialized: open dimensions take the sizes of the offers (a graph for these shapes only). */
     int n_offers; const onnx_tensor *offers; bool *is_offer_taken;
     bool is_specialized;
+    const operator_library *library;   /* operators that are defined elsewhere; they go before those that are built in. NULL: none */
+    /* For Gradient: d y / d wrt[i], as nodes of g. NULL: it is not available. */
+    bool (*gradient)(graph *g, value y, int n, const value *wrt, value *dwrt);
 } onnx_options;
 
 /* Reads and checks the model at `path`, and builds its graph in `a`. Constants point into the mapped file, which stays
@@ -44,6 +47,14 @@ dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_
 /* The same from memory, which must outlive `a`. `path` names it in messages, and its folder holds external data. */
 dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, const onnx_options *options,
                              graph **out);
+
+/* -- For other front ends (ir/interop.h says what each does): as_model.c, call_op.c ----------------------------------------------- */
+bool onnx_model_signature(dlc_context *ctx, arena *a, const char *path, model_signature *out);
+bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in, const onnx_options *options, model_graph *out);
+char onnx_op_attribute(const char *op, const char *attr, bool *is_known);
+dtype onnx_op_input_type(const char *op, int i, int n_in, const dtype *have, bool is_float, bool *is_list);
+bool onnx_op_call(graph *g, const operator_call *call, const onnx_options *options, int *n_out, op_value **out);
+const char *const *onnx_op_names(arena *a, int *n);
 
 /* An output that is a sequence becomes as many results, y[0], y[1], …; an empty optional none. */
 

@@ -90,6 +90,13 @@ void op_attempt_undo(op_call *c, op_attempt a);
 bool op_attempt_failed(const op_call *c, op_attempt a);
 const char *op_attempt_message(op_call *c, op_attempt a);        /* the first error since; NULL if there is none */
 
+/* d y / d xs[k] as nodes of g; false: reported. */
+bool op_gradient(op_call *c, value y, int n, const value *xs, value *dxs);
+/* The value that a name has where the node stands, in the main graph only. */
+bool op_named(op_call *c, const char *name, edge *e);
+/* The node by an operator of options->library. */
+void op_call_defined(op_call *c, const void *defined);
+
 void op_fail(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);
 void op_unsupported(op_call *c, const char *fmt, ...) DLC_PRINTF(2, 3);
 static inline arena *op_arena(op_call *c) { return c->g->arena; }

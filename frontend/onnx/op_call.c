@@ -144,6 +144,8 @@ value op_attr_tensor(op_call *c, const char *name)
 {
     const attribute_proto *a = find(c, name);
     if (!a) return NO_VALUE;
+    for (int i = 0; i < c->imp->n_given; i++)
+        if (is_value(c->imp->given[i].tensor) && strcmp(c->imp->given[i].attr, name) == 0) return c->imp->given[i].tensor;
     if (a->type != ATTR_TENSOR && a->type != ATTR_SPARSE_TENSOR) {
         op_fail(c, "attribute \"%s\" must be a tensor", name);
         return NO_VALUE;
@@ -341,8 +343,47 @@ static const graph_proto *body_of(const op_call *c, const char *name)
     return a && a->type == ATTR_GRAPH ? a->g : NULL;
 }
 
-int op_body_inputs(op_call *c, const char *attr) { const graph_proto *g = body_of(c, attr); return g ? (int)g->n_input : -1; }
-int op_body_outputs(op_call *c, const char *attr) { const graph_proto *g = body_of(c, attr); return g ? (int)g->n_output : -1; }
+/* A body that a call by name gives. */
+static const given_attr *given_body(const op_call *c, const char *name)
+{
+    for (int i = 0; i < c->imp->n_given; i++)
+        if (c->imp->given[i].body && strcmp(c->imp->given[i].attr, name) == 0) return &c->imp->given[i];
+    return NULL;
+}
+
+int op_body_inputs(op_call *c, const char *attr)
+{
+    const graph_proto *g = body_of(c, attr);
+    const given_attr *given = given_body(c, attr);
+    return given ? given->body->n_in : g ? (int)g->n_input : -1;
+}
+
+int op_body_outputs(op_call *c, const char *attr)
+{
+    const graph_proto *g = body_of(c, attr);
+    const given_attr *given = given_body(c, attr);
+    return given ? given->n_out : g ? (int)g->n_output : -1;
+}
+
+static bool build_given(op_call *c, const operand_body *body, graph *g, int n_in, const edge *edges, capture_list *captures, int *n_out, edge **results)
+{
+    op_value *operands = NEW_ARRAY(op_arena(c), op_value, n_in + 1), *got = NULL;
+    value *outer = NULL;
+    int n_outer = 0;
+    if (body->n_in != n_in) {
+        op_fail(c, "the body takes %d inputs, found %d", n_in, body->n_in);
+        return false;
+    }
+    for (int i = 0; i < n_in; i++) operands[i] = operand_of(op_arena(c), edges[i]);
+    if (!body->build(body->arg, g, n_in, operands, n_out, &got, &n_outer, captures ? &outer : NULL)) {
+        c->failed = c->imp->failed = true;
+        return false;
+    }
+    for (int i = 0; i < n_outer; i++) vec_push(c->imp->a, &captures->outer, outer[i]);
+    *results = NEW_ARRAY(op_arena(c), edge, *n_out + 1);
+    for (int i = 0; i < *n_out; i++) (*results)[i] = edge_of(op_arena(c), got[i]);
+    return true;
+}
 
 /* The declared element type of a body's input. */
 static bool input_fits(op_call *c, const value_info_proto *p, graph *g, edge e)
@@ -363,6 +404,8 @@ static bool import_body(op_call *c, const char *attr, graph *g, int n_in, const 
     *n_out = 0;
     *out = NULL;
     if (is_quiet(c)) return false;
+    const given_attr *given = given_body(c, attr);
+    if (given) return build_given(c, given->body, g, n_in, in, captures, n_out, out);
     if (!p) {
         op_fail(c, "attribute \"%s\" must be given, and be a graph", attr);
         return false;
@@ -410,6 +453,97 @@ bool op_body(op_call *c, const char *attr, graph *body, int n_in, const edge *ed
 bool op_inline_body(op_call *c, const char *attr, int n_in, const edge *edges, int *n_out, edge **results)
 {
     return import_body(c, attr, c->g, n_in, edges, NULL, n_out, results);
+}
+
+/* -- Elsewhere -------------------------------------------------------------------------------------------------------------------- */
+
+op_value operand_of(arena *a, edge e)
+{
+    if (e.kind == EDGE_TENSOR) return (op_value){ .kind = OPERAND_TENSOR, .v = e.v };
+    if (e.kind != EDGE_SEQUENCE) return (op_value){ .kind = OPERAND_ABSENT };
+    op_value *items = NEW_ARRAY(a, op_value, e.n + 1);
+    for (int i = 0; i < e.n; i++) items[i] = operand_of(a, e.items[i]);
+    return (op_value){ .kind = OPERAND_LIST, .n = e.n, .items = items };
+}
+
+edge edge_of(arena *a, op_value o)
+{
+    if (o.kind == OPERAND_TENSOR) return (edge){ .kind = EDGE_TENSOR, .v = o.v };
+    if (o.kind == OPERAND_ABSENT) return (edge){ .kind = EDGE_ABSENT };
+    edge *items = NEW_ARRAY(a, edge, o.n + 1);
+    for (int i = 0; i < o.n; i++) items[i] = edge_of(a, o.items[i]);
+    return (edge){ .kind = EDGE_SEQUENCE, .n = o.n, .items = items, .dtype = DTYPE_f32 };
+}
+
+/* An attribute with its value. False: of a kind that nothing outside of ONNX takes. */
+static bool attr_of(op_call *c, const attribute_proto *a, operator_attr *out)
+{
+    arena *r = op_arena(c);
+    *out = (operator_attr){ .name = arena_strdup(r, a->name), .n = 1 };
+    double *f = NEW_ARRAY(r, double, a->n_floats + 1);
+    int64_t *v = NEW_ARRAY(r, int64_t, a->n_ints + 1);
+    int n;
+    switch (a->type) {
+    case ATTR_FLOAT: out->kind = 'f'; f[0] = (double)a->f; break;
+    case ATTR_INT: out->kind = 'i'; v[0] = a->i; break;
+    case ATTR_STRING: {
+        const char **s = NEW_ARRAY(r, const char *, 1);
+        *s = op_attr_str(c, a->name, "");
+        out->kind = 's';
+        out->s = s;
+        break;
+    }
+    case ATTR_FLOATS: out->kind = 'F'; out->n = (int)a->n_floats; for (int i = 0; i < out->n; i++) f[i] = (double)a->floats[i]; break;
+    case ATTR_INTS: out->kind = 'I'; out->n = (int)a->n_ints; for (int i = 0; i < out->n; i++) v[i] = a->ints[i]; break;
+    case ATTR_STRINGS: out->kind = 'S'; out->s = op_attr_strs(c, a->name, &n); out->n = n; break;
+    case ATTR_TENSOR: out->kind = 't'; out->t = op_attr_tensor(c, a->name); break;
+    default:
+        op_unsupported(c, "a graph, type or sparse tensor in attribute \"%.100s\" of an operator that is defined elsewhere", a->name);
+        return false;
+    }
+    out->f = f;
+    out->i = v;
+    return !c->failed;
+}
+
+void op_call_defined(op_call *c, const void *defined)
+{
+    const operator_library *lib = c->imp->options->library;
+    const node_proto *n = c->node;
+    arena *a = op_arena(c);
+    op_value *operands = NEW_ARRAY(a, op_value, c->n_in + 1);
+    operator_attr *attrs = NEW_ARRAY(a, operator_attr, n->n_attribute + 1);
+    value *results = NEW_ARRAY(a, value, c->n_out + 1);
+    int n_attrs = 0;
+    for (int i = 0; i < c->n_in; i++) operands[i] = operand_of(a, c->in[i]);
+    for (size_t i = 0; i < n->n_attribute; i++) {
+        const attribute_proto *p = find(c, n->attribute[i]->name);
+        if (!p) continue;
+        if (!attr_of(c, p, &attrs[n_attrs])) return;
+        attrs[n_attrs++].name = arena_strdup(a, n->attribute[i]->name);
+    }
+    if (!lib->call(lib->arg, defined, c->g, c->n_in, operands, n_attrs, attrs, c->n_out, results)) {
+        c->failed = true;
+        return;
+    }
+    for (int i = 0; i < c->n_out; i++) op_out(c, i, results[i]);
+}
+
+bool op_gradient(op_call *c, value y, int n, const value *xs, value *dxs)
+{
+    if (!c->imp->options->gradient) op_unsupported(c, "a gradient, in this way of reading the model,");
+    if (is_quiet(c)) return false;
+    c->failed = !c->imp->options->gradient(c->g, y, n, xs, dxs);
+    return !c->failed;
+}
+
+bool op_named(op_call *c, const char *name, edge *e)
+{
+    if (!in_main_graph(c->imp, c->scope)) op_unsupported(c, "the operator in a body or function");
+    if (is_quiet(c)) return false;
+    if (map_find(&c->scope->names, name, strlen(name)) && scope_find(c->imp, c->scope, name, e)) return true;
+    op_fail(c, "\"%.100s\", which an attribute names, is neither an input, an initializer nor computed by an earlier node", name);
+    return false;
 }
 
 /* -- Composites ------------------------------------------------------------------------------------------------------------------ */

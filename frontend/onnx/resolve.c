@@ -3,7 +3,8 @@
  * What   Finds for (domain, operator, opset) the implementing row, the version that applies, and the signature in the
  *        standard; or the model-local function of that name, which goes first.
  * How    The version is the standard's: the newest since-version not above the opset. The row must list it. A domain
- *        outside the standard has only the row's own versions. Each answer is kept, so a model with a million nodes
+ *        outside the standard has only the row's own versions.
+ *        An operator that the user defines (options->library) goes before one that is built in. Each answer is kept, so a model with a million nodes
  *        asks the tables once for each distinct operator.
  */
 #include "frontend/onnx/importer.h"
@@ -146,6 +147,8 @@ resolved_op *resolve(importer *imp, opsets *s, const node_proto *n)
 
     uint64_t *function = map_find(&imp->function_names, key, key_n);
     uint64_t *version = map_find(&s->versions, domain, strlen(domain));
+    const operator_library *lib = imp->options->library;
+    const void *defined = lib && !function ? lib->find(lib->arg, domain, op) : NULL;
     if (!version && !function) return NULL;          /* and NULL is kept */
     resolved_op *r = NEW(imp->scratch, resolved_op);
     *r = (resolved_op){ .domain = arena_strdup(imp->scratch, domain), .op = arena_strdup(imp->scratch, op),
@@ -153,6 +156,7 @@ resolved_op *resolve(importer *imp, opsets *s, const node_proto *n)
     *known = (uint64_t)(uintptr_t)r;
     r->opset = version ? (int)(int64_t)*version : 1;
     if (function) r->function = &imp->functions.at[*function];
+    else if (defined) r->defined = defined;
     else resolve_operator(imp, r);
     return r;
 }

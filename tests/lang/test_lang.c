@@ -1,7 +1,7 @@
 /* test_lang: the language, by whole programs
  *
  *   errors/NAME.dl   the first line says the place and the message: `# expect LINE:COLUMN: error: MESSAGE`
- *   values.dl        the comment above each model is the value it gives
+ *   values.dl, onnx.dl, library.dl        the comment above each model is the value it gives
  *   hostile text     is told an error, and no more
  */
 #include "api/driver.h"
@@ -71,7 +71,7 @@ static int numbers(const char *s, const char *end, double *out, int max)
     return n;
 }
 
-static bool value_as_said(const char *model, const char *said, const char *end)
+static bool value_as_said(const char *file, const char *model, const char *said, const char *end)
 {
     dlc_context *ctx = context_new();
     arena *a = arena_new(&ctx->mem);
@@ -82,7 +82,7 @@ static bool value_as_said(const char *model, const char *said, const char *end)
     eval_options ev = { 0 };
     double want[64];
     int n = numbers(said, end, want, 64);
-    bool ok = driver_import(ctx, a, "tests/lang/values.dl", &o, &g) == DLC_OK && g->results.n == 1 && graph_verify(g, "values")
+    bool ok = driver_import(ctx, a, file, &o, &g) == DLC_OK && g->results.n == 1 && graph_verify(g, "values")
               && eval_graph(ctx, a, g, NULL, NULL, &out, &ev) == DLC_OK && tensor_n(&out) == n;
     for (int i = 0; ok && i < n; i++) {
         double got = sv_to_f64(out.dtype, sv_load(out.dtype, (char *)out.bytes + i * dtype_bytes(out.dtype)));
@@ -93,25 +93,31 @@ static bool value_as_said(const char *model, const char *said, const char *end)
     return ok;
 }
 
-static void values(void **state)
+static int values_of(const char *file)
 {
-    (void)state;
     dlc_context *ctx = context_new();
     size_t n;
-    const char *p = read_all(ctx->arena, "tests/lang/values.dl", &n);
+    const char *p = read_all(ctx->arena, file, &n);
     int models = 0, ok = 0;
     while ((p = strstr(p, "\n# = "))) {
         const char *said = p + 5, *end = strchr(said, '\n'), *name = end + strlen("\nmodel ");
         char model[64];
         snprintf(model, sizeof model, "%.*s", (int)strcspn(name, "("), name);
         models++;
-        ok += value_as_said(model, said, end);
+        ok += value_as_said(file, model, said, end);
         p = end;
     }
-    printf("%d of %d values are as said\n", ok, models);
+    printf("%s: %d of %d values are as said\n", file, ok, models);
     context_free(ctx);
     assert_int_equal(ok, models);
-    assert_true(models >= 28);
+    return models;
+}
+
+static void values(void **state)
+{
+    (void)state;
+    assert_true(values_of("tests/lang/values.dl") >= 28);
+    assert_true(values_of("tests/lang/onnx.dl") >= 15);
 }
 
 static void told(const char *what, size_t n)

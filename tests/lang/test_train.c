@@ -1,4 +1,4 @@
-/* test_train: programs trained as dlc train does, against golden curves (drawn data, so they need no files)
+/* test_train: programs trained as dlc train does, against golden curves (data drawn, or in examples/)
  *
  * The curves come from a reference implementation in single precision; the bound is the one of their first ten steps. */
 #include "api/driver.h"
@@ -11,7 +11,7 @@
 static void curves(void **state)
 {
     (void)state;
-    static const char *const names[] = { "linear", "logistic", "xor", "gan", "gru_sequence", "fewshot" };
+    static const char *const names[] = { "linear", "logistic", "xor", "gan", "gru_sequence", "fewshot", "iris", "custom_op" };
     int ok = 0, n = sizeof names / sizeof *names;
     for (int i = 0; i < n; i++) ok += golden_curve(names[i], 1e-4);
     assert_int_equal(ok, n);

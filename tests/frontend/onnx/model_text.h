@@ -7,7 +7,8 @@
  *     y h = Loop m _ x | body=@b       outputs = operator inputs | attributes; _ is an absent one
  *     end
  *
- * Attributes: name=1 int, name=0.5 float, name=1,2 ints (name=1, for one), name=@g graph, name=WORD string.
+ * Attributes: name=1 int, name=0.5 float, name=1,2 ints (name=1, for one), name=@g graph, name=WORD string, name=a;b strings
+ * (name=a; for one). training:NAME is an operator of ai.onnx.preview.training, example:NAME of com.example.
  */
 #ifndef DLC_TESTS_MODEL_TEXT_H
 #define DLC_TESTS_MODEL_TEXT_H
@@ -67,6 +68,11 @@ static inline void mt_attribute(mt_bodies *b, text *to, char *spec)
         pb_varint(&t, 2 << 3 | 5);
         text_putn(&t, (const char *)&x, 4);
         pb_int(&t, 20, 1);
+    } else if (strchr(v, ';')) {
+        char *word[MT_MAX_WORDS];
+        int n = mt_split(v, ";", word);
+        for (int i = 0; i < n; i++) pb_str(&t, 9, word[i]);
+        pb_int(&t, 20, 8);
     } else {
         pb_str(&t, 4, v);
         pb_int(&t, 20, 3);
@@ -83,7 +89,9 @@ static inline text mt_node(mt_bodies *b, char *line)
     while (strcmp(word[at], "=")) at++;
     for (int i = at + 2; i < n; i++) pb_str(&t, 1, strcmp(word[i], "_") ? word[i] : "");
     for (int i = 0; i < at; i++) pb_str(&t, 2, word[i]);
-    pb_str(&t, 4, word[at + 1]);
+    char *colon = strchr(word[at + 1], ':');
+    pb_str(&t, 4, colon ? colon + 1 : word[at + 1]);
+    if (colon) pb_str(&t, 7, word[at + 1][0] == 't' ? "ai.onnx.preview.training" : "com.example");
     n = attrs ? mt_split(attrs, " ", word) : 0;
     for (int i = 0; i < n; i++) mt_attribute(b, &t, word[i]);
     return t;
@@ -157,6 +165,13 @@ static inline bytes model_from_text(arena *a, int64_t opset, const char *lines)
     pb_int(&model, 1, 8);
     pb_msg(&model, 7, &main_graph);
     pb_msg(&model, 8, &set);
+    static const char *const others[] = { "ai.onnx.preview.training", "com.example" };
+    for (int i = 0; i < 2; i++) {
+        text other = { .a = a };
+        pb_str(&other, 1, others[i]);
+        pb_int(&other, 2, 1);
+        pb_msg(&model, 8, &other);
+    }
     return pb_done(&model);
 }
 #endif

@@ -55,7 +55,7 @@ static void attr_graph_of(fixture *f, text *to, const char *name, const text *g)
 /* "x 2 N" -> name and dims; a word is a symbol, "?" an open dim without a name. */
 static text value_info(fixture *f, int code, const char *spec)
 {
-    text shape = fixture_text(f), tensor = fixture_text(f), t = fixture_text(f), v = fixture_text(f);
+    text shape = fixture_text(f), declared = fixture_text(f), t = fixture_text(f), v = fixture_text(f);
     size_t n = strcspn(spec, " ");
     pb_bytes(&v, 1, spec, n);
     for (const char *p = spec + n; *p;) {
@@ -67,9 +67,9 @@ static text value_info(fixture *f, int code, const char *spec)
         pb_msg(&shape, 1, &d);
         p += k;
     }
-    pb_int(&tensor, 1, (uint64_t)code);
-    pb_msg(&tensor, 2, &shape);
-    pb_msg(&t, 1, &tensor);
+    pb_int(&declared, 1, (uint64_t)code);
+    pb_msg(&declared, 2, &shape);
+    pb_msg(&t, 1, &declared);
     pb_msg(&v, 2, &t);
     return v;
 }
