@@ -186,7 +186,6 @@ val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *
 graph *with_constants(elab *e);          /* the graph under construction; constants that were kept apart as inputs take their places */
 void elab_begin(elab *e, const char *name);
 elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop);
-graph *with_constants(elab *e);                        /* the graph, with constants that were kept apart in their places */
 void check_train(elab *e, ast *d, module *home);
 
 /* built in (elab_prim.c) */
