@@ -88,6 +88,7 @@ static void names_the_node(void **state)
     assert_int_equal(ctx->diags.n, 2);
     assert_string_equal(ctx->diags.at[0].at.file, "tests/lang/operators.dl");
     assert_int_equal(ctx->diags.at[0].at.line, 2);
+    assert_string_equal(ctx->diags.at[1].id, "onnx_called_by");
     assert_int_equal(ctx->diags.at[1].severity, DIAG_NOTE);
     assert_string_equal(ctx->diags.at[1].at.node, "y");
     context_free(ctx);
