@@ -76,6 +76,19 @@ static dlc_status evaluate_whole(dlc_context *ctx, arena *a, const graph *g, ten
     return eval_graph(ctx, a, g, NULL, NULL, out, &e);
 }
 
+static dlc_status read_tensors(dlc_context *ctx, arena *a, const char *path, int *n, lang_tensor **out)
+{
+    tensor_entries e = { 0 };
+    dlc_status s = tensors_open(ctx, a, path, &e);
+    *n = 0;
+    *out = NEW_ARRAY(a, lang_tensor, e.n + 1);
+    for (int64_t i = 0; s == DLC_OK && i < e.n; i++) {
+        s = tensor_load(ctx, a, &e.at[i]);
+        (*out)[(*n)++] = (lang_tensor){ e.at[i].name, e.at[i].t };
+    }
+    return s;
+}
+
 /* -- ONNX in the language: its front end by the functions of ir/interop.h -------------------------------------------------- */
 
 static bool signature_of(void *arg, dlc_context *ctx, arena *a, const char *path, model_signature *out)
@@ -127,6 +140,7 @@ static lang_options lang_with_callbacks(arena *a, const driver_options *o)
     l.dims = d;
     l.gradient = grad;
     l.evaluate = evaluate_whole;
+    l.read_tensors = read_tensors;
     l.onnx = &onnx_for_lang;
     return l;
 }

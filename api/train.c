@@ -5,6 +5,7 @@
  * in an arena of its own; the new values are copied out of it.
  */
 #include "api/train.h"
+#include "api/checkpoint.h"
 #include "api/tensor_file.h"
 #include <math.h>
 #include <stdio.h>
@@ -16,9 +17,7 @@ typedef struct {
     engine_kind kind;
     const train_events *ev;
     lang_training *t;
-    tensor *values;                    /* of the variables */
-    int64_t step, epoch;
-    float val_loss;
+    progress at;
     double score;                      /* what `monitor` names, at the end */
     int64_t **order;                   /* of each data set, in this epoch */
 } trainer;
@@ -66,15 +65,15 @@ static bool inputs(trainer *r, arena *a, const engine *e, int part, int64_t k, i
         const char *name = e->in_name[i];
         int v = variable_named(r->t, name), set = -1;
         const tensor *f = v < 0 ? field_named(r->t, name, &set) : NULL;
-        if (v >= 0) in[i] = r->values[v];
+        if (v >= 0) in[i] = r->at.values[v];
         else if (f) {
             const lang_data *d = r->t->data[set];
             int p = part > 0 && d->n_part[part] ? part : 0;
             in[i] = batch_of(a, f, part < 0 || p ? d->part[p] : r->order[set], k * n, n, d->n_part[p]);
         }
-        else if (strcmp(name, "step") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->step);
-        else if (strcmp(name, "epoch") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->epoch);
-        else if (strcmp(name, "val_loss") == 0) in[i] = scalar_tensor(a, DTYPE_f32, &r->val_loss);
+        else if (strcmp(name, "step") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->at.step);
+        else if (strcmp(name, "epoch") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->at.epoch);
+        else if (strcmp(name, "val_loss") == 0) in[i] = scalar_tensor(a, DTYPE_f32, &r->at.val_loss);
         else {
             diag_internal(r->ctx, (place){ 0 }, arena_printf(a, "the step has an input %s that nobody gives", name));
             return false;
@@ -128,8 +127,8 @@ dlc_status train_first_values(dlc_context *ctx, arena *a, const driver_options *
 
 static dlc_status first_values(trainer *r)
 {
-    dlc_status s = train_first_values(r->ctx, r->a, r->o, r->t, &r->values);
-    if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, r->t, r->values);
+    dlc_status s = train_first_values(r->ctx, r->a, r->o, r->t, &r->at.values);
+    if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, r->t, r->at.values);
     return s;
 }
 
@@ -141,10 +140,10 @@ static dlc_status one_step(trainer *r, const engine *e, int64_t k, int64_t batch
     dlc_status s = inputs(r, a, e, 0, k, batch, in) ? engine_run(r->ctx, a, e, in, out, NULL) : DLC_ERR_INTERNAL;
     int n = r->t->n_losses < 16 ? r->t->n_losses : 16;
     for (int i = 0; s == DLC_OK && i < n; i++) losses[i] = sv_to_f64(out[i].dtype, sv_load(out[i].dtype, out[i].bytes));
-    if (s == DLC_OK && r->ev->step) r->ev->step(r->ev->arg, r->step, n, r->t->losses, losses);
-    for (int i = 0; s == DLC_OK && i < r->t->n_vars; i++) memcpy(r->values[i].bytes, out[r->t->n_losses + i].bytes, tensor_bytes(&r->values[i]));
+    if (s == DLC_OK && r->ev->step) r->ev->step(r->ev->arg, r->at.step, n, r->t->losses, losses);
+    for (int i = 0; s == DLC_OK && i < r->t->n_vars; i++) memcpy(r->at.values[i].bytes, out[r->t->n_losses + i].bytes, tensor_bytes(&r->at.values[i]));
     arena_free(a);
-    r->step++;
+    r->at.step++;
     return s;
 }
 
@@ -163,8 +162,8 @@ static dlc_status evaluate(trainer *r, engine *const e[3], int part, bool is_end
         for (int i = 0; i < n; i++)
             if (out[i].rank == 0 && ((!t->monitor && i == 0) || (t->monitor && strcmp(t->monitor, names[i]) == 0)))
                 *score = sv_to_f64(out[i].dtype, sv_load(out[i].dtype, out[i].bytes));
-        if (n && part != 2) r->val_loss = (float)sv_to_f64(out[0].dtype, sv_load(out[0].dtype, out[0].bytes));
-        if (r->ev->report) r->ev->report(r->ev->arg, r->epoch, part, n, names, out, is_end);
+        if (n && part != 2) r->at.val_loss = (float)sv_to_f64(out[0].dtype, sv_load(out[0].dtype, out[0].bytes));
+        if (r->ev->report) r->ev->report(r->ev->arg, r->at.epoch, part, n, names, out, is_end);
     }
     arena_free(a);
     return s;
@@ -186,37 +185,74 @@ static void shuffle(trainer *r)
         arena *a = arena_new(&r->ctx->mem);
         int64_t *perm = NEW_ARRAY(a, int64_t, n + 1);
         for (int64_t i = 0; i < n; i++) perm[i] = i;
-        if (r->t->shuffle) lang_permutation(n, arena_printf(a, "%s.%s.shuffle", r->t->name, d->name), r->t->seed, (uint32_t)r->epoch, perm);
+        if (r->t->shuffle) lang_permutation(n, arena_printf(a, "%s.%s.shuffle", r->t->name, d->name), r->t->seed, (uint32_t)r->at.epoch, perm);
         for (int64_t i = 0; i < n; i++) p[i] = d->part[0][perm[i]];
         arena_free(a);
     }
 }
 
+/* Memory for the best values so far. */
+static void make_kept(trainer *r)
+{
+    int n = r->t->n_vars;
+    r->at.kept = NEW_ARRAY(r->a, tensor, n + 1);
+    for (int i = 0; i < n; i++) {
+        r->at.kept[i] = r->at.values[i];
+        r->at.kept[i].bytes = arena_alloc(r->a, tensor_bytes(&r->at.values[i]) + 1);
+    }
+}
+
+static void copy_values(const lang_training *t, tensor *to, const tensor *from)
+{
+    for (int i = 0; i < t->n_vars; i++) memcpy(to[i].bytes, from[i].bytes, tensor_bytes(&to[i]));
+}
+
+/* After an epoch: is it the best so far? */
+static void watch(trainer *r, bool less, double score)
+{
+    progress *p = &r->at;
+    bool is_better = less ? score < p->best : score > p->best;
+    p->wait = is_better ? 0 : p->wait + 1;
+    if (!is_better) return;
+    p->best = score;
+    p->has_kept = true;
+    copy_values(r->t, p->kept, p->values);
+}
+
+static dlc_status write_checkpoint(trainer *r)
+{
+    arena *a = arena_new(&r->ctx->mem);
+    dlc_status s = checkpoint_write(r->ctx, a, r->t->checkpoint, r->t, &r->at);
+    arena_free(a);
+    return s;
+}
+
+static bool goes_on(const trainer *r)
+{
+    const lang_training *t = r->t;
+    return (t->steps ? r->at.step < t->steps : r->at.epoch < t->epochs) && (!t->patience || r->at.wait < t->patience);
+}
+
 static dlc_status run_epochs(trainer *r, const engine *step, engine *const eval[3])
 {
     lang_training *t = r->t;
-    int64_t n = t->data[0]->n_part[0], batch = t->batch && t->batch < n ? t->batch : n, wait = 0;
+    progress *p = &r->at;
+    int64_t n = t->data[0]->n_part[0], batch = t->batch && t->batch < n ? t->batch : n;
     bool less = smaller_is_better(t);
-    double best = less ? INFINITY : -INFINITY;
-    tensor *kept = NEW_ARRAY(r->a, tensor, t->n_vars + 1);
-    for (int i = 0; i < t->n_vars; i++) { kept[i] = r->values[i]; kept[i].bytes = arena_alloc(r->a, tensor_bytes(&r->values[i]) + 1); }
-    bool has_kept = false;
-    dlc_status s = DLC_OK;
-    for (r->epoch = 0; s == DLC_OK && (t->steps ? r->step < t->steps : r->epoch < t->epochs); r->epoch++) {
+    p->best = less ? INFINITY : -INFINITY;
+    make_kept(r);
+    dlc_status s = t->checkpoint ? checkpoint_read(r->ctx, r->a, t->checkpoint, t, p) : DLC_OK;
+    while (s == DLC_OK && goes_on(r)) {
         shuffle(r);
-        for (int64_t k = 0; s == DLC_OK && k < n / batch && (!t->steps || r->step < t->steps); k++) s = one_step(r, step, k, batch);
+        for (; s == DLC_OK && p->batch < n / batch && (!t->steps || p->step < t->steps); p->batch++) s = one_step(r, step, p->batch, batch);
         double score = NAN;
         /* without an epoch's length of its own, `steps` reports at the end only */
         if (s == DLC_OK && (!t->steps || t->patience)) s = evaluate(r, eval, eval[1] ? 1 : 0, false, &score);
-        if (s != DLC_OK || !t->patience) continue;
-        if (less ? score < best : score > best) {
-            best = score;
-            wait = 0;
-            has_kept = true;
-            for (int i = 0; i < t->n_vars; i++) memcpy(kept[i].bytes, r->values[i].bytes, tensor_bytes(&kept[i]));
-        } else if (++wait >= t->patience) break;
+        if (s == DLC_OK && t->patience) watch(r, less, score);
+        if (p->batch == n / batch) { p->epoch++; p->batch = 0; }
+        if (s == DLC_OK && t->checkpoint) s = write_checkpoint(r);
     }
-    for (int i = 0; has_kept && i < t->n_vars; i++) memcpy(r->values[i].bytes, kept[i].bytes, tensor_bytes(&kept[i]));
+    if (p->has_kept) copy_values(t, p->values, p->kept);
     double score = NAN;
     if (s == DLC_OK) s = evaluate(r, eval, eval[1] ? 1 : 0, true, &score);
     r->score = score;
@@ -239,41 +275,66 @@ static dlc_status train_once(trainer *r)
     return s == DLC_OK ? run_epochs(r, step, eval) : s;
 }
 
-/* Every combination of the search's values, in order, the last name fastest; the best one by `monitor` is kept. */
+/* How many combinations a search has; -1: too many to be numbered. */
+static int64_t combinations(const lang_training *t)
+{
+    enum { MOST = 1 << 20 };
+    int64_t total = 1;
+    for (int i = 0; i < t->n_search; i++)
+        if (!mul_ok(total, t->search[i].n, &total) || total > MOST) return -1;
+    return total;
+}
+
+/* The options with combination k of the search's values: the last name is the fastest. */
+static driver_options *with_trial(arena *a, const driver_options *from, const lang_training *space, int64_t k)
+{
+    driver_options *o = NEW(a, driver_options);
+    int n = from->lang.n_sets;
+    lang_set *sets = NEW_ARRAY(a, lang_set, n + space->n_search + 1);
+    *o = *from;
+    for (int i = 0; i < n; i++) sets[i] = from->lang.sets[i];
+    for (int i = space->n_search; i-- > 0; k /= space->search[i].n) sets[n + i] = (lang_set){ space->search[i].name, space->search[i].value[k % space->search[i].n] };
+    o->lang.n_sets += space->n_search;
+    o->lang.sets = sets;
+    return o;
+}
+
+/* A checkpoint of its own for each trial. */
+static const char *trial_file(arena *a, const char *path, int64_t k)
+{
+    size_t n = strlen(path), m = n > 4 && strcmp(path + n - 4, ".npz") == 0 ? n - 4 : n;
+    return arena_printf(a, "%.*s-%lld%s", (int)m, path, (long long)k + 1, path + m);
+}
+
+/* Trials: every combination in order, or as many as `trials` says in a random one; the best by `monitor` is kept. */
 static dlc_status search(trainer *best, const char *path, const char *name)
 {
     lang_training space = *best->t;
-    int64_t total = 1;
+    int64_t total = combinations(&space), n_trials = space.trials && space.trials < total ? space.trials : total;
     bool less = smaller_is_better(&space), has_best = false;
-    for (int i = 0; i < space.n_search; i++) total *= space.search[i].n;
-    for (int64_t k = 0; k < total; k++) {
-        driver_options *o = NEW(best->a, driver_options);
-        lang_set *sets = NEW_ARRAY(best->a, lang_set, best->o->lang.n_sets + space.n_search + 1);
-        *o = *best->o;
-        for (int i = 0; i < o->lang.n_sets; i++) sets[i] = o->lang.sets[i];
-        int64_t rest = k;
-        for (int i = space.n_search; i-- > 0;) {
-            sets[o->lang.n_sets + i] = (lang_set){ space.search[i].name, space.search[i].value[rest % space.search[i].n] };
-            rest /= space.search[i].n;
-        }
-        o->lang.n_sets += space.n_search;
-        o->lang.sets = sets;
+    if (total < 0) { diag_search_size(best->ctx, (place){ .file = path }); return DLC_ERR_UNSUPPORTED; }
+    int64_t *order = NEW_ARRAY(best->a, int64_t, total + 1);
+    for (int64_t k = 0; k < total; k++) order[k] = k;
+    if (n_trials < total) lang_permutation(total, arena_printf(best->a, "%s.search", space.name), space.seed, 0, order);
+    for (int64_t k = 0; k < n_trials; k++) {
         lang_training *t = NEW(best->a, lang_training);
         trainer r = *best;
         r.t = t;
-        r.o = o;
-        r.step = r.epoch = 0;
-        r.val_loss = INFINITY;
-        if (r.ev->trial) r.ev->trial(r.ev->arg, k, space.n_search, sets + o->lang.n_sets - space.n_search);
-        dlc_status s = driver_train(r.ctx, r.a, path, name, o, t);
+        r.o = with_trial(best->a, best->o, &space, order[k]);
+        r.at = (progress){ .val_loss = INFINITY };
+        if (r.ev->trial) r.ev->trial(r.ev->arg, k, space.n_search, r.o->lang.sets + r.o->lang.n_sets - space.n_search);
+        dlc_status s = driver_train(r.ctx, r.a, path, name, r.o, t);
+        if (t->checkpoint) t->checkpoint = trial_file(r.a, t->checkpoint, order[k]);
         if (s == DLC_OK) s = train_once(&r);
         if (s != DLC_OK) return s;
         if (has_best && !(less ? r.score < best->score : r.score > best->score)) continue;
         has_best = true;
         lang_training *out = best->t;
+        const driver_options *o = best->o;
         *out = *t;
         *best = r;
         best->t = out;
+        best->o = o;
         if (r.ev->chosen) r.ev->chosen(r.ev->arg);
     }
     return DLC_OK;
@@ -284,8 +345,8 @@ dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *
 {
     dlc_status s = driver_train(ctx, a, path, name, o, t);
     if (s != DLC_OK) return s;
-    trainer r = { .ctx = ctx, .a = a, .o = o, .kind = kind, .ev = ev, .t = t, .val_loss = INFINITY };
+    trainer r = { .ctx = ctx, .a = a, .o = o, .kind = kind, .ev = ev, .t = t, .at = { .val_loss = INFINITY } };
     s = t->n_search ? search(&r, path, name) : train_once(&r);
-    *values = r.values;
+    *values = r.at.values;
     return s;
 }

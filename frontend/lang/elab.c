@@ -276,8 +276,9 @@ static void parameter_statement(elab *e, env *n, ast *x)
             e->training = training;
             e->fr = e->top;
         }
-        val v = e->init ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : e->o->weight ? trained_value(e, x, t, path) : initial_value(e, n, x, t, path);
-        if (!e->init && dim_is_const(type_elements(e->fr->g, t), NULL)) set_name(e->fr->g, v.v, path);
+        bool is_input = e->init || (is_state && e->updated.n && map_find(&e->updated, path, strlen(path)));
+        val v = is_input ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : e->o->weight ? trained_value(e, x, t, path) : initial_value(e, n, x, t, path);
+        if (!is_input && dim_is_const(type_elements(e->fr->g, t), NULL)) set_name(e->fr->g, v.v, path);
         parameter *p = NEW(e->a, parameter);
         *p = (parameter){ .path = path, .name = x->name, .t = t, .g = e->top->g, .v = v.v, .is_state = is_state, .init = first };
         bool fresh;

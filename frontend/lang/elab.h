@@ -104,6 +104,7 @@ typedef struct elab {
     int64_t steps;
     vec(index_axis) idx; int n_axes;
     vec(parameter *) params; map_str param_at;
+    map_str updated;                       /* states that the model updates outside of training, by path: inputs and results then */
     map_str models;                        /* path scope of a model by name */
     bool training, has_grad;
     frame *init;                           /* in training: where initial values are built */

@@ -639,7 +639,6 @@ val prim_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const
     const builtin_row *r = prims;
     while (strcmp(r->name, name) != 0) r++;
     if (is_data_source(name)) return data_source(e, at, name, n_pos, pos, n_named, names, named);
-    if (!r->fn) elab_error(e, at, NULL, "`%s` reads data, which is not implemented yet", name);
     pcall p = { .e = e, .n = n, .at = at, .name = r->name };
     const char *s;
     size_t len;

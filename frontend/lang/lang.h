@@ -10,6 +10,8 @@ typedef struct { const char *name, *value; } lang_set;      /* --set NAME=VALUE:
 
 typedef struct { const char *name; int64_t lo, hi; } lang_dim;      /* --dim NAME=LO..HI: a size known at run time only, fixed or bounded */
 
+typedef struct { const char *name; tensor t; } lang_tensor;
+
 typedef struct {
     const char *model;                 /* --model; NULL: the only one */
     int n_sets; const lang_set *sets;
@@ -23,6 +25,8 @@ typedef struct {
     bool (*gradient)(graph *g, value loss, int n, const value *wrt, value *dwrt);
     bool in_parts;                     /* of a train block: also its halves, and the number of steps as a variable `step` */
     bool guard;                        /* a step whose gradients are not all finite changes nothing */
+    /* All tensors of a file, by its ending (.npy, .npz). For data sets. */
+    dlc_status (*read_tensors)(dlc_context *ctx, arena *a, const char *path, int *n, lang_tensor **out);
     const onnx_access *onnx;           /* models and operators of ONNX; NULL: `use "x.onnx"` and `onnx` say that they are not available */
 } lang_options;
 
@@ -51,7 +55,8 @@ typedef struct {
 typedef struct {
     const char *name;
     int64_t epochs, steps, batch, patience; uint64_t seed; bool shuffle;
-    const char *monitor, *save, *load;     /* NULL: not given */
+    const char *monitor, *save, *load, *checkpoint;        /* NULL: not given */
+    int64_t trials;                        /* of the search, chosen at random; 0: all */
     int n_vars; lang_variable *vars;
     int n_losses; const char **losses;
     int n_reports; const char **reports;

@@ -228,7 +228,7 @@ graph *with_constants(elab *e)
     return graph_compact(to);
 }
 
-static graph *elaborate_model(elab *e, ast *d, module *home)
+static void elaborate_once(elab *e, ast *d, module *home)
 {
     elab_begin(e, d->name);
     scope sc = { .path = "" };
@@ -243,6 +243,32 @@ static graph *elaborate_model(elab *e, ast *d, module *home)
     val v = apply(e, &n, d, f, d->a->n, in, at, 0, NULL, NULL, NULL);
     add_results(e, d, v, d->c, "y");
     if (e->fr->g->failed) longjmp(*e->l->stop, 1);
+}
+
+/* States that have another value at the end are noted. True: one of them is new. */
+static bool note_updated(elab *e)
+{
+    bool any = false;
+    for (int64_t k = 0; k < e->params.n; k++) {
+        const parameter *p = e->params.at[k];
+        bool is_new;
+        if (!p->cell || (p->cell->now.g == p->g && same_value(p->cell->now.v, p->v))) continue;
+        map_put(&e->updated, p->path, strlen(p->path), 0, &is_new);
+        any |= is_new;
+    }
+    return any;
+}
+
+/* A model that updates states is elaborated once more with those as inputs; their new values are results. */
+static graph *elaborate_model(elab *e, ast *d, module *home)
+{
+    map_init(&e->updated, e->a);
+    do elaborate_once(e, d, home); while (note_updated(e));
+    for (int64_t k = 0; k < e->params.n; k++) {
+        const parameter *p = e->params.at[k];
+        if (p->cell && map_find(&e->updated, p->path, strlen(p->path))) add_result(e->fr->g, here(e, &p->cell->now), p->path);
+    }
+    map_init(&e->updated, e->a);
     return with_constants(e);
 }
 

@@ -3,6 +3,9 @@
  *   csv(path, x: columns, y: column)   numbers f32, empty fields nan, words numbered in sorted order; without x, y a field a column
  *   idx(image: path, label: path)      the format of MNIST, gzip or not
  *   chars(path, length, vocab)         windows of length + 1 characters, numbered in order of their codes
+ *   words(path, text, label, length, vocab)   a table's column as numbered words: 0 padding, 1 unknown, then by frequency
+ *   cifar10([paths])                   records of a label and 3 x 32 x 32 bytes
+ *   npy(path), npz(path)               by the reader that the api installs
  *
  * A path is taken from the folder of the program, or from the current one if there is no such file.
  */
@@ -193,51 +196,241 @@ static val csv_field_value(elab *e, const ast *at, const table *t, const val *co
 
 /* -- chars ----------------------------------------------------------------------------------------------------------------------- */
 
-static val chars(elab *e, const ast *at, const val *path, int64_t length)
+/* The most frequent `most` of the characters that occur stay (of equals the first codes); the others get one number, the last. */
+static int64_t limit_characters(bool *has, const int64_t *count, int64_t most, int64_t *code)
+{
+    int64_t vocab = 0;
+    bool stays[256] = { false };
+    for (int64_t k = 0; k < most - 1; k++) {
+        int best = -1;
+        for (int i = 0; i < 256; i++)
+            if (has[i] && !stays[i] && (best < 0 || count[i] > count[best])) best = i;
+        if (best >= 0) stays[best] = true;
+    }
+    for (int i = 0; i < 256; i++)
+        if (stays[i]) code[i] = vocab++;
+    for (int i = 0; i < 256; i++)
+        if (has[i] && !stays[i]) code[i] = vocab;
+    return vocab + 1;
+}
+
+static val chars(elab *e, const ast *at, const val *path, int64_t length, int64_t most)
 {
     bytes b = read_packed(e, at, data_path(e, at, path));
-    int64_t code[256], vocab = 0, d[2] = { 0, length + 1 };
+    int64_t code[256], count[256] = { 0 }, vocab = 0, d[2] = { 0, length + 1 };
     bool has[256] = { false };
-    for (size_t i = 0; i < b.n; i++) has[b.at[i]] = true;
+    for (size_t i = 0; i < b.n; i++) { has[b.at[i]] = true; count[b.at[i]]++; }
     for (int i = 0; i < 256; i++) code[i] = has[i] ? vocab++ : 0;
-    if (length < 1 || length > 1 << 20) elab_error(e, at, NULL, "`chars` takes a length from 1 to 2^20");
+    if (most && most < vocab) vocab = limit_characters(has, count, most, code);
     d[0] = (int64_t)b.n / d[1];
     int64_t *x = NEW_ARRAY(e->a, int64_t, d[0] * d[1] + 1);
     for (int64_t i = 0; i < d[0] * d[1]; i++) x[i] = code[b.at[i]];
     return record(e, 2, (val[]){ tensor_of(e, DTYPE_i64, 2, d, x), v_int(vocab), { 0 } }, (const char *[]){ "text", "vocab", NULL });
 }
 
+/* -- words ----------------------------------------------------------------------------------------------------------------------- */
+
+/* A word: letters, digits and what is beyond ASCII, with apostrophes inside; in small letters. */
+static bool in_word(const char *p)
+{
+    unsigned char c = (unsigned char)*p;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c >= 128 || (c == '\'' && p[1]);
+}
+
+static const char *next_word(elab *e, const char **p)
+{
+    while (**p && (!in_word(*p) || **p == '\'')) ++*p;
+    const char *from = *p;
+    while (**p && in_word(*p)) ++*p;
+    size_t n = (size_t)(*p - from);
+    while (n && from[n - 1] == '\'') n--;
+    if (!n) return NULL;
+    char *w = arena_strndup(e->a, from, n);
+    for (char *q = w; *q; q++)
+        if (*q >= 'A' && *q <= 'Z') *q = (char)(*q + 32);
+    return w;
+}
+
+typedef struct { const char *word; int64_t count, first; } word_count;
+
+static int by_frequency(const void *a, const void *b)
+{
+    const word_count *x = a, *y = b;
+    return x->count != y->count ? (x->count < y->count) - (x->count > y->count) : strcmp(x->word, y->word);
+}
+
+/* Numbers of the words: 2 for the most frequent, of equals the first in sorted order. Gives how many numbers there are. */
+static int64_t number_words(elab *e, const table *t, int c, int64_t most, map_str *number)
+{
+    vec(word_count) all = { 0 };
+    map_str at;
+    map_init(&at, e->a);
+    for (int64_t i = 0; i < t->n; i++) {
+        const char *p = t->cell.at[i * t->columns + c];
+        for (const char *w; (w = next_word(e, &p));) {
+            bool is_new;
+            uint64_t *k = map_put(&at, w, strlen(w), (uint64_t)all.n, &is_new);
+            if (is_new) vec_push(e->a, &all, ((word_count){ .word = w, .count = 1 }));
+            else all.at[*k].count++;
+        }
+    }
+    if (all.n) qsort(all.at, (size_t)all.n, sizeof *all.at, by_frequency);
+    int64_t n = most && most - 2 < all.n ? most - 2 : all.n;
+    map_init(number, e->a);
+    for (int64_t i = 0; i < n; i++) map_put(number, all.at[i].word, strlen(all.at[i].word), (uint64_t)i + 2, NULL);
+    return n + 2;
+}
+
+static val words_of(elab *e, const ast *at, const char *path, const val *text_column, const val *label, int64_t length, int64_t most)
+{
+    table t = read_csv(e, at, path);
+    int c = column_named(e, at, &t, text_column);
+    map_str number;
+    int64_t vocab = number_words(e, &t, c, most, &number), d[2] = { t.n, length };
+    if (t.n && length > ((int64_t)1 << 30) / t.n) elab_error(e, at, NULL, "more than 2^30 words");
+    int64_t *ids = NEW_ARRAY(e->a, int64_t, t.n * length + 1), *n = NEW_ARRAY(e->a, int64_t, t.n + 1);
+    for (int64_t i = 0; i < t.n; i++) {
+        const char *p = t.cell.at[i * t.columns + c];
+        for (const char *w; n[i] < length && (w = next_word(e, &p)); n[i]++) {
+            uint64_t *k = map_find(&number, w, strlen(w));
+            ids[i * length + n[i]] = k ? (int64_t)*k : 1;
+        }
+    }
+    val items[5] = { tensor_of(e, DTYPE_i64, 2, d, ids), tensor_of(e, DTYPE_i64, 1, d, n), v_int(vocab) };
+    const char *names[5] = { "text", "length", "vocab" };
+    if (label) { items[3] = csv_field_value(e, at, &t, label); names[3] = "label"; }
+    return record(e, label ? 4 : 3, items, names);
+}
+
+/* -- cifar10, npy, npz ----------------------------------------------------------------------------------------------------------- */
+
+static val cifar10(elab *e, const ast *at, const val *paths)
+{
+    enum { PICTURE = 3 * 32 * 32, RECORD = PICTURE + 1, MOST = 64 };
+    bytes part[MOST];
+    int64_t n = 0;
+    int n_parts = paths->k == V_LIST ? paths->n : 1;
+    if (n_parts > MOST) elab_error(e, at, NULL, "more than %d files", MOST);
+    for (int i = 0; i < n_parts; i++) {
+        const char *path = data_path(e, at, paths->k == V_LIST ? &paths->item[i] : paths);
+        part[i] = read_packed(e, at, path);
+        if (part[i].n % RECORD) elab_error(e, at, "the binary version of the set", "\"%s\" is not made of records of %d bytes", path, RECORD);
+        n += (int64_t)(part[i].n / RECORD);
+    }
+    uint8_t *image = arena_array(e->a, (size_t)n + 1, PICTURE);
+    int64_t *label = NEW_ARRAY(e->a, int64_t, n + 1), d[4] = { n, 3, 32, 32 }, k = 0;
+    for (int i = 0; i < n_parts; i++)
+        for (size_t at_byte = 0; at_byte < part[i].n; at_byte += RECORD, k++) {
+            label[k] = part[i].at[at_byte];
+            memcpy(image + k * PICTURE, part[i].at + at_byte + 1, PICTURE);
+        }
+    return record(e, 2, (val[]){ tensor_of(e, DTYPE_u8, 4, d, image), tensor_of(e, DTYPE_i64, 1, d, label), { 0 } }, (const char *[]){ "image", "label", NULL });
+}
+
+static val numpy_file(elab *e, const ast *at, const char *name, const val *file)
+{
+    const char *path = data_path(e, at, file), *end = arena_printf(e->a, ".%s", name);
+    size_t n_path = strlen(path), n_end = strlen(end);
+    lang_tensor *t;
+    int n;
+    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0) elab_error(e, at, NULL, "`%s` reads a file *%s, found \"%s\"", name, end, path);
+    if (!e->o->read_tensors) elab_error(e, at, NULL, "files of tensors cannot be read here");
+    if (e->o->read_tensors(e->ctx, e->a, path, &n, &t) != DLC_OK) longjmp(*e->l->stop, 1);
+    val *items = NEW_ARRAY(e->a, val, n + 1);
+    const char **names = NEW_ARRAY(e->a, const char *, n + 1);
+    for (int i = 0; i < n; i++) {
+        if (is_storage(t[i].t.dtype)) elab_error(e, at, NULL, "\"%s\" holds %s, in which nothing is computed", path, dtype_info[t[i].t.dtype].name);
+        items[i] = tensor_of(e, t[i].t.dtype, t[i].t.rank, t[i].t.dims, t[i].t.bytes);
+        names[i] = lang_intern(e->l, t[i].name, strlen(t[i].name));
+    }
+    return !strcmp(name, "npy") ? items[0] : record(e, n, items, names);
+}
+
 /* -- Calls ------------------------------------------------------------------------------------------------------------------------- */
 
-bool is_data_source(const char *name) { return !strcmp(name, "csv") || !strcmp(name, "idx") || !strcmp(name, "chars"); }
+/* Arguments by position or name: the parameters' names, `?` at those that may be left out. */
+typedef struct { const char *name; const char *params[6]; } source_row;
+static const source_row sources[] = {
+    { "csv", { "path" } }, { "idx", { NULL } }, { "npy", { "path" } }, { "npz", { "path" } }, { "cifar10", { "paths" } },
+    { "chars", { "path", "length", "vocab?" } }, { "words", { "path", "text", "label?", "length", "vocab?" } },
+};
+enum { N_SOURCES = sizeof sources / sizeof *sources };
 
-val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
+static const source_row *source_named(const char *name)
+{
+    for (int i = 0; i < N_SOURCES; i++)
+        if (strcmp(sources[i].name, name) == 0) return &sources[i];
+    return NULL;
+}
+
+bool is_data_source(const char *name) { return source_named(name) != NULL; }
+
+static bool is_parameter(const char *param, const char *name)
+{
+    size_t n = strcspn(param, "?");
+    return strlen(name) == n && memcmp(param, name, n) == 0;
+}
+
+/* The arguments in the order of the row; those left out are none. */
+static void source_arguments(elab *e, const ast *at, const source_row *r, int n_pos, const val *pos, int n_named, const char *const *names, const val *named, val *out)
+{
+    int n = 0;
+    while (n < 6 && r->params[n]) out[n++] = v_none();
+    if (n_pos > n) elab_error(e, at, NULL, "`%s` takes %d argument%s, found %d", r->name, n, n == 1 ? "" : "s", n_pos);
+    for (int i = 0; i < n_pos; i++) out[i] = pos[i];
+    for (int k = 0; k < n_named; k++) {
+        int i = 0;
+        while (i < n && !is_parameter(r->params[i], names[k])) i++;
+        if (i == n) elab_error(e, at, NULL, "`%s` has no argument `%s`", r->name, names[k]);
+        out[i] = named[k];
+    }
+    for (int i = 0; i < n; i++)
+        if (out[i].k == V_NONE && !strchr(r->params[i], '?')) elab_error(e, at, NULL, "`%s` needs its argument `%s`", r->name, r->params[i]);
+}
+
+/* A whole number from `least`; 0 if it was left out. */
+static int64_t count_argument(elab *e, const ast *at, const val *v, const char *what, int64_t least)
+{
+    if (v->k == V_NONE) return 0;
+    int64_t n = need_int(e, at, v, what);
+    if (n < least || n > 1 << 20) elab_error(e, at, NULL, "%s is a whole number from %lld to 2^20", what, (long long)least);
+    return n;
+}
+
+static val idx_files(elab *e, const ast *at, int n_pos, int n_named, const char *const *names, const val *named)
 {
     val items[64];
     const char *fields[64];
-    if (n_named > 60) elab_error(e, at, NULL, "more than 60 fields");
-    if (!strcmp(name, "idx")) {
-        if (n_pos || !n_named) elab_error(e, at, "idx(image: \"a.idx.gz\", label: \"b.idx.gz\")", "`idx` takes its files by name");
-        for (int i = 0; i < n_named; i++) { items[i] = idx_file(e, at, &named[i], !strcmp(names[i], "label")); fields[i] = names[i]; }
-        return record(e, n_named, items, fields);
-    }
-    if (!strcmp(name, "chars")) {
-        const val *length = n_pos > 1 ? &pos[1] : NULL;
-        for (int i = 0; i < n_named; i++) if (!strcmp(names[i], "length")) length = &named[i];
-        if (n_pos < 1 || !length) elab_error(e, at, "chars(path, length: 32)", "`chars` takes a path and a length");
-        return chars(e, at, &pos[0], need_int(e, at, length, "the length"));
-    }
+    if (n_pos || !n_named) elab_error(e, at, "idx(image: \"a.idx.gz\", label: \"b.idx.gz\")", "`idx` takes its files by name");
+    for (int i = 0; i < n_named; i++) { items[i] = idx_file(e, at, &named[i], !strcmp(names[i], "label")); fields[i] = names[i]; }
+    return record(e, n_named, items, fields);
+}
+
+static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
+{
+    val items[64];
+    const char *fields[64];
     if (n_pos != 1) elab_error(e, at, "csv(path, x: columns, y: column)", "`csv` takes one path");
     table t = read_csv(e, at, data_path(e, at, &pos[0]));
-    if (!n_named) {
-        if (t.columns > 60) elab_error(e, at, "name them: x: [\"a\", \"b\"]", "the table has more than 60 columns");
-        for (int i = 0; i < t.columns; i++) {
-            val c = { .k = V_STRING, .s = t.name[i] };
-            items[i] = csv_field_value(e, at, &t, &c);
-            fields[i] = t.name[i];
-        }
-        return record(e, t.columns, items, fields);
+    int n = n_named ? n_named : t.columns;
+    if (n > 60) elab_error(e, at, "name them: x: [\"a\", \"b\"]", "the table has more than 60 columns");
+    for (int i = 0; i < n; i++) {
+        val c = { .k = V_STRING, .s = n_named ? NULL : t.name[i] };
+        items[i] = csv_field_value(e, at, &t, n_named ? &named[i] : &c);
+        fields[i] = n_named ? names[i] : t.name[i];
     }
-    for (int i = 0; i < n_named; i++) { items[i] = csv_field_value(e, at, &t, &named[i]); fields[i] = names[i]; }
-    return record(e, n_named, items, fields);
+    return record(e, n, items, fields);
+}
+
+val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
+{
+    val v[6];
+    if (n_named > 60) elab_error(e, at, NULL, "more than 60 fields");
+    if (!strcmp(name, "idx")) return idx_files(e, at, n_pos, n_named, names, named);
+    if (!strcmp(name, "csv")) return csv_file(e, at, n_pos, pos, n_named, names, named);
+    source_arguments(e, at, source_named(name), n_pos, pos, n_named, names, named, v);
+    if (!strcmp(name, "chars")) return chars(e, at, &v[0], count_argument(e, at, &v[1], "the length", 1), count_argument(e, at, &v[2], "vocab", 1));
+    if (!strcmp(name, "cifar10")) return cifar10(e, at, &v[0]);
+    if (name[0] == 'n') return numpy_file(e, at, name, &v[0]);
+    return words_of(e, at, data_path(e, at, &v[0]), &v[1], v[2].k == V_NONE ? NULL : &v[2], count_argument(e, at, &v[3], "the length", 1), count_argument(e, at, &v[4], "vocab", 2));
 }

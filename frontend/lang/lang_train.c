@@ -363,12 +363,14 @@ static void read_settings(elab *e, ast *d, module *home, lang_training *t)
         else if (!strcmp(k, "seed")) t->seed = (uint64_t)need_int(e, s, &v, "seed");
         else if (!strcmp(k, "patience")) t->patience = need_int(e, s, &v, "patience");
         else if (!strcmp(k, "shuffle")) t->shuffle = v.k != V_BOOL || v.b;
+        else if (!strcmp(k, "trials")) t->trials = need_int(e, s, &v, "trials");
+        else if (v.k != V_STRING) elab_error(e, s, NULL, "the setting `%s` takes a string, found %s", k, show_kind(e, &v));
         else if (!strcmp(k, "monitor")) t->monitor = v.s;
         else if (!strcmp(k, "save")) t->save = v.s;
         else if (!strcmp(k, "load")) t->load = v.s;
-        else elab_error(e, s, NULL, "the setting `%s` is not implemented yet", k);
+        else t->checkpoint = v.s;
     }
-    if (t->epochs < 0 || t->steps < 0 || t->batch < 0) elab_error(e, d, NULL, "epochs, steps and batch are not negative");
+    if (t->epochs < 0 || t->steps < 0 || t->batch < 0 || t->trials < 0) elab_error(e, d, NULL, "epochs, steps, batch and trials are not negative");
 }
 
 /* The constants that the block varies, with their values as text, as --set takes them. */
