@@ -43,10 +43,11 @@ static void lay_out(arena *a, training *t)
     }
 }
 
-dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, training *out)
+dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, bool with_data, training *out)
 {
     driver_options mine = *o;
     mine.lang.in_parts = true;
+    mine.lang.skips_data = !with_data;
     *out = (training){ 0 };
     dlc_status s = driver_train(ctx, a, path, o->train && *o->train ? o->train : NULL, &mine, &out->t);
     if (s == DLC_OK) s = train_first_values(ctx, a, o, &out->t, &out->values);
@@ -137,7 +138,7 @@ static dlc_status first_program(dlc_context *ctx, arena *a, const training *t, c
 dlc_status training_programs(dlc_context *ctx, arena *a, const char *path, const driver_options *o, program **out)
 {
     training t;
-    dlc_status s = training_open(ctx, a, path, o, &t);
+    dlc_status s = training_open(ctx, a, path, o, false, &t);
     program *first = NULL;
     for (int i = 0; i < STEP_COUNT && s == DLC_OK; i++) {
         program *p = NULL;

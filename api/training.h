@@ -23,8 +23,9 @@ typedef struct {
     int64_t states_bytes, first_bytes;     /* behind first_bytes all states begin with zeros */
 } training;
 
-/* Reads and elaborates the block o->train of a program, and lays out its states. All in `a`. */
-dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, training *out);
+/* Reads and elaborates the block o->train of a program, and lays out its states. All in `a`. with_data: reads the data, too; else
+ * only its shapes are known (t.data). */
+dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, bool with_data, training *out);
 /* The graph of an entry (not init), and which of its inputs and outputs are states. */
 void training_graph(arena *a, const training *t, step_entry entry, graph **g, state_binding *states);
 /* All entries, compiled to loop programs and joined (program.next); the first is step. */

@@ -171,7 +171,7 @@ static dlc_status read_step(run *r, const char *path)
     cli *c = r->c;
     training *t = NEW(c->a, training);
     state_binding *states = NEW(c->a, state_binding);
-    dlc_status s = training_open(c->ctx, c->a, path, &r->options, t);
+    dlc_status s = training_open(c->ctx, c->a, path, &r->options, false, t);
     if (s != DLC_OK) return s;
     training_graph(c->a, t, (step_entry)opt_choice(c, OPT_entry, STEP_step), &r->g, states);
     r->options.states = states;

@@ -24,6 +24,7 @@ typedef struct {
     dlc_status (*evaluate)(dlc_context *ctx, arena *a, const graph *g, tensor *out);
     bool (*gradient)(graph *g, value loss, int n, const value *wrt, value *dwrt);
     bool in_parts;                     /* of a train block: also its halves, and the number of steps as a variable `step` */
+    bool skips_data;                   /* the shapes of the data are enough: tensors have no elements, parts no order */
     bool guard;                        /* a step whose gradients are not all finite changes nothing */
     /* All tensors of a file, by its ending (.npy, .npz). For data sets. */
     dlc_status (*read_tensors)(dlc_context *ctx, arena *a, const char *path, int *n, lang_tensor **out);

@@ -53,7 +53,7 @@ static void partition(elab *e, lang_data *d, const recipe *r, const char *block)
 {
     int64_t n = d->samples, *order = NEW_ARRAY(e->a, int64_t, n + 1);
     for (int64_t i = 0; i < n; i++) order[i] = i;
-    if (r && r->has_parts && r->shuffle) lang_permutation(n, arena_printf(e->a, "%s.parts", block), e->seed, 0, order);
+    if (r && r->has_parts && r->shuffle && !e->o->skips_data) lang_permutation(n, arena_printf(e->a, "%s.parts", block), e->seed, 0, order);
     d->n_part[2] = r ? (int64_t)floor((double)n * r->test) : 0;
     d->n_part[1] = r ? (int64_t)floor((double)n * r->valid) : 0;
     d->n_part[0] = n - d->n_part[1] - d->n_part[2];
@@ -99,6 +99,18 @@ static void prepare_data(elab *e, const ast *at, lang_data *d, const recipe *r)
     }
 }
 
+/* The tensors of a data set without their elements, if all sizes are known. */
+static bool shapes_of_data(const graph *g, const lang_data *d, tensor *out)
+{
+    for (int i = 0; i < d->n; i++) {
+        type t = type_of(g, g->results.at[i]);
+        out[i] = (tensor){ .dtype = t.dtype, .rank = t.rank };
+        for (int k = 0; k < t.rank; k++)
+            if (!dim_is_const(t.dims[k], &out[i].dims[k])) return false;
+    }
+    return true;
+}
+
 /* Runs the graph of a data set, and keeps its tensors. */
 static data_set *read_data(elab *e, const ast *x, const val *v, const char *block)
 {
@@ -117,17 +129,18 @@ static data_set *read_data(elab *e, const ast *x, const val *v, const char *bloc
     }
     graph *g = graph_compact(e->fr->g);
     tensor *out = NEW_ARRAY(e->a, tensor, d->n + 1);
+    bool is_shape = e->o->skips_data && shapes_of_data(g, d, out);
     if (!e->o->evaluate) elab_error(e, x, NULL, "data sets cannot be read here");
-    if (e->o->evaluate(e->ctx, e->a, g, out) != DLC_OK) longjmp(*e->l->stop, 1);
+    if (!is_shape && e->o->evaluate(e->ctx, e->a, g, out) != DLC_OK) longjmp(*e->l->stop, 1);
     for (int i = 0; i < d->n; i++) {
         d->t[i] = out[i];
-        d->t[i].bytes = arena_copy(e->a, out[i].bytes, tensor_bytes(&out[i]));
+        if (!is_shape) d->t[i].bytes = arena_copy(e->a, out[i].bytes, tensor_bytes(&out[i]));
         if (out[i].rank < 1 || (d->samples >= 0 && out[i].dims[0] != d->samples)) elab_error(e, x->a, NULL, "the tensors of a data set have one entry for each sample; `%s` has not", d->field[i]);
         d->samples = out[i].dims[0];
     }
     if (d->samples < 1) elab_error(e, x->a, NULL, "a data set without samples");
     partition(e, d, v->recipe, block);
-    prepare_data(e, x->a, d, v->recipe);
+    if (!is_shape) prepare_data(e, x->a, d, v->recipe);
     vec_push(e->a, &e->sets, s);
     return s;
 }

@@ -45,7 +45,7 @@ static void as_trained(void **state)
         lang_training trained;
         tensor *values;
         train_events none = { 0 };
-        assert_int_equal(training_open(ctx, a, "tests/lang/step.dl", &o, &t), DLC_OK);
+        assert_int_equal(training_open(ctx, a, "tests/lang/step.dl", &o, true, &t), DLC_OK);
         assert_int_equal(training_programs(ctx, a, "tests/lang/step.dl", &o, &p), DLC_OK);
         assert_int_equal(driver_load(ctx, p, &o, &code, &m), DLC_OK);
         assert_int_equal(train_file(ctx, a, "tests/lang/step.dl", blocks[k], &o, ENGINE_jit, &none, &trained, &values), DLC_OK);

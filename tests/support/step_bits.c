@@ -52,7 +52,7 @@ int step_bits(dlc_context *ctx, arena *a, const char *file, const char *name, in
     else set.driver.c_fma = true;
     program *p;
     training t;
-    dlc_status s = training_open(ctx, a, file, &set.driver, &t);
+    dlc_status s = training_open(ctx, a, file, &set.driver, true, &t);
     if (s == DLC_OK) s = training_programs(ctx, a, file, &set.driver, &p);
     loaded_code *code = NULL;
     const dlc_model *jit;
