@@ -33,7 +33,6 @@ driver_options driver_defaults(void)
     driver_set_target(&o, &t);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     o.codegen.prefix = "model";
-    o.codegen.cache_dir = getenv("DLC_CACHE_DIR");
     o.codegen.threads = n > 1 ? n > 64 ? 64 : (int)n : 1;
     return o;
 }
@@ -343,6 +342,15 @@ static dlc_status evaluate_constants(dlc_context *ctx, program *p, const eval_op
 dlc_status driver_constants(dlc_context *ctx, program *p)
 {
     return evaluate_constants(ctx, p, &(eval_options){ .fma = p->fma }, false);
+}
+
+dlc_status driver_weights(dlc_context *ctx, const driver_options *o, program *p)
+{
+    tell(o, "weights", 0, 0);
+    if (load_weights(ctx, p, &o->codegen)) return DLC_OK;
+    dlc_status s = driver_constants(ctx, p);
+    if (s == DLC_OK) keep_weights(ctx, p, &o->codegen);
+    return s;
 }
 
 dlc_status driver_constants_filled(dlc_context *ctx, program *p, double undef)

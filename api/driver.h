@@ -57,6 +57,8 @@ bool driver_runs(const driver_options *o, int pass);
 
 /* Evaluates the program's constant expressions (by the interpreter) into its arena. */
 dlc_status driver_constants(dlc_context *ctx, program *p);
+/* The same, or from the cache. */
+dlc_status driver_weights(dlc_context *ctx, const driver_options *o, program *p);
 /* The same, and anew, with `undef` in lanes that nothing defines: no result may depend on it (NaN above). */
 dlc_status driver_constants_filled(dlc_context *ctx, program *p, double undef);
 

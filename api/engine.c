@@ -150,7 +150,7 @@ static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_optio
     if (e->kind == ENGINE_eval) return DLC_OK;
     dlc_status s = driver_passes(ctx, o, &g);
     if (s == DLC_OK) s = driver_lower(ctx, o, g, &e->program);
-    if (s == DLC_OK) s = driver_constants(ctx, e->program);
+    if (s == DLC_OK) s = driver_weights(ctx, o, e->program);
     if (s != DLC_OK) return s;
     switch (e->kind) {
     case ENGINE_eval: case ENGINE_loop: case ENGINE_COUNT: break;

@@ -151,7 +151,7 @@ static dlc_status lower_model(output *o, const char *model, const driver_options
     dlc_status s = driver_import(o->ctx, o->a, model, d, &g);
     if (s == DLC_OK) s = driver_passes(o->ctx, d, &g);
     if (s == DLC_OK) s = driver_lower(o->ctx, d, g, &o->p);
-    return s == DLC_OK ? driver_constants(o->ctx, o->p) : s;
+    return s == DLC_OK ? driver_weights(o->ctx, &o->s->driver, o->p) : s;
 }
 
 dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set)

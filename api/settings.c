@@ -3,6 +3,7 @@
  * One table of names and functions; each function reads its value and says what is wrong with it.
  */
 #include "api/settings.h"
+#include "backend/store.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,19 @@ static bool choose_fma(setting *t, const char *word) { (void)word; t->s->driver.
 static bool choose_c_vectors(setting *t, const char *word) { (void)word; t->s->driver.c_vectors = true; return true; }
 static bool choose_no_fma(setting *t, const char *word) { (void)word; t->s->driver.fma = FMA_ROUNDED; return true; }
 static bool choose_verify(setting *t, const char *word) { (void)word; t->s->driver.verify = true; return true; }
+static bool choose_cache(setting *t, const char *word)
+{
+    static const char *const words[] = { "on", "off", "strict" };
+    for (int i = 0; i < 3; i++)
+        if (strcmp(word, words[i]) == 0) {
+            t->s->has_no_cache = i == 1;
+            t->s->driver.codegen.cache_strict = i == 2;
+            return true;
+        }
+    return wrong(t, "takes one of on, off, strict");
+}
+
+static bool choose_no_cache(setting *t, const char *word) { (void)word; t->s->has_no_cache = true; return true; }
 static bool choose_profile(setting *t, const char *word) { (void)word; t->s->driver.codegen.profile = true; return true; }
 static bool choose_pool(setting *t, const char *word) { (void)word; t->s->has_pool = true; return true; }
 static bool choose_level(setting *t, const char *word) { return choose_int(t, word, 0, 3, &t->s->driver.level); }
@@ -251,6 +265,8 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "name",         true,  choose_name },
     { "pool",         false, choose_pool },
     { "profile",      false, choose_profile },
+    { "cache",        true,  choose_cache },
+    { "no-cache",     false, choose_no_cache },
 };
 
 bool settings_set(dlc_context *ctx, arena *a, settings *s, const char *name, const char *word, bool *is_known)
@@ -280,5 +296,6 @@ bool settings_finish(dlc_context *ctx, settings *s)
     if (!s->triple && !s->cpu) t = target_host(s->vector_bytes);
     else if (!target_named(ctx, s->triple, s->cpu ? s->cpu : "generic", s->vector_bytes, &t)) return false;
     driver_set_target(&s->driver, &t);
+    if (!s->has_no_cache) s->driver.codegen.cache_dir = store_default(ctx->arena);
     return true;
 }

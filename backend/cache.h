@@ -1,4 +1,4 @@
-/* backend/cache.h: code in memory: from the cache of compiled programs, or made by the LLVM backend. */
+/* backend/cache.h: code and packed weights, from the cache or made anew. Files: backend/store.h. */
 #ifndef DLC_BACKEND_CACHE_H
 #define DLC_BACKEND_CACHE_H
 #include "backend/codegen.h"
@@ -10,6 +10,9 @@ dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *
                      const llvm_backend *(*llvm)(dlc_context *ctx), loaded_code **out, const struct dlc_model **model);
 void unload_code(loaded_code *code);                     /* NULL is fine */
 
-/* $DLC_CACHE_DIR, else $XDG_CACHE_HOME/dlc, else ~/.cache/dlc; made if it is not there. NULL: none can be had. In arena a. */
-const char *cache_default_dir(arena *a);
+/* Sets the data of p's constants that are computed (pbuf.expr_graph) to what the cache holds, mapped for p's life. False: it has
+ * nothing, or they are few; they are to be evaluated. */
+bool load_weights(dlc_context *ctx, program *p, const codegen_options *o);
+/* Keeps them, once they are evaluated. */
+void keep_weights(dlc_context *ctx, const program *p, const codegen_options *o);
 #endif

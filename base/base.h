@@ -42,6 +42,14 @@ typedef enum {
 typedef struct arena arena;
 typedef struct mem_frame mem_frame;
 
+/* A file that is mapped now. */
+typedef struct mapped_file {
+    const uint8_t *at; size_t n;
+    uint64_t device, inode;
+    int64_t seconds; long nanoseconds;        /* of its last change */
+    struct mapped_file *next;
+} mapped_file;
+
 typedef struct mem {
     size_t live;              /* bytes handed out now */
     size_t peak;              /* most bytes ever */
@@ -50,6 +58,7 @@ typedef struct mem {
     uint64_t fail_at;         /* 0: never; else request number fail_at and all later ones fail */
     mem_frame *frame;         /* innermost mem_try */
     arena *arenas;            /* all living arenas, newest first */
+    mapped_file *files;       /* all that are mapped, newest first */
 } mem;
 
 struct mem_frame {
@@ -146,6 +155,12 @@ typedef struct { const uint8_t *at; size_t n; } bytes;
 /* Maps a regular file read-only; unmapped with the arena. NULL-free errors: returns false and an errno in *err
  * (EINVAL: not a regular file). An empty file gives {non-NULL, 0}. */
 bool file_map(arena *a, const char *path, bytes *out, int *err);
+/* The same of an open file, which the caller closes; the mapping is made before it is opened, since allocation may jump. */
+typedef struct file_mapping file_mapping;
+file_mapping *file_mapping_new(arena *a);
+bool file_map_open(file_mapping *k, int fd, bytes *out, int *err);
+/* The mapped file that these bytes lie in; NULL: none. */
+const mapped_file *mapped_file_of(const mem *m, const void *at, size_t n);
 
 /* Writes to "PATH.tmpXXXX" beside it, then renames; nothing is left behind on failure. A device or pipe (/dev/null) is
  * written to as it is: renaming would put a file in its place. */

@@ -10,38 +10,66 @@
 
 /* -- Reading ------------------------------------------------------------------------------------------------------ */
 
+struct file_mapping { mem *m; mapped_file f; };
+
 static void unmap(void *arg)
 {
-    bytes *m = arg;
-    if (m->n) munmap((void *)(uintptr_t)m->at, m->n);
+    file_mapping *k = arg;
+    if (!k->f.n) return;
+    for (mapped_file **at = &k->m->files; *at; at = &(*at)->next)
+        if (*at == &k->f) {
+            *at = k->f.next;
+            break;
+        }
+    munmap((void *)(uintptr_t)k->f.at, k->f.n);
 }
 
-/* Maps the open file fd into *m, or returns an errno. */
-static int map_fd(int fd, bytes *m)
+file_mapping *file_mapping_new(arena *a)
+{
+    file_mapping *k = NEW(a, file_mapping);
+    k->m = arena_mem(a);
+    arena_on_free(a, unmap, k);
+    return k;
+}
+
+/* Maps the open file fd, or returns an errno. */
+static int map_fd(int fd, file_mapping *k, bytes *out)
 {
     struct stat st;
+    *out = (bytes){ (const uint8_t *)"", 0 };
     if (fstat(fd, &st) != 0) return errno;
     if (!S_ISREG(st.st_mode)) return EINVAL;
-    if (st.st_size == 0) {
-        *m = (bytes){ (const uint8_t *)"", 0 };
-        return 0;
-    }
+    if (st.st_size == 0) return 0;
     if ((uint64_t)st.st_size > SIZE_MAX / 2) return EFBIG;
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) return errno;
-    *m = (bytes){ p, (size_t)st.st_size };
+    k->f = (mapped_file){ p, (size_t)st.st_size, (uint64_t)st.st_dev, (uint64_t)st.st_ino, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, k->m->files };
+    k->m->files = &k->f;
+    *out = (bytes){ p, k->f.n };
     return 0;
+}
+
+bool file_map_open(file_mapping *k, int fd, bytes *out, int *err)
+{
+    *err = map_fd(fd, k, out);
+    return *err == 0;
 }
 
 bool file_map(arena *a, const char *path, bytes *out, int *err)
 {
-    bytes *m = NEW(a, bytes);                       /* before the file is open: allocation may jump */
-    arena_on_free(a, unmap, m);
+    file_mapping *k = file_mapping_new(a);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);     /* a pipe must not wait for its writer */
-    *err = fd < 0 ? errno : map_fd(fd, m);
+    *err = fd < 0 ? errno : map_fd(fd, k, out);
     if (fd >= 0) close(fd);
-    *out = *m;
     return *err == 0;
+}
+
+const mapped_file *mapped_file_of(const mem *m, const void *at, size_t n)
+{
+    const uint8_t *p = at;
+    for (const mapped_file *f = m->files; f; f = f->next)
+        if (p >= f->at && n <= f->n && (size_t)(p - f->at) <= f->n - n) return f;
+    return NULL;
 }
 
 /* -- Writing ------------------------------------------------------------------------------------------------------ */

@@ -14,6 +14,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DLC = os.environ.get("DLC", str(ROOT / "build/bin/dlc"))
+os.environ.setdefault("DLC_CACHE_DIR", "")       # nothing into the user's home
 DIGITS = ROOT / "examples/digits/digits.onnx"
 TEXT_IN_TESTS = (".test", ".c", ".py", ".txt", ".dl")
 

@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_LOCATION = 4096 };
@@ -35,12 +33,6 @@ external *external_new(dlc_context *ctx, arena *a, const char *model_path)
     *e = (external){ .ctx = ctx, .a = a, .folder = folder };
     map_init(&e->files, a);
     return e;
-}
-
-static void unmap(void *arg)
-{
-    bytes *m = arg;
-    if (m->n) munmap((void *)(uintptr_t)m->at, m->n);
 }
 
 /* -- Opening --------------------------------------------------------------------------------------------------------- */
@@ -86,21 +78,6 @@ static int open_below(const char *folder, const char *location)
     return dir;
 }
 
-/* Maps an open file; what is wrong as a text, or NULL. */
-static const char *map_file(int fd, bytes *m)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return "is not a regular file";
-    if (st.st_size == 0) {
-        *m = (bytes){ (const uint8_t *)"", 0 };
-        return NULL;
-    }
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED) return "cannot be mapped";
-    *m = (bytes){ p, (size_t)st.st_size };
-    return NULL;
-}
-
 static const char *open_fault(int err)
 {
     switch (err) {
@@ -124,15 +101,14 @@ static const char *file_of(external *e, const char *location, bytes *out)
     const char *fault = location_fault(location);
     if (fault) return fault;
 
-    bytes *m = NEW(e->a, bytes);                     /* all that may run out of memory comes before the file is open */
-    arena_on_free(e->a, unmap, m);
-    int fd = open_below(e->folder, location);
-    fault = fd < 0 ? open_fault(errno) : map_file(fd, m);
+    file_mapping *k = file_mapping_new(e->a);        /* all that may run out of memory comes before the file is open */
+    int err = 0, fd = open_below(e->folder, location);
+    if (fd < 0) fault = open_fault(errno);
+    else if (!file_map_open(k, fd, out, &err)) fault = err == EINVAL ? "is not a regular file" : "cannot be mapped";
     if (fd >= 0) close(fd);
     if (fault) return fault;
     map_put(&e->files, location, strlen(location), (uint64_t)e->maps.n, NULL);
-    vec_push(e->a, &e->maps, *m);
-    *out = *m;
+    vec_push(e->a, &e->maps, *out);
     return NULL;
 }
 

@@ -89,6 +89,7 @@ typedef struct dlc_program dlc_program;
  *
  *   options   NULL, or words "name=value" ended by NULL, as on the command line:
  *             backend=jit|so|c|eval|loop   dim=NAME=8   dim=NAME=1..64   bind=NAME=1,2   no-fma   O=2   cpu=NAME   jobs=2
+ *             no-cache (else code and packed weights are kept in $DLC_CACHE_DIR, $XDG_CACHE_HOME/dlc or ~/.cache/dlc)
  *
  * *program is NULL unless DLC_OK is returned. */
 DLC_API dlc_status dlc_program_open(dlc_context *ctx, const char *path, const char *const *options, dlc_program **program);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "backend/cache.h"
+#include "backend/store.h"
 #include "backend/codegen.h"
 #include "backend/eval/eval_loop.h"
 #include "runtime/model.h"
@@ -175,7 +176,7 @@ static void cache(void **state)
 {
     (void)state;
     assert_int_equal(setenv("DLC_CACHE_DIR", path("cache"), 1), 0);
-    const char *folder = cache_default_dir(a);
+    const char *folder = store_default(a);
     assert_non_null(folder);
     codegen_options o = options(target_host(0), 1);
     load_and_run(&o, 1);

@@ -12,6 +12,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DLC = os.environ.get("DLC", str(ROOT / "build/bin/dlc"))
 DIGITS = str(ROOT / "examples/digits/digits.onnx")
+os.environ.setdefault("DLC_CACHE_DIR", "")       # nothing into the user's home
 failed = []
 
 
@@ -156,6 +157,36 @@ def reduced(folder):
     dlc("reduce", chain, code=2, err="MODEL -- COMMAND")
 
 
+def cached(folder):
+    """Code is kept in the user's cache, if there is one; a machine without home works too."""
+    if not has_llvm(folder):
+        return
+    env = {k: v for k, v in os.environ.items() if k not in ("DLC_CACHE_DIR", "XDG_CACHE_HOME")}
+
+    def y(*args, **more):
+        r = subprocess.run([DLC, "run", DIGITS, str(ROOT / "examples/digits/images/7.png"), *args], capture_output=True, text=True,
+                           env={**env, **more})
+        assert r.returncode == 0, r.stderr
+        return r.stdout
+
+    kept = folder / ".cache/dlc"
+    want = y("--no-cache", HOME=str(folder))
+    assert y("--cache=off", HOME=str(folder)) == want and not kept.exists()
+    assert y(HOME=str(folder)) == want and [oct(f.stat().st_mode & 0o777) for f in kept.iterdir()] == ["0o600"]
+    assert kept.stat().st_mode & 0o777 == 0o700
+    file = next(kept.iterdir())
+    first = file.stat()
+    assert y(HOME=str(folder)) == y("--cache=strict", HOME=str(folder)) == want
+    assert file.stat().st_ino == first.st_ino and len(list(kept.iterdir())) == 1                # found, not made again
+    file.write_bytes(b"x" + file.read_bytes()[1:])
+    assert y(HOME=str(folder)) == want and file.stat().st_ino != first.st_ino                   # damaged: made again
+    for home in "/dev/null", "/proc/1", "":
+        assert y(HOME=home) == want
+    assert y(DLC_CACHE_DIR="/proc/none/dlc") == want == y(DLC_CACHE_DIR="") == y(XDG_CACHE_HOME=str(folder / "xdg"))
+    assert len(list((folder / "xdg/dlc").iterdir())) == 1
+    dlc("run", DIGITS, "--cache=strikt", "--zero-inputs", code=2, err="did you mean strict?")
+
+
 def on_terminal(*args, **env):
     """What a terminal sees on stderr."""
     ours, theirs = pty.openpty()
@@ -216,7 +247,7 @@ def generated(folder):
     assert not list(folder.glob("bad.so*"))
 
 
-for part in usage, examples, inputs, passes, pages, reduced, progress, generated:
+for part in usage, examples, inputs, passes, pages, reduced, progress, cached, generated:
     with tempfile.TemporaryDirectory() as d:
         part(pathlib.Path(d))
 print("\n".join(failed) or "ok")

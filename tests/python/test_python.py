@@ -5,6 +5,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("DLC_BUILD", os.path.join(ROOT, "build"))
+os.environ.setdefault("DLC_CACHE_DIR", "")
 os.environ.setdefault("DLC_LIBRARY", os.path.join(BUILD, "lib", "libdlc.so"))
 sys.path.insert(0, os.path.join(ROOT, "python"))
 try:
