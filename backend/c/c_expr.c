@@ -111,6 +111,14 @@ static void put_bound(text *t, const char *x, int bind, int prec)
     text_printf(t, bind < prec ? "(%s)" : "%s", x);
 }
 
+/* Does C text call something? */
+static bool has_call(const char *x)
+{
+    for (const char *p = strchr(x, '('); p; p = strchr(p + 1, '('))
+        if (p > x && (p[-1] == '_' || (p[-1] >= '0' && p[-1] <= '9') || (p[-1] >= 'a' && p[-1] <= 'z'))) return true;
+    return false;
+}
+
 static const char *row_text(writer *w, scalar fn, dtype from, dtype to, const char *const *x, const bool *is_const, int *bind)
 {
     arena *a = w->a;
@@ -119,6 +127,10 @@ static const char *row_text(writer *w, scalar fn, dtype from, dtype to, const ch
     switch (s.how) {
     case SPELL_infix:
         if (s.bind == BIND_compare && fn != SCALAR_eq && warns(from, is_const)) break;
+        if (from == DTYPE_bool && (fn == SCALAR_and || fn == SCALAR_or) && (has_call(x[0]) || has_call(x[1]))) {
+            *bind = BIND_choose;                         /* clang warns of & between bools that are called for */
+            return arena_printf(a, fn == SCALAR_and ? "%s && %s" : "%s || %s", x[0], x[1]);
+        }
         return arena_printf(a, "%s%s%s", x[0], s.text, x[1]);
     case SPELL_fma:
         if (w->p->fma == FMA_ROUNDED) return arena_printf(a, "%s * %s + %s", x[0], x[1], x[2]);
@@ -224,8 +236,10 @@ static void add_term(scope_text *s, sum *r, int64_t coef, const char *atom, cons
     vec_push(s->w->a, &r->at, ((sum_term){ coef, atom, scale }));
 }
 
+/* An index that differs by lane may have a name as a value: a vector, of no use in an address. */
 static const char *name_of(const scope_text *s, const expr *e)
 {
+    if (s->in_address && s->shape.lanes && is_index(s, e) && varies(s, e)) return NULL;
     for (int64_t i = s->named.n - 1; i >= 0; i--)
         if (s->named.at[i].e == e) return s->named.at[i].name;
     return NULL;
@@ -305,6 +319,8 @@ void put_element(scope_text *s, text *t, int buf, const expr *const *index)
     sum r = { 0 };
     int64_t stride = 1, k;
     const char *scale = "";
+    bool was_in_address = s->in_address;
+    s->in_address = true;
     for (int i = b->rank - 1; i >= 0; i--) {
         sum one = { 0 };
         add_sum(s, &one, index[i], stride, scale);
@@ -317,6 +333,7 @@ void put_element(scope_text *s, text *t, int buf, const expr *const *index)
             scale = times(s, text_str(&d), scale);
         }
     }
+    s->in_address = was_in_address;
     text_put(t, "[");
     put_sum(s, t, &r);
     text_put(t, "]");
@@ -475,32 +492,38 @@ static bool is_small_index(const scope_text *s, const expr *e, int *budget)
     return true;
 }
 
+static void put_named(scope_text *s, const expr *e, bool by_lane)
+{
+    const char *name = arena_printf(s->w->a, "e_%d", ++*s->n_made);
+    if (by_lane) put_by_lane(s, e, name);
+    else {
+        start_line(s);
+        text_printf(s->out, "const %s %s = ", s->shape.lanes && varies(s, e) ? vector_type(s->w, s->shape, e->type) : c_type(e->type), name);
+        put_expr(s, s->out, e, BIND_any);
+        text_put(s->out, ";\n");
+    }
+    vec_push(s->w->a, &s->named, ((named_expr){ e, name }));
+}
+
 enum { SEEN = -1, SEEN_AS_SCALAR = -2 };
 
 /* as_scalar: part of an index, or of what is computed lane by lane. */
 static void name_nodes(use_list *u, const expr *e, bool as_scalar)
 {
     scope_text *s = u->s;
-    if (is_leaf(e) || name_of(s, e)) return;
+    bool in_lanes = s->shape.lanes && varies(s, e), by_lane = in_lanes && is_by_lane(s, e);
+    bool is_number = e->kind == EXPR_var && by_lane && !as_scalar;       /* of the lane, as a value */
+    if ((is_leaf(e) && !is_number) || name_of(s, e)) return;
+    if (is_number) { put_named(s, e, true); return; }
     node_use *n = &u->at.at[*map_find(&u->index, (const char *)&e, sizeof e)];
-    bool in_lanes = s->shape.lanes && varies(s, e), by_lane = in_lanes && is_by_lane(s, e) && !is_index(s, e);
     if (n->uses == SEEN || (n->uses == SEEN_AS_SCALAR && as_scalar)) return;
     bool wanted = n->uses > 1 || n->height >= MAX_HEIGHT || (by_lane && !as_scalar);
     n->uses = as_scalar && in_lanes ? SEEN_AS_SCALAR : SEEN;
     int budget = 8;
-    if (wanted && is_index(s, e) && (in_lanes || is_small_index(s, e, &budget))) wanted = false;
+    if (wanted && is_index(s, e) && (in_lanes ? as_scalar : is_small_index(s, e, &budget))) wanted = false;
     bool is_scalar = as_scalar || by_lane || (in_lanes && e->kind == EXPR_load);
     for (int i = 0; i < e->n_args; i++) name_nodes(u, e->args[i], is_scalar);
-    if (!wanted) return;
-    const char *name = arena_printf(s->w->a, "e_%d", ++*s->n_made);
-    if (by_lane) put_by_lane(s, e, name);
-    else {
-        start_line(s);
-        text_printf(s->out, "const %s %s = ", in_lanes ? vector_type(s->w, s->shape, e->type) : c_type(e->type), name);
-        put_expr(s, s->out, e, BIND_any);
-        text_put(s->out, ";\n");
-    }
-    vec_push(s->w->a, &s->named, ((named_expr){ e, name }));
+    if (wanted) put_named(s, e, by_lane);
 }
 
 void name_shared(scope_text *s, int n_index, int n, const expr *const *roots)

@@ -621,7 +621,8 @@ static bool see_statement(scope_text *s, const stmt *x)
         return see_block(s, &x->body) && see_block(s, &x->other);
     case STMT_let:
         s->temp_varies[x->id] = varies(s, x->value);
-        if (s->temp_varies[x->id] && is_index(s, x->value)) return false;
+        s->temp_is_index[x->id] = is_index(s, x->value);
+        if (s->temp_varies[x->id] && s->temp_is_index[x->id]) return false;
         return see_value(s, x->value, false);
     case STMT_alloc:
         for (int i = 0; i < rank; i++)

@@ -76,6 +76,7 @@ typedef struct scope_text {                               /* a function being wr
     int lane_var;
     bool *temp_varies, *is_private;                   /* by temp: differs by lane; by buffer: every lane has its own */
     const char *lane_q;         /* not NULL: what is written is scalar, for this lane */
+    bool in_address;
 } scope_text;
 
 void put_dim(scope_text *s, text *t, dim d, int prec);

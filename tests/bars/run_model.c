@@ -1,5 +1,6 @@
 /* run_model: runs the model it is linked with once (test_files_bar.c builds it for other machines):  run_model IN OUT [DIM…]
- * IN: the elements of all inputs, one after another; OUT: likewise the outputs; DIM: values of the open dims. */
+ * IN: the elements of all inputs, one after another; OUT: likewise the outputs; DIM: values of the open dims; the file
+ * $T_WEIGHTS: the weights, if the model asks for them. */
 #include "runtime/model.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,18 @@ static size_t tensor_bytes(const dlc_tensor_info *t, const int64_t **extents)
     size_t n = bytes_of(t->dtype);
     for (int i = 0; i < t->rank; i++) n *= (size_t)*(*extents)++;
     return n;
+}
+
+/* Aligned to 64; NULL if the model needs none. */
+static const void *weights_of(const dlc_model *m)
+{
+    const char *path = getenv("T_WEIGHTS");
+    size_t n = (size_t)m->weights_bytes;
+    FILE *f = n && path ? fopen(path, "rb") : NULL;
+    void *p = f ? aligned_alloc(64, (n + 63) / 64 * 64) : NULL;
+    if (n && (!p || fread(p, 1, n, f) != n)) exit(11);
+    if (f) fclose(f);
+    return p;
 }
 
 int main(int argc, char **argv)
@@ -46,7 +59,7 @@ int main(int argc, char **argv)
     }
     int64_t work = m->workspace(dims);
     if (work < 0) return 6;
-    dlc_run run = { { NULL, NULL }, aligned_alloc(64, ((size_t)work + 127) / 64 * 64), NULL };
+    dlc_run run = { { NULL, NULL }, aligned_alloc(64, ((size_t)work + 127) / 64 * 64), weights_of(m) };
     if (!run.workspace || m->run(&run, dims, in, out) != DLC_RUN_OK) return 7;
     m->shapes(dims, extents);                                 /* sizes that the run found */
     at = extents;

@@ -7,46 +7,8 @@
  *
  * What the machine lacks (a cross compiler, qemu) is left out with a message.
  */
-#include "tests/bars/bar_model.h"
+#include "tests/bars/bar_files.h"
 #include "api/engine_c.h"
-
-static char dir[] = "/tmp/dlc-test-XXXXXX";
-
-static bool has_program(const char *name)
-{
-    char line[200];
-    snprintf(line, sizeof line, "command -v %s >/dev/null 2>&1", name);
-    return system(line) == 0;
-}
-
-static const char *in_dir(bar *b, const char *name) { return arena_printf(b->a, "%s/%s", dir, name); }
-
-static bytes contents(bar *b, const char *path)
-{
-    bytes x;
-    int err;
-    if (!file_map(b->a, path, &x, &err)) fail_msg("%s: %s", path, strerror(err));
-    return x;
-}
-
-static void write_file(const char *path, bytes x)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(x.at, 1, x.n, f), x.n);
-    assert_int_equal(fclose(f), 0);
-}
-
-static program *lowered(bar *b, const char *path, const driver_options *o)
-{
-    graph *g;
-    program *p = NULL;
-    bar_check(b, path, driver_import(b->ctx, b->a, path, o, &g));
-    bar_check(b, path, driver_passes(b->ctx, o, &g));
-    bar_check(b, path, driver_lower(b->ctx, o, g, &p));
-    bar_check(b, path, driver_constants(b->ctx, p));
-    return p;
-}
 
 static driver_options options_for(bar *b, const char *triple, const char *cpu)
 {
@@ -156,36 +118,7 @@ static void needs_nothing(void **state)
 
 /* -- Other machines ---------------------------------------------------------------------------------------------------------------- */
 
-typedef struct { const char *triple, *cpu, *compiler, *runner; } other_machine;
 typedef struct { const char *model; const other_machine *machine; } model_there;
-static const int64_t open_sizes[2] = { 2, 19 };
-
-/* Runs the program on these inputs and compares. */
-static void run_there(bar *b, const char *what, const engine *e, const char *runner, const tensor *in)
-{
-    const char *x = in_dir(b, "in"), *y = in_dir(b, "out");
-    tensor *want = NEW_ARRAY(b->a, tensor, e->n_out + 1);
-    bar_check(b, what, engine_run(b->ctx, b->a, e, in, want, NULL));
-    text all = { .a = b->a };
-    for (int i = 0; i < e->n_in; i++) text_putn(&all, in[i].bytes, tensor_bytes(&in[i]));
-    write_file(x, (bytes){ (const uint8_t *)all.at, (size_t)all.n });
-    const char *line = arena_printf(b->a, "%s %s %s %s %lld %lld", runner, in_dir(b, "prog"), x, y, (long long)open_sizes[0], (long long)open_sizes[1]);
-    assert_int_equal(system(line), 0);
-    bytes got = contents(b, y);
-    const uint8_t *at = got.at, *end = got.at + got.n;
-    for (int i = 0; i < e->n_out; i++) {
-        tensor t = want[i];
-        assert_true((size_t)(end - at) >= tensor_bytes(&t));
-        t.bytes = arena_copy(b->a, at, tensor_bytes(&t));
-        at += tensor_bytes(&t);
-        const char *differs = tensor_differs_bits(b->a, &t, &want[i]);
-        if (differs) fail_msg("%s: output %d: %s", what, i, differs);
-    }
-    assert_ptr_equal(at, end);
-    unlink(x);
-    unlink(y);
-}
-
 static void elsewhere(bar *b, void *arg)
 {
     const model_there *there = arg;
@@ -219,16 +152,14 @@ int main(int argc, char **argv)
 {
     if (!bar_has_llvm()) { print_message("no LLVM backend\n"); return 77; }
     if (!mkdtemp(dir)) return 1;
-    static const other_machine machines[] = { { "x86_64", "x86-64", "cc", "" }, { "aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64" },
-                                              { "riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64" } };
-    struct CMUnitTest tests[2 * N_BAR_MODELS + 3];
+    struct CMUnitTest tests[2 * N_BAR_MODELS + N_MACHINES];
     int n = 0;
     for (int i = 0; i < N_BAR_MODELS; i++) {
         if (argc > 1 && !strstr(bar_models[i], argv[1])) continue;
         tests[n++] = (struct CMUnitTest){ bar_models[i], twice, NULL, NULL, (void *)bar_models[i] };
         tests[n++] = (struct CMUnitTest){ bar_models[i], needs_nothing, NULL, NULL, (void *)bar_models[i] };
     }
-    for (int i = 0; i < 3 && argc < 2; i++) tests[n++] = (struct CMUnitTest){ machines[i].triple, other, NULL, NULL, (void *)&machines[i] };
+    for (int i = 0; i < N_MACHINES && argc < 2; i++) tests[n++] = (struct CMUnitTest){ machines[i].triple, other, NULL, NULL, (void *)&machines[i] };
     int failed = _cmocka_run_group_tests("files", tests, (size_t)n, NULL, NULL);
     rmdir(dir);
     return failed;
