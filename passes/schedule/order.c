@@ -297,8 +297,8 @@ static void write_end(ordering *o, block *to, const expr *const *point, const wi
     }
     block *b = open_tile(k, last, o->tile, o->n_tile);
     for (int i = o->n.at_sum + 1; i < o->n.inner->n; i++) block_push(k, b, o->n.inner->at[i]);
-    block_rewrite(k, b, widen_load, (void *)(uintptr_t)w);
     widen_stores(k, b, w);
+    block_rewrite(k, b, widen_load, (void *)(uintptr_t)w);
     copy_lets(k, b, o->lets, o->n_lets);
     if (!partial) return;
     const stmt *store = find_store(o->n.inner, o->kept_out);
@@ -366,8 +366,8 @@ static bool order_nest(scheduler *s, const sched_step *step, block *in, block *o
     }
     *sum = core;
     if (o.n_tile) {
+        widen_stores(k, sum, &w);                     /* first: the accumulators have their new rank already */
         block_rewrite(k, sum, widen_load, &w);
-        widen_stores(k, sum, &w);
     }
     copy_lets(k, sum, o.lets, o.n_lets);
     write_end(&o, at, index, &w);
