@@ -4,8 +4,10 @@
 #include "backend/eval/eval.h"
 #include "backend/eval/eval_loop.h"
 #include "api/tensor_file.h"
+#include "api/train_onnx.h"
 #include "passes/grad.h"
 #include <dlfcn.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
@@ -160,10 +162,31 @@ dlc_status driver_check(dlc_context *ctx, arena *a, const char *path, const driv
 
 dlc_status driver_format(dlc_context *ctx, arena *a, const char *path, text *out) { return lang_format(ctx, a, path, out); }
 
+/* --params: of an initializer's name. */
+static bool is_chosen(void *arg, const char *path)
+{
+    return fnmatch(arg, strncmp(path, "Net.", 4) == 0 ? path + 4 : path, 0) == 0;
+}
+
 dlc_status driver_train(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, lang_training *t)
 {
+    driver_options mine = *o;
     install_evaluator(ctx, a, o);
-    lang_options l = lang_with_callbacks(a, o);
+    bool is_onnx = ends_with(path, ".onnx");
+    if (!is_onnx && (o->loss || o->optimizer || o->label || o->params || !ends_with(path, ".dl"))) {
+        diag_option_value(ctx, (place){ .file = path }, o->loss ? "loss" : o->optimizer ? "optimizer" : o->label ? "label" : o->params ? "params" : "train",
+                          ends_with(path, ".dl") ? "is for ONNX models: the program says what is minimized" : "takes a .dl or an .onnx file");
+        return DLC_ERR_INPUT;
+    }
+    if (is_onnx) {
+        dlc_status s = train_onnx_program(ctx, a, path, o, &mine, &path);
+        if (s != DLC_OK) return s;
+    }
+    lang_options l = lang_with_callbacks(a, &mine);
+    if (o->params) {
+        l.trains = is_chosen;
+        l.trains_arg = (void *)(uintptr_t)o->params;
+    }
     return lang_train(ctx, a, path, name, &l, t);
 }
 

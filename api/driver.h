@@ -30,6 +30,9 @@ typedef struct {
     int64_t memory;                /* --memory: most bytes of workspace; 0: as many as it takes */
     machine machine;               /* what schedules are made for */
     const char *train;             /* of a .dl file: this train block instead of a model; "": the only one; NULL: a model */
+    const char *loss, *optimizer;  /* --train of an ONNX model: as the language's library has them; NULL: not given */
+    const char *label;             /* the type of its labels; NULL: as the loss asks */
+    const char *params;            /* a pattern of the initializers that are trained; NULL: all of floating point */
     const state_binding *states;   /* of a training step: inputs and outputs that are its states; NULL: none */
     const char *schedule_file;     /* --schedule */
     codegen_options codegen;

@@ -112,6 +112,10 @@ static bool choose_train(setting *t, const char *word)
     return true;
 }
 
+static bool choose_loss(setting *t, const char *word) { t->s->driver.loss = arena_strdup(t->a, word); return true; }
+static bool choose_optimizer(setting *t, const char *word) { t->s->driver.optimizer = arena_strdup(t->a, word); return true; }
+static bool choose_label(setting *t, const char *word) { t->s->driver.label = arena_strdup(t->a, word); return true; }
+static bool choose_params(setting *t, const char *word) { t->s->driver.params = arena_strdup(t->a, word); return true; }
 static bool choose_guard(setting *t, const char *word) { (void)word; t->s->driver.lang.guard = true; return true; }
 
 static bool choose_weights(setting *t, const char *word)
@@ -247,6 +251,10 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "weights",      true,  choose_weights },
     { "train",        false, choose_train },
     { "guard",        false, choose_guard },
+    { "loss",         true,  choose_loss },
+    { "optimizer",    true,  choose_optimizer },
+    { "label",        true,  choose_label },
+    { "params",       true,  choose_params },
     { "ops",          true,  choose_ops },
     { "off",          true,  choose_off },
     { "limit",        true,  choose_limit },
@@ -282,8 +290,18 @@ bool settings_set(dlc_context *ctx, arena *a, settings *s, const char *name, con
     return true;
 }
 
+/* Options that say something of a training step only. */
+static bool check_train(dlc_context *ctx, const driver_options *o)
+{
+    const char *stray = o->loss ? "loss" : o->optimizer ? "optimizer" : o->label ? "label" : o->params ? "params" : NULL;
+    if (!stray || o->train) return true;
+    diag_option_value(ctx, (place){ 0 }, stray, "goes with --train");
+    return false;
+}
+
 bool settings_finish(dlc_context *ctx, settings *s)
 {
+    if (!check_train(ctx, &s->driver)) return false;
     s->driver.onnx.n_dims = (int)s->dims.n;
     s->driver.onnx.dims = s->dims.at;
     s->driver.onnx.n_binds = (int)s->binds.n;

@@ -48,7 +48,8 @@ typedef struct { const char *name; dtype dtype; int rank; int64_t size[MAX_RANK]
 typedef struct { int n_in; const model_input *in; int n_out; const char *const *out; } model_signature;
 
 /* A model as a graph of inputs, then parameters; its results are the model's outputs. */
-typedef struct { const char *name; tensor first; } model_parameter;
+/* is_statistic: what a normalization has gathered, not to be trained. */
+typedef struct { const char *name; tensor first; bool is_statistic; } model_parameter;
 typedef struct { graph *g; int n_params; const model_parameter *params; } model_graph;
 
 typedef struct operator_call {

@@ -128,6 +128,7 @@ val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, co
     for (int k = 0; k < m.n_params; k++) {
         const char *name = m.params[k].name, *path = arena_printf(e->a, "%s.%s", f->name, name);
         parameter *p = net_parameter(e, at, path, name, &m.params[k].first);
+        p->is_state |= m.params[k].is_statistic;
         in[n + k] = here(e, &(val){ .k = V_TENSOR, .g = p->g, .v = p->v });
     }
     if (!graph_inline(e->fr->g, m.g, in, out)) longjmp(*e->l->stop, 1);

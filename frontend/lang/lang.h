@@ -23,6 +23,9 @@ typedef struct {
     /* Runs a graph without inputs; out[k] lives in `a`. For data sets, in training. */
     dlc_status (*evaluate)(dlc_context *ctx, arena *a, const graph *g, tensor *out);
     bool (*gradient)(graph *g, value loss, int n, const value *wrt, value *dwrt);
+    const char *source;                /* the program's text; NULL: it is read from its path */
+    bool (*trains)(void *arg, const char *path);       /* may `minimize` change this parameter? NULL: any */
+    void *trains_arg;
     bool in_parts;                     /* of a train block: also its halves, and the number of steps as a variable `step` */
     bool skips_data;                   /* the shapes of the data are enough: tensors have no elements, parts no order */
     bool guard;                        /* a step whose gradients are not all finite changes nothing */

@@ -98,7 +98,9 @@ static module *load(loader *o, const char *path, const ast *from)
     int err = 0;
     uint64_t *known = map_find(&o->seen, path, strlen(path));
     if (known) return (module *)(uintptr_t)*known;
-    if (!file_map(l->a, path, &file, &err)) {
+    bool is_given = !from && o->o->source;
+    if (is_given) file = (bytes){ (const uint8_t *)o->o->source, strlen(o->o->source) };
+    if (!is_given && !file_map(l->a, path, &file, &err)) {
         if (from) lang_error(l, from->src, from->line, from->col, NULL, "cannot read \"%s\": %s", from->name, strerror(err));
         diag_cannot_read(l->ctx, (place){ .file = path }, strerror(err));
         longjmp(*l->stop, 1);

@@ -257,7 +257,7 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     vec(value) wrt = { 0 };
     for (int64_t k = 0; k < e->params.n; k++) {
         parameter *p = e->params.at[k];
-        if (!is_over(x, over, p) || !depends(e, g, here(e, &loss), p->v)) continue;
+        if (!is_over(x, over, p) || (e->o->trains && !e->o->trains(e->o->trains_arg, p->path)) || !depends(e, g, here(e, &loss), p->v)) continue;
         if (p->is_updated) elab_error(e, x, "say which parameters with `over`", "parameter `%s` is already updated by another `minimize`", p->path);
         vec_push(e->a, &chosen, p);
         vec_push(e->a, &wrt, p->v);

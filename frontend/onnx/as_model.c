@@ -112,6 +112,17 @@ void foreign_parameters(importer *imp, scope *s)
     }
 }
 
+/* The running mean and variance of a normalization. */
+static bool is_statistic(const graph_proto *g, const char *name)
+{
+    for (size_t i = 0; i < g->n_node; i++) {
+        if (strcmp(str_or(g->node[i]->op_type, ""), "BatchNormalization") != 0) continue;
+        for (size_t k = 3; k < 5 && k < g->node[i]->n_input; k++)
+            if (strcmp(g->node[i]->input[k], name) == 0) return true;
+    }
+    return false;
+}
+
 static bool list_parameters(importer *imp, foreign_build *f)
 {
     const graph_proto *g = imp->model->graph;
@@ -122,6 +133,7 @@ static bool list_parameters(importer *imp, foreign_build *f)
         if (dt == DTYPE_NONE || !is_float(dt) || t->n_dims == 0 || !t->name || !*t->name) continue;
         if (!tensor_read(&imp->source, (place){ .file = imp->path }, t, TENSOR_ELEMENTS, &d)) return false;
         model_parameter p = { .name = arena_strdup(imp->a, t->name), .first = { .dtype = d.dtype, .rank = d.rank } };
+        p.is_statistic = is_statistic(g, t->name);
         memcpy(p.first.dims, d.dims, sizeof p.first.dims);
         p.first.bytes = arena_copy(imp->a, d.bytes, (size_t)(d.n * dtype_bytes(d.dtype)));
         vec_push(imp->a, &f->params, p);

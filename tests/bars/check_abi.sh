@@ -4,7 +4,7 @@ set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 "$DLC" compile tests/models/attention.onnx -o "$dir/attention.so" || { echo "no library can be made here"; exit 77; }
-sed -n '/^```c$/,/^```$/p' docs/abi.md | sed '/^```/d' > "$dir/main.c"
+sed -n '/^## Example$/,$p' docs/abi.md | sed -n '/^```c$/,/^```$/p' | sed '/^```/d' > "$dir/main.c"
 cc -std=c99 -pedantic -Wall -Wextra -Werror -o "$dir/main" "$dir/main.c" "$dir/attention.so"
 "$dir/main" > "$dir/linked"
 if command -v c++ >/dev/null; then

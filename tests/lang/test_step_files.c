@@ -26,6 +26,7 @@ static void same_bits(void **state)
     check("examples/xor.dl", NULL, false);
     check("examples/logistic.dl", NULL, true);
     check("tests/lang/step.dl", "fit", false);
+    check("examples/digits/digits.onnx", NULL, false);
 }
 
 /* The artifact's states after the block's steps are the values that `dlc train` ends with. */

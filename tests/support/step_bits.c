@@ -48,11 +48,15 @@ int step_bits(dlc_context *ctx, arena *a, const char *file, const char *name, in
 {
     settings set = settings_default();
     set.driver.train = name ? name : "";
+    if (strstr(file, ".onnx")) {
+        set.driver.loss = "cross_entropy";
+        set.driver.optimizer = "sgd(0.02, momentum: 0.9)";
+    }
     if (is_rounded) set.driver.fma = FMA_ROUNDED;
     else set.driver.c_fma = true;
     program *p;
     training t;
-    dlc_status s = training_open(ctx, a, file, &set.driver, true, &t);
+    dlc_status s = training_open(ctx, a, file, &set.driver, !strstr(file, ".onnx"), &t);
     if (s == DLC_OK) s = training_programs(ctx, a, file, &set.driver, &p);
     loaded_code *code = NULL;
     const dlc_model *jit;

@@ -38,6 +38,22 @@ static void shuffle(runner *r)
     }
 }
 
+/* Where there is no data: numbers in [-1, 1), classes 0 and 1; others in each step, the same in each run. */
+static const void *drawn(runner *r, const tensor *like)
+{
+    tensor t = *like;
+    t.dims[0] = r->batch;
+    int64_t n = tensor_n(&t);
+    t.bytes = aligned(r->a, (int64_t)tensor_bytes(&t));
+    uint64_t x = (uint64_t)r->step * 7 + (uint64_t)t.rank;
+    for (int64_t i = 0; i < n; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        double v = (double)(x >> 40) / (1 << 23) - 1;
+        sv_store(t.dtype, (char *)t.bytes + i * dtype_bytes(t.dtype), sv_from_f64(t.dtype, is_float(t.dtype) ? v : v < 0));
+    }
+    return t.bytes;
+}
+
 static const void *batch_of(runner *r, const char *name)
 {
     if (strcmp(name, "epoch") == 0) return &r->epoch;
@@ -48,6 +64,7 @@ static const void *batch_of(runner *r, const char *name)
         if (strncmp(d->name, name, n) != 0 || name[n] != '.') continue;
         for (int f = 0; f < d->n; f++) {
             if (strcmp(d->field[f], name + n + 1) != 0) continue;
+            if (!d->t[f].bytes) return drawn(r, &d->t[f]);
             int64_t per_epoch = r->t->data[0]->n_part[0] / r->batch, from = r->step % per_epoch * r->batch;
             size_t row = tensor_bytes(&d->t[f]) / (size_t)d->samples;
             char *x = aligned(r->a, r->batch * (int64_t)row);
@@ -121,6 +138,7 @@ void *step_run(arena *a, const dlc_model *m, const lang_training *t, int64_t ste
     if (pool) r.hook = (dlc_run_hook){ dlc_parallel, pool };
     int64_t n = t->data[0]->n_part[0], most = 0;
     r.batch = t->batch && t->batch < n ? t->batch : n;
+    if (m->n_dims) r.batch = n = 6;
     for (int i = 0; i < m->n_entries; i++) {
         int64_t sizes[8] = { r.batch, r.batch }, bytes_ = m->entries[i].model->workspace(sizes);
         if (bytes_ > most) most = bytes_;
