@@ -13,7 +13,8 @@
  *        Kernels are numbered as they open; a node joins kernel k only if everything it reads comes from kernels <= k. So
  *        kernels depend on lower numbers only, and the result is acyclic without a search.
  *        A row kernel holds reductions over the same axes of tensors of one full shape, and maps between: its values are
- *        full, row (one for each row, axes removed) or kept (axes of extent 1).
+ *        full, row (one for each row, axes removed) or kept (axes of extent 1). Where the innermost axis is kept (sums over a
+ *        batch) it holds one reduction, and maps of its result.
  * Needs  a verified graph.
  * Keeps  every bit: each node is still computed from the same values in the same way, rounding included.
  * Leaves horizontal merging of independent kernels.
@@ -316,6 +317,10 @@ static bool has_room(const group *k, const fact *x)
     return k->is_open && k->weight + (int)x->weight <= MAX_KERNEL_NODES;
 }
 
+/* Reductions that keep the innermost axis: lanes run along it, and each has a nest of its own. A row is no run of memory that
+ * several passes would find in cache. */
+static bool is_columns(uint32_t axes, int rank) { return rank > 0 && !(axes >> (rank - 1) & 1); }
+
 static void place_reduce(fusion *f, uint32_t i)
 {
     const node *n = &f->g->nodes.at[i];
@@ -325,7 +330,7 @@ static void place_reduce(fusion *f, uint32_t i)
     group *k = &f->groups.at[x->group];
     int64_t rows = 0;
     bool few_rows = dim_is_const(type_elements(f->g, n->types[0]), &rows) && rows < MIN_ROWS;
-    bool fits = x->group && x->reads == READS_full && has_room(k, x) &&
+    bool fits = x->group && x->reads == READS_full && has_room(k, x) && !is_columns(axes, full.rank) &&
                 ((k->anchor == ANCHOR_row && k->axes == axes) || (k->anchor == ANCHOR_map && !few_rows)) && pass_allow(f->run);
     if (fits && k->anchor == ANCHOR_map) {
         k->anchor = ANCHOR_row;
@@ -341,7 +346,9 @@ static void place_elementwise(fusion *f, uint32_t i)
 {
     const node *n = &f->g->nodes.at[i];
     fact *x = &f->facts[i];
-    bool joins = x->group && x->reads != READS_view && is_elementwise(n) && has_room(&f->groups.at[x->group], x) && pass_allow(f->run);
+    const group *k = &f->groups.at[x->group];
+    bool is_apart = k->anchor == ANCHOR_row && x->reads == READS_full && is_columns(k->axes, k->full.rank);
+    bool joins = x->group && x->reads != READS_view && is_elementwise(n) && !is_apart && has_room(k, x) && pass_allow(f->run);
     if (joins) {
         enter(f, i, x->group);
         return;

@@ -440,18 +440,33 @@ static bool window_along(pass_run *run, graph *g, const node *n, const value *in
     return true;
 }
 
-/* Over all spatial axes: [N, C/16, 16] is [N, C]. */
+/* Channels kept: the result's [.., C/16, .., 16] is [.., C, ..]. Sums over the batch too (BatchNorm) go over the last spatial
+ * axis first, then over what is left: short chains. */
 static bool reduce_along(pass_run *run, graph *g, const node *n, const value *in, value *out)
 {
     alternative a = look(run, g, in[0]);
     type t = type_of(g, in[0]);
-    uint32_t spatial = ((1u << t.rank) - 1) & ~3u;
-    if (a.form != FORM_blocked || n->reduce->axes != spatial || n->reduce->kind >= REDUCE_argmax || !spatial) return false;
-    value y = reduce(g, n->reduce->kind, a.x, spatial, false);
+    uint32_t axes = n->reduce->axes, last = 1u << (t.rank - 1);
+    if (a.form != FORM_blocked || n->reduce->kind >= REDUCE_argmax || t.rank < 3 || !axes || axes & 2) return false;
+    value y = a.x;
+    if (axes & 1 && axes & last) {
+        y = reduce(g, n->reduce->kind, y, last, false);
+        axes &= ~last;
+    }
+    y = reduce(g, n->reduce->kind, y, axes, false);              /* its axes: those kept before C/16, C/16, others kept, 16 */
     type u = type_of(g, y);
-    dim shape[2] = { u.dims[0], dim_mul(g->dims, u.dims[1], u.dims[2]) };
-    y = reshape(g, y, 2, shape);
-    out[0] = dim_same(shape[1], t.dims[1]) ? y : slice_axis(g, y, 1, dim_const(0), t.dims[1], 1);
+    dim shape[MAX_RANK];
+    int perm[MAX_RANK], at = !(n->reduce->axes & 1), k = 0;
+    for (int i = 0; i < u.rank - 1; i++) {
+        perm[k++] = i;
+        if (i == at) perm[k++] = u.rank - 1;
+    }
+    y = transpose(g, y, perm);
+    memcpy(shape, type_of(g, y).dims, sizeof(dim) * (size_t)u.rank);
+    shape[at] = dim_mul(g->dims, shape[at], shape[at + 1]);
+    memmove(shape + at + 1, shape + at + 2, sizeof(dim) * (size_t)(u.rank - at - 2));
+    y = reshape(g, y, u.rank - 1, shape);
+    out[0] = dim_same(shape[at], t.dims[1]) ? y : slice_axis(g, y, at, dim_const(0), t.dims[1], 1);
     return true;
 }
 

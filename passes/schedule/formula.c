@@ -309,11 +309,15 @@ static void choose_columns(choice *c, bool single_sum)
     while (v > 1 && n >= 0 && n < v) v /= 2;
     if (v == 1 || !single_sum) return;
     const char *name = name_of(c, last);
-    text_printf(&c->out, "split(%s, %d) order(", name, v);
+    int nv = n >= 0 && n % (4 * v) == 0 ? 4 : n >= 0 && n % (2 * v) == 0 ? 2 : 1;        /* chains side by side */
+    text_printf(&c->out, "split(%s, %d) ", name, v * nv);
+    if (nv > 1) text_printf(&c->out, "split(%s.i, %d) ", name, v);
+    text_put(&c->out, "order(");
     for (int i = 0; i < c->n_par - 1; i++) text_printf(&c->out, "%s ", name_of(c, c->par[i]));
     text_printf(&c->out, "%s.o |", name);
     for (int i = 0; i < c->n_sum; i++) text_printf(&c->out, " %s", name_of(c, c->sum[i]));
-    text_printf(&c->out, " %s.i) vectorize(%s.i) ", name, name);
+    if (nv > 1) text_printf(&c->out, " %s.i.o %s.i.i) unroll(%s.i.o) vectorize(%s.i.i) ", name, name, name, name);
+    else text_printf(&c->out, " %s.i) vectorize(%s.i) ", name, name);
     if (work_of(c) >= SMALL_WORK) text_printf(&c->out, "parallel(%s%s) ", name_of(c, c->par[0]), c->n_par == 1 ? ".o" : "");
 }
 
