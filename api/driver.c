@@ -414,6 +414,7 @@ dlc_status driver_eval_filled(dlc_context *ctx, arena *a, const program *p, cons
     expander *e = expander_new(a);
     eval_io io = { .inputs = inputs, .outputs = outputs, .symbols = s };
     loop_eval_options o = { .fill = fill };
+    io.places_open = p->workspace_bytes < 0;
     if (p->workspace_bytes >= 0) {
         io.workspace_bytes = p->workspace_bytes;
         io.workspace = arena_alloc(a, (size_t)p->workspace_bytes);

@@ -6,15 +6,17 @@
  *        placed largest first, each at the lowest offset where it meets nobody that lives at the same time (first fit by
  *        size: Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
  * Needs  sizes that are constants once data-dependent symbols stand at their upper bound; otherwise the program is open,
- *        and the generated code places its buffers when it is entered.
+ *        and its buffers are placed when it is entered (ir/open_plan.h).
  * Keeps  every bit; plan_check.c proves that nothing overlaps.
- * Cost   O(n log n + overlaps); overlaps are pairs that live at the same time.
+ * Cost   O(n log n + overlaps); overlaps are pairs that live at the same time. A buffer that meets more than MANY_NEAR
+ *        others goes behind all of them.
  */
 #include "passes/pass.h"
-#include "passes/lifetime.h"
+#include "ir/interval_index.h"
+#include "ir/lifetime.h"
 #include <stdlib.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, MANY_NEAR = 2000 };
 
 typedef struct { int buf; int64_t bytes, first, last, offset; } item;
 
@@ -32,14 +34,25 @@ static int by_offset(const void *a, const void *b)
     return x->buf < y->buf ? -1 : x->buf > y->buf;
 }
 
-/* The lowest offset free of everything placed that lives while x does. near[] is room for as many. */
-static int64_t first_fit(const item *placed, int64_t n, const item *x, const item **near)
+typedef struct {
+    arena *a;
+    const item *items;
+    interval_index *index;              /* of those placed */
+    item_list found;                    /* room for an answer of the index */
+    const item *near[MANY_NEAR];
+    int64_t total;                      /* free of everything placed */
+} placing;
+
+/* The lowest offset free of everything placed that lives while x does. */
+static int64_t first_fit(placing *p, const item *x)
 {
-    int64_t m = 0, at = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (placed[i].first <= x->last && x->first <= placed[i].last) near[m++] = &placed[i];
-    qsort(near, (size_t)m, sizeof *near, by_offset);
-    for (int64_t i = 0; i < m; i++) {
+    const item **near = p->near;
+    p->found.n = 0;
+    if (!interval_index_find(p->index, p->a, x->first, x->last, MANY_NEAR, &p->found)) return p->total;
+    int64_t at = 0, n = p->found.n;
+    for (int64_t i = 0; i < n; i++) near[i] = &p->items[p->found.at[i]];
+    qsort(near, (size_t)n, sizeof *near, by_offset);
+    for (int64_t i = 0; i < n; i++) {
         if (near[i]->offset >= at + x->bytes) break;
         int64_t end = near[i]->offset + near[i]->bytes;
         if (end > at) at = end;
@@ -78,7 +91,7 @@ bool plan_program(pass_run *run, program *p)
     arena *a = run->scratch;
     lifetime *lives = lifetimes_of(a, p);
     item *items = NEW_ARRAY(a, item, p->bufs.n + 1);
-    int64_t n = 0, total = 0;
+    int64_t n = 0;
     bool is_open = false;
     for (int64_t i = 0; i < p->bufs.n; i++) {
         pbuf *b = &p->bufs.at[i];
@@ -94,13 +107,15 @@ bool plan_program(pass_run *run, program *p)
     if (is_open) return true;
     p->workspace_lower_bound = lower_bound(a, items, n);
     qsort(items, (size_t)n, sizeof *items, by_size);
-    const item **near = NEW_ARRAY(a, const item *, n + 1);
+    placing *placed = NEW(a, placing);
+    *placed = (placing){ .a = a, .items = items, .index = interval_index_new(a, lives->n_calls) };
     for (int64_t i = 0; i < n; i++) {
-        items[i].offset = first_fit(items, i, &items[i], near);
-        if (items[i].offset + items[i].bytes > total) total = items[i].offset + items[i].bytes;
+        items[i].offset = first_fit(placed, &items[i]);
+        interval_index_add(placed->index, (int)i, items[i].first, items[i].last);
+        if (items[i].offset + items[i].bytes > placed->total) placed->total = items[i].offset + items[i].bytes;
         p->bufs.at[items[i].buf].offset = items[i].offset;
     }
-    p->workspace_bytes = total;
+    p->workspace_bytes = placed->total;
     run->changes += n;
     return true;
 }

@@ -2,8 +2,10 @@
  *
  * Runs the program symbolically: at each call, every byte range a temporary occupies carries the name of the buffer that
  * last wrote there. A call must find, in the range of each buffer it reads, that buffer's own name; loops are run twice, so
- * that values carried from one trip to the next are checked too.
+ * that values carried from one trip to the next are checked too. Where sizes are open, buffers are placed as at entry
+ * (ir/open_plan.h), for several values of the symbols.
  */
+#include "ir/open_plan.h"
 #include "passes/pipeline.h"
 #include <stdlib.h>
 
@@ -12,6 +14,7 @@ typedef struct {
     arena *a;
     program *p;
     vec(span) spans;
+    int64_t *offset, *size;         /* by buffer; size -1: not in the workspace */
     bool ok;
 } check;
 
@@ -50,14 +53,14 @@ static void touch(check *c, view v, buf_role role, const char *kernel)
 {
     if (v.buf < 0) return;
     const pbuf *b = &c->p->bufs.at[v.buf];
-    int64_t size;
-    if (b->kind != PBUF_temp || !dim_is_const(b->bytes, &size) || size == 0) return;
+    int64_t at = c->offset[v.buf], end = at + c->size[v.buf];
+    if (end <= at) return;
     bool is_write = role == ROLE_out || role == ROLE_inout;
     if (is_write) {
-        if (!owns(c, b->offset, b->offset + size, v.buf)) give(c, b->offset, b->offset + size, v.buf);
+        if (!owns(c, at, end, v.buf)) give(c, at, end, v.buf);
         return;
     }
-    if (owns(c, b->offset, b->offset + size, v.buf)) return;
+    if (owns(c, at, end, v.buf)) return;
     c->ok = false;
     diag_internal(c->p->ctx, (place){ .node = kernel }, arena_printf(c->a, "plan: buffer %d (%s) was overwritten before it is read",
                   v.buf, b->name ? b->name : "unnamed"));
@@ -86,12 +89,54 @@ static void run(check *c, const prog_block *b)
     }
 }
 
+static bool check_placed(check *c)
+{
+    c->ok = true;
+    c->spans.n = 0;
+    run(c, &c->p->body);
+    return c->ok;
+}
+
+static bool check_static(check *c)
+{
+    for (int64_t i = 0; i < c->p->bufs.n; i++) {
+        const pbuf *b = &c->p->bufs.at[i];
+        if (b->kind != PBUF_temp || !dim_is_const(b->bytes, &c->size[i])) c->size[i] = -1;
+        c->offset[i] = b->offset;
+    }
+    return check_placed(c);
+}
+
+/* Symbols at lo + t^2, kept within their bounds, the first one larger than the others. */
+static bool check_open(check *c, const open_plan *o, int64_t t)
+{
+    int n = dims_n_symbols(c->p->dims);
+    int64_t *symbols = NEW_ARRAY(c->a, int64_t, n + 1), *size = NEW_ARRAY(c->a, int64_t, o->n_sizes + 1), *offset = NEW_ARRAY(c->a, int64_t, o->n + 1);
+    for (int i = 0; i < n; i++) {
+        int64_t lo, hi;
+        dims_symbol_range(c->p->dims, i, &lo, &hi);
+        symbols[i] = lo + (i ? t : t * t);
+        if (symbols[i] > hi) symbols[i] = hi;
+    }
+    for (int i = 0; i < o->n_sizes; i++)
+        if (!dim_eval(c->p->dims, o->size[i], symbols, &size[i]) || size[i] < 0) return true;       /* not sizes of a run */
+    open_plan_place(o, size, offset);
+    for (int64_t i = 0; i < c->p->bufs.n; i++) {
+        int item = o->item_of[i];
+        c->size[i] = item < 0 ? -1 : size[o->size_of[item]];
+        c->offset[i] = item < 0 ? 0 : offset[item];
+    }
+    return check_placed(c);
+}
+
 bool plan_check(program *p)
 {
-    if (p->workspace_bytes < 0) return true;
     arena *a = arena_new(&p->ctx->mem);
-    check c = { .a = a, .p = p, .ok = true };
-    run(&c, &p->body);
+    check c = { .a = a, .p = p, .offset = NEW_ARRAY(a, int64_t, p->bufs.n + 1), .size = NEW_ARRAY(a, int64_t, p->bufs.n + 1) };
+    const open_plan *o = open_plan_make(a, p);
+    bool ok = true;
+    if (!o) ok = check_static(&c);
+    for (int64_t t = 0; o && ok && t < 20; t += 3) ok = check_open(&c, o, t);
     arena_free(a);
-    return c.ok;
+    return ok;
 }

@@ -25,7 +25,7 @@
  */
 #include "passes/pass.h"
 #include "passes/pipeline.h"
-#include "passes/lifetime.h"
+#include "ir/lifetime.h"
 #include <stdlib.h>
 
 typedef vec(int) ints;

@@ -26,6 +26,7 @@ typedef struct {
     int64_t *symbols;                  /* by number; those that setdim sets are set on return */
     void *workspace;                   /* temporaries at their planned offsets; NULL: each has memory of its own */
     int64_t workspace_bytes;
+    bool places_open;                  /* temporaries without a planned offset share memory, as generated code places them */
 } eval_io;
 bool eval_program(dlc_context *ctx, expander *e, const program *p, const eval_io *io, const loop_eval_options *o);
 

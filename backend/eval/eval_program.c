@@ -1,11 +1,13 @@
 /* backend/eval/eval_program.c: runs a program: its calls in order, scans and whiles turn by turn.
  *
  * Memory  Every temporary has memory of its own, as large as its bound, filled with loop_eval_options.fill; or, with
- *         eval_io.workspace, lies where `plan` put it: both must give the same results. Each argument is checked against
- *         the memory it lies in before the call, so a kernel cannot leave its buffers.
+ *         eval_io.workspace, lies where `plan` put it, or with places_open where ir/open_plan.h puts it for these sizes: all
+ *         must give the same results. Each argument is checked against the memory it lies in before the call, so a kernel
+ *         cannot leave its buffers.
  * Kernels are translated at their first call.
  */
 #include "backend/eval/eval_code.h"
+#include "ir/open_plan.h"
 
 typedef struct {
     dlc_context *ctx;
@@ -19,6 +21,10 @@ typedef struct {
     uint8_t **base;           /* by buffer */
     int64_t *room;            /* bytes from base */
     eval_code **code;         /* by kernel */
+    const open_plan *open;    /* NULL: every open temporary has memory of its own */
+    int64_t *open_offset;     /* by item of it */
+    uint8_t *open_work;
+    int64_t open_bytes;
 } runner;
 
 static bool fail(const runner *r, const char *what)
@@ -59,6 +65,11 @@ static bool place_buffer(const runner *r, int64_t id)
         return has_room(r, id, (uint8_t *)(uintptr_t)b->data, size);
     case PBUF_temp: break;
     }
+    if (r->open && r->open->item_of[id] >= 0) {
+        int64_t at = r->open_offset[r->open->item_of[id]];
+        if (at > r->open_bytes || size > r->open_bytes - at) return fail(r, arena_printf(r->a, "%s does not lie in the workspace", b->name));
+        return has_room(r, id, r->open_work + at, size);
+    }
     if (!r->io->workspace || b->offset < 0) {
         has_room(r, id, arena_alloc(r->a, (size_t)size), size);
         fill(r, b->dtype, r->base[id], size);
@@ -92,8 +103,26 @@ static bool place_in_slot(const runner *r, int64_t id)
     return has_room(r, id, base, room);
 }
 
-static bool place_all(const runner *r)
+static bool place_open(runner *r)
 {
+    const open_plan *o = r->open = open_plan_make(r->a, r->p);
+    if (!o) return true;
+    int64_t *size = NEW_ARRAY(r->a, int64_t, o->n_sizes + 1);
+    double sum = 0;
+    for (int i = 0; i < o->n_sizes; i++)
+        if (!dim_eval(r->p->dims, o->size[i], r->symbols, &size[i]) || size[i] < 0) return fail(r, "the size of a temporary is negative or too large");
+    for (int i = 0; i < o->n; i++) sum += (double)size[o->size_of[i]];
+    if (!(sum < 0x1p60)) return fail(r, "the temporaries are too large");
+    r->open_offset = NEW_ARRAY(r->a, int64_t, o->n + 1);
+    r->open_bytes = open_plan_place(o, size, r->open_offset);
+    r->open_work = arena_alloc(r->a, (size_t)r->open_bytes);
+    fill(r, DTYPE_f32, r->open_work, r->open_bytes);
+    return true;
+}
+
+static bool place_all(runner *r)
+{
+    if (r->io->places_open && !place_open(r)) return false;
     if (r->io->workspace) fill(r, DTYPE_f32, r->io->workspace, r->io->workspace_bytes);
     for (int64_t i = 0; i < r->p->bufs.n; i++)
         if (r->p->bufs.at[i].slot_of < 0 && !place_buffer(r, i)) return false;

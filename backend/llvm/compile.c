@@ -126,6 +126,7 @@ typedef struct {
     const codegen_options *o;
     emit_kind kind;
     const int *kernel_of, *kernels;       /* kernels: numbers of those to compile */
+    const open_plan *const *open;         /* of each entry */
     unit *units;
     int n_units;
     bytes *out;                           /* malloc'ed, one a unit */
@@ -225,7 +226,7 @@ static void emit_unit(emitter *e, work *w, const unit *u)
         const kernel_code *k = w->p->kernels.at[w->kernels[i]];
         emit_kernel(e, k, kernel_symbol(e->a, e->prefix, w->kernels[i]));
     }
-    if (u->has_program) emit_program(e, w->p, w->o, w->kernel_of, w->kind);
+    if (u->has_program) emit_program(e, w->p, w->o, w->kernel_of, w->open, w->kind);
 }
 
 /* Memory of a unit is its own: its exhaustion unwinds to here. LLVM objects are disposed of in any case. */
@@ -347,7 +348,12 @@ dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const cod
     equal_kernels(a, p, kernel_of);
     for (int i = 0; i < p->kernels.n; i++)
         if (kernel_of[i] == i) kernels[n_kernels++] = i;
-    work w = { .p = p, .o = o, .kind = kind, .kernel_of = kernel_of, .kernels = kernels, .n_kernels = n_kernels };
+    int n_entries = 0;
+    for (const program *q = p; q; q = q->next) n_entries++;
+    const open_plan **plans = NEW_ARRAY(a, const open_plan *, n_entries);
+    n_entries = 0;
+    for (const program *q = p; q; q = q->next) plans[n_entries++] = open_plan_make(a, q);
+    work w = { .p = p, .o = o, .kind = kind, .kernel_of = kernel_of, .kernels = kernels, .n_kernels = n_kernels, .open = plans };
     cut_units(a, &w, n_kernels);
     w.out = NEW_ARRAY(a, bytes, w.n_units);
     w.error = NEW_ARRAY(a, char *, w.n_units);

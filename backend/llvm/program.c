@@ -4,14 +4,17 @@
  *   i64  PREFIX_workspace(const i64 *dims)          void PREFIX_shapes(const i64 *dims, i64 *extents)
  *   const dlc_model PREFIX_model, also under the name dlc_model_v1
  *
- * Buffers   inputs and outputs come by pointer, temporaries from the workspace: at their planned offset, or, where the plan
- *           is open, at the sum of the sizes before them, each rounded up to 64 bytes, computed at entry. Constants are
- *           symbols PREFIX_wN (backend/elf.c); small ones stand in the module; or they lie in the block `weights` of the run;
- *           or they are read through the table dlc_constants_v1.
+ * Buffers   inputs and outputs come by pointer, temporaries from the workspace: at their planned offset, or, where sizes are
+ *           open, where PREFIX_place puts them at entry (ir/open_plan.h). Constants are symbols PREFIX_wN (backend/elf.c);
+ *           small ones stand in the module; or they lie in the block `weights` of the run; or they are read through the
+ *           table dlc_constants_v1.
  * Symbols   of open dims live in stack slots, since setdim writes some; those are given back in dims[].
+ * Parts     LLVM's time for one function grows faster than its length: a program of more than 2 * PART_OPS operations is cut
+ *           into functions PREFIX_partN(run, in, out, symbols, offsets), which run() calls one after another.
  * Floats    run() sets the default floating-point mode and restores the caller's; regions do the same in their threads.
  */
 #include "backend/llvm/program.h"
+#include "ir/open_plan.h"
 #include <assert.h>
 #include <stdlib.h>
 
@@ -25,7 +28,9 @@ typedef struct {
     V states_table;
     V fn, run_arg, in, out, workspace, weights, states;
     V *symbol;                        /* slots of i64 */
-    V *offset;                        /* by buffer: bytes from the workspace's start; NULL: not laid out */
+    V symbols;                        /* they are elements of this array; NULL: each has its own */
+    const open_plan *open;            /* NULL: every temporary is planned */
+    V offsets;                        /* of its items: array of i64, from where the planned part ends */
     V *var;                           /* by program variable: its value in scope */
     V *data;                          /* by constant: its address, once used */
     const int *first;                 /* constant_table() */
@@ -171,6 +176,8 @@ static V dim_value(prog_state *s, dim d)
     return r;
 }
 
+static V element(emitter *e, LLVMTypeRef t, V table, V i) { return LLVMBuildGEP2(e->b, t, table, &i, 1, ""); }
+
 static V slot(prog_state *s) { return LLVMBuildAlloca(s->e->b, s->e->i64, ""); }
 
 /* Reads dims[] into the symbols' slots; those that the run finds start at their upper bound. Gives a bool: all in bounds. */
@@ -185,7 +192,7 @@ static V load_symbols(prog_state *s, V open)
     for (int i = 0; i < n; i++) {
         int64_t lo, hi;
         dims_symbol_range(s->p->dims, i, &lo, &hi);
-        s->symbol[i] = slot(s);
+        s->symbol[i] = s->symbols ? element(e, e->i64, s->symbols, k_i64(e, i)) : slot(s);
         if (is_result[i]) { LLVMBuildStore(e->b, k_i64(e, hi), s->symbol[i]); continue; }
         V at = k_i64(e, i);
         V v = LLVMBuildLoad2(e->b, e->i64, LLVMBuildGEP2(e->b, e->i64, open, &at, 1, ""), "");
@@ -230,23 +237,112 @@ void program_results(arena *a, const program *p, bool *is_result)
 
 /* -- Workspace ------------------------------------------------------------------------------------------------------------- */
 
-static bool is_open_temp(const pbuf *b) { return b->kind == PBUF_temp && b->slot_of < 0 && b->offset < 0; }
+static LLVMTypeRef array_of(LLVMTypeRef t, int n) { return LLVMArrayType2(t, (uint64_t)(n > 0 ? n : 1)); }
 
-/* Offsets of the temporaries that the plan left open; returns the bytes of all. */
+static V load_element_of(emitter *e, LLVMTypeRef t, V table, V i) { return LLVMBuildLoad2(e->b, t, element(e, t, table, i), ""); }
+
+static V table_i32(emitter *e, const int *at, int n)
+{
+    V *rows = NEW_ARRAY(e->a, V, n + 1);
+    for (int i = 0; i < n; i++) rows[i] = LLVMConstInt(e->i32, (uint64_t)(uint32_t)at[i], 0);
+    V g = LLVMAddGlobal(e->m, array_of(e->i32, n), "");
+    LLVMSetInitializer(g, n ? LLVMConstArray2(e->i32, rows, (uint64_t)n) : LLVMConstNull(array_of(e->i32, n)));
+    LLVMSetGlobalConstant(g, 1);
+    LLVMSetLinkage(g, LLVMPrivateLinkage);
+    return g;
+}
+
+/* i64 PREFIX_place(const i64 *sizes, i64 *offsets): open_plan_place as a function, over constant tables; sizes are rounded. */
+static V place_function(prog_state *s)
+{
+    emitter *e = s->e;
+    const open_plan *o = s->open;
+    const char *name = arena_printf(e->a, "%s_place", s->prefix);
+    V fn = LLVMGetNamedFunction(e->m, name);
+    if (fn) return fn;
+    LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+    fn = new_function(e, name, LLVMFunctionType(e->i64, (LLVMTypeRef[]){ e->ptr, e->ptr }, 2, 0), false);
+    V size_of = table_i32(e, o->size_of, o->n), first = table_i32(e, o->near_first, o->n + 1), near = table_i32(e, o->near, o->near_first[o->n]);
+    V sizes = LLVMGetParam(fn, 0), offsets = LLVMGetParam(fn, 1), zero = k_i64(e, 0), one = k_i64(e, 1);
+    enum { ENTRY, NEXT, ITEM, AGAIN, HEAD, TEST, DONE, PUT, END, N_BLOCKS };
+    LLVMBasicBlockRef at[N_BLOCKS];
+    for (int i = 0; i < N_BLOCKS; i++) at[i] = LLVMAppendBasicBlockInContext(e->c, fn, "");
+    LLVMPositionBuilderAtEnd(e->b, at[ENTRY]);
+    LLVMBuildBr(e->b, at[NEXT]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[NEXT]);                     /* item i; total: bytes so far */
+    V i = LLVMBuildPhi(e->b, e->i64, ""), total = LLVMBuildPhi(e->b, e->i64, "");
+    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, i, k_i64(e, o->n), ""), at[ITEM], at[END]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[ITEM]);
+    V n = load_element_of(e, e->i64, sizes, LLVMBuildZExt(e->b, load_element_of(e, e->i32, size_of, i), e->i64, ""));
+    V begin = LLVMBuildZExt(e->b, load_element_of(e, e->i32, first, i), e->i64, ""), next_i = LLVMBuildAdd(e->b, i, one, "");
+    V end = LLVMBuildZExt(e->b, load_element_of(e, e->i32, first, next_i), e->i64, "");
+    LLVMBuildBr(e->b, at[AGAIN]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[AGAIN]);                    /* all neighbours, until none is in the way */
+    V before = LLVMBuildPhi(e->b, e->i64, "");
+    LLVMBuildBr(e->b, at[HEAD]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[HEAD]);
+    V j = LLVMBuildPhi(e->b, e->i64, ""), here = LLVMBuildPhi(e->b, e->i64, "");
+    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, j, end, ""), at[TEST], at[DONE]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[TEST]);
+    V k = LLVMBuildSExt(e->b, load_element_of(e, e->i32, near, j), e->i64, "");
+    V behind = LLVMBuildICmp(e->b, LLVMIntSLT, k, zero, ""), safe = LLVMBuildSelect(e->b, behind, zero, k, "");
+    V lo = load_element_of(e, e->i64, offsets, safe);
+    V width = load_element_of(e, e->i64, sizes, LLVMBuildZExt(e->b, load_element_of(e, e->i32, size_of, safe), e->i64, ""));
+    V hi = LLVMBuildSelect(e->b, behind, total, LLVMBuildAdd(e->b, lo, width, ""), "");
+    lo = LLVMBuildSelect(e->b, behind, zero, lo, "");
+    V meets = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, lo, LLVMBuildAdd(e->b, here, n, ""), ""), LLVMBuildICmp(e->b, LLVMIntSLT, here, hi, ""), "");
+    V moved = LLVMBuildSelect(e->b, meets, hi, here, ""), next_j = LLVMBuildAdd(e->b, j, one, "");
+    LLVMBuildBr(e->b, at[HEAD]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[DONE]);
+    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, here, before, ""), at[PUT], at[AGAIN]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[PUT]);
+    LLVMBuildStore(e->b, here, element(e, e->i64, offsets, i));
+    V top = LLVMBuildAdd(e->b, here, n, ""), most = choose(e, LLVMIntSGT, top, total, top, total);
+    LLVMBuildBr(e->b, at[NEXT]);
+
+    LLVMPositionBuilderAtEnd(e->b, at[END]);
+    LLVMBuildRet(e->b, total);
+    LLVMAddIncoming(i, (V[]){ zero, next_i }, (LLVMBasicBlockRef[]){ at[ENTRY], at[PUT] }, 2);
+    LLVMAddIncoming(total, (V[]){ zero, most }, (LLVMBasicBlockRef[]){ at[ENTRY], at[PUT] }, 2);
+    LLVMAddIncoming(before, (V[]){ zero, here }, (LLVMBasicBlockRef[]){ at[ITEM], at[DONE] }, 2);
+    LLVMAddIncoming(j, (V[]){ begin, next_j }, (LLVMBasicBlockRef[]){ at[AGAIN], at[TEST] }, 2);
+    LLVMAddIncoming(here, (V[]){ before, moved }, (LLVMBasicBlockRef[]){ at[AGAIN], at[TEST] }, 2);
+    LLVMPositionBuilderAtEnd(e->b, back);
+    return fn;
+}
+
+/* Places the open temporaries for the symbols' values; returns the bytes of the whole workspace. */
 static V lay_out(prog_state *s)
 {
     emitter *e = s->e;
-    const program *p = s->p;
-    V at = k_i64(e, p->workspace_bytes > 0 ? (p->workspace_bytes + 63) / 64 * 64 : 0);
-    for (int64_t i = 0; i < p->bufs.n; i++) {
-        const pbuf *b = &p->bufs.at[i];
-        if (b->kind != PBUF_temp || b->slot_of >= 0) continue;
-        if (!is_open_temp(b)) { s->offset[i] = k_i64(e, b->offset); continue; }
-        s->offset[i] = at;
-        V n = LLVMBuildAdd(e->b, dim_value(s, b->bytes), k_i64(e, 63), "");
-        at = LLVMBuildAdd(e->b, at, LLVMBuildAnd(e->b, n, k_i64(e, ~(int64_t)63), ""), "");
+    const open_plan *o = s->open;
+    V base = k_i64(e, open_plan_base(s->p));
+    if (!o) return base;
+    V sizes = LLVMBuildAlloca(e->b, array_of(e->i64, o->n_sizes), "");
+    s->offsets = LLVMBuildAlloca(e->b, array_of(e->i64, o->n), "");
+    for (int i = 0; i < o->n_sizes; i++) {
+        V n = LLVMBuildAdd(e->b, dim_value(s, o->size[i]), k_i64(e, 63), "");
+        LLVMBuildStore(e->b, LLVMBuildAnd(e->b, n, k_i64(e, ~(int64_t)63), ""), element(e, e->i64, sizes, k_i64(e, i)));
     }
-    return at;
+    V fn = place_function(s);
+    LLVMTypeRef ty = LLVMGlobalGetValueType(fn);
+    return LLVMBuildAdd(e->b, base, LLVMBuildCall2(e->b, ty, fn, (V[]){ sizes, s->offsets }, 2, ""), "");
+}
+
+static V temp_offset(prog_state *s, int buf)
+{
+    emitter *e = s->e;
+    int item = s->open ? s->open->item_of[buf] : -1;
+    int64_t offset = s->p->bufs.at[buf].offset;
+    if (item < 0) return k_i64(e, offset < 0 ? 0 : offset);              /* < 0: nobody uses it */
+    return LLVMBuildAdd(e->b, load_element_of(e, e->i64, s->offsets, k_i64(e, item)), k_i64(e, open_plan_base(s->p)), "");
 }
 
 /* -- Views --------------------------------------------------------------------------------------------------------------------- */
@@ -292,7 +388,7 @@ static V buffer_pointer(prog_state *s, int buf)
     case PBUF_input: return pointer_in(s, s->in, b->index);
     case PBUF_output: return pointer_in(s, s->out, b->index);
     case PBUF_const: return constant_address(s, buf);
-    case PBUF_temp: return pointer_plus(e, s->workspace, s->offset[buf]);
+    case PBUF_temp: return pointer_plus(e, s->workspace, temp_offset(s, buf));
     case PBUF_state: return pointer_plus(e, s->states, k_i64(e, b->offset));
     }
     assert(!"a buffer with a place");
@@ -462,6 +558,59 @@ static void return_unless(prog_state *s, V ok, V bad)
     LLVMPositionBuilderAtEnd(s->e->b, yes);
 }
 
+enum { PART_OPS = 200 };
+
+static int count_ops(const prog_block *b)
+{
+    int n = b->n;
+    for (int i = 0; i < b->n; i++) n += count_ops(&b->at[i]->body) + count_ops(&b->at[i]->other) + count_ops(&b->at[i]->test);
+    return n;
+}
+
+static void load_environment(prog_state *s)
+{
+    emitter *e = s->e;
+    s->workspace = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 16)), "");
+    s->weights = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 24)), "");
+    if (s->p->n_states) s->states = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 32)), "");
+}
+
+/* Calls a function of its own that does operations first … end-1. */
+static void emit_part(prog_state *s, V symbols, int first, int end)
+{
+    emitter *e = s->e;
+    prog_state outer = *s;
+    LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+    LLVMTypeRef ty = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->ptr, e->ptr, e->ptr, e->ptr }, 5, 0);
+    V fn = begin_function(s, arena_printf(e->a, "part%d", first), ty);
+    s->run_arg = LLVMGetParam(fn, 0);
+    s->in = LLVMGetParam(fn, 1);
+    s->out = LLVMGetParam(fn, 2);
+    s->offsets = LLVMGetParam(fn, 4);
+    int n = dims_n_symbols(s->p->dims);
+    s->symbol = NEW_ARRAY(e->a, V, n + 1);
+    for (int i = 0; i < n; i++) s->symbol[i] = element(e, e->i64, LLVMGetParam(fn, 3), k_i64(e, i));
+    load_environment(s);
+    emit_ops(s, &(prog_block){ .at = s->p->body.at + first, .n = end - first });
+    LLVMBuildRetVoid(e->b);
+    *s = outer;
+    LLVMPositionBuilderAtEnd(e->b, back);
+    LLVMBuildCall2(e->b, ty, fn, (V[]){ s->run_arg, s->in, s->out, symbols, s->offsets ? s->offsets : LLVMConstNull(e->ptr) }, 5, "");
+}
+
+static void emit_body(prog_state *s, V symbols)
+{
+    const prog_block *b = &s->p->body;
+    if (!symbols) { emit_ops(s, b); return; }
+    for (int first = 0, i = 0, n = 0; i < b->n; i++) {
+        n += count_ops(&(prog_block){ .at = b->at + i, .n = 1 });
+        if (n < PART_OPS && i + 1 < b->n) continue;
+        emit_part(s, symbols, first, i + 1);
+        first = i + 1;
+        n = 0;
+    }
+}
+
 static V emit_run(prog_state *s)
 {
     emitter *e = s->e;
@@ -471,16 +620,15 @@ static V emit_run(prog_state *s)
     V open = LLVMGetParam(fn, 1);
     s->in = LLVMGetParam(fn, 2);
     s->out = LLVMGetParam(fn, 3);
+    if (count_ops(&s->p->body) > 2 * PART_OPS) s->symbols = LLVMBuildAlloca(e->b, array_of(e->i64, dims_n_symbols(s->p->dims)), "");
     V ok = load_symbols(s, open);
     return_unless(s, ok, LLVMConstInt(e->i32, 1, 0));                         /* DLC_RUN_BAD_DIM */
-    V field = k_i64(e, 16);
-    s->workspace = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, field), "");
-    s->weights = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 24)), "");
-    if (s->p->n_states) s->states = LLVMBuildLoad2(e->b, e->ptr, pointer_plus(e, s->run_arg, k_i64(e, 32)), "");
+    load_environment(s);
     lay_out(s);
     V old = fp_enter(e);
-    emit_ops(s, &s->p->body);
+    emit_body(s, s->symbols);
     fp_leave(e, old);
+    s->symbols = NULL;
     int n = dims_n_symbols(s->p->dims);
     bool *is_result = NEW_ARRAY(e->a, bool, n);
     program_results(e->a, s->p, is_result);
@@ -500,7 +648,7 @@ static V rough_bytes(prog_state *s)
     V sum = LLVMConstReal(e->f64, 0);
     for (int64_t i = 0; i < s->p->bufs.n; i++) {
         const pbuf *b = &s->p->bufs.at[i];
-        if (!is_open_temp(b)) continue;
+        if (!s->open || s->open->item_of[i] < 0) continue;
         V n = LLVMConstReal(e->f64, dtype_bytes(b->dtype));
         for (int j = 0; j < b->rank; j++)
             n = LLVMBuildFMul(e->b, n, LLVMBuildSIToFP(e->b, dim_value(s, b->dims[j]), e->f64, ""), "");
@@ -656,7 +804,8 @@ static void emit_model(prog_state *s, V model, V workspace, V shapes, V run, int
     LLVMSetInitializer(model, LLVMConstStructInContext(e->c, fields, sizeof fields / sizeof *fields, 0));
 }
 
-void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, emit_kind kind)
+void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, const open_plan *const *open,
+                  emit_kind kind)
 {
     int n = 0, i = 0;
     for (const program *q = p; q; q = q->next) n++;
@@ -672,9 +821,8 @@ void emit_program(emitter *e, const program *p, const codegen_options *o, const 
     }
     i = 0;
     for (const program *q = p; q; q = q->next, i++) {
-        prog_state s = { .e = e, .p = q, .o = o, .kernel_of = kernel_of, .kind = kind, .states_table = states };
+        prog_state s = { .e = e, .p = q, .o = o, .kernel_of = kernel_of, .kind = kind, .open = open[i], .states_table = states };
         s.prefix = entry_prefix(e->a, e->prefix, q, p);
-        s.offset = NEW_ARRAY(e->a, V, q->bufs.n);
         s.data = NEW_ARRAY(e->a, V, q->bufs.n);
         s.first = constant_table(e->a, q);
         s.weight_offset = NEW_ARRAY(e->a, int64_t, q->bufs.n);

@@ -2,8 +2,11 @@
 #ifndef DLC_LLVM_PROGRAM_H
 #define DLC_LLVM_PROGRAM_H
 #include "backend/llvm/emit.h"
+#include "ir/open_plan.h"
 
-void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, emit_kind kind);
+/* open: of each entry. */
+void emit_program(emitter *e, const program *p, const codegen_options *o, const int *kernel_of, const open_plan *const *open,
+                  emit_kind kind);
 const char *kernel_symbol(arena *a, const char *prefix, int kernel);
 const pbuf *program_tensor(const program *p, pbuf_kind kind, int index);
 void program_results(arena *a, const program *p, bool *is_result);      /* by symbol: found by the run */

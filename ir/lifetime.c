@@ -4,7 +4,7 @@
  * loop this is not enough: unless all its uses are inside and the first of them writes it whole, a value may pass from one
  * trip to the next, or must outlast all trips; then it lives through the whole loop.
  */
-#include "passes/lifetime.h"
+#include "ir/lifetime.h"
 
 typedef struct { int64_t first, last; int parent; } loop_span;
 typedef struct { int buf, loop; } touch;

@@ -1,6 +1,6 @@
-/* passes/lifetime.h: when each buffer of a program is alive. */
-#ifndef DLC_PASSES_LIFETIME_H
-#define DLC_PASSES_LIFETIME_H
+/* ir/lifetime.h: when each buffer of a program is alive. */
+#ifndef DLC_IR_LIFETIME_H
+#define DLC_IR_LIFETIME_H
 #include "ir/loop.h"
 
 typedef struct { int64_t first, last; } interval;     /* calls, numbered in line; last -1: never used */
