@@ -5,13 +5,17 @@
  *   const dlc_model PREFIX_model                              with -DPREFIX_SHARED also as dlc_model_v1
  *
  * Buffers   as the LLVM backend has them (backend/llvm/program.c): inputs and outputs by pointer, temporaries at their planned
- *           offset in the workspace, or, where the plan is open, one after another; constants are arrays of bit patterns, so
- *           they are exact and of either byte order, or lie in the weights given to the run.
+ *           offset in the workspace, or, where sizes are open, where PREFIX_place puts them at entry (ir/open_plan.h);
+ *           constants are arrays of bit patterns, so they are exact and of either byte order, or lie in the weights given to
+ *           the run.
+ * Parts     a program of more than 2 * PART_OPS operations is cut into functions PREFIX_partN(run, in, out, symbols, offsets),
+ *           which run() calls one after another: compilers take long over long functions.
  * Aliasing  elements are read through types that may alias where the compiler has strict aliasing: the same bytes hold
  *           different types in turn.
  */
 #include "backend/c/cgen_inside.h"
 #include "ir/kernel_key.h"
+#include "ir/open_plan.h"
 #include <assert.h>
 
 typedef struct {
@@ -19,14 +23,16 @@ typedef struct {
     const program *p;
     const char *prefix;         /* of this entry's symbols; those of kernels and helpers bear the file's */
     scope_text s;               /* of the function in work */
-    const char **buf_name;      /* by buffer: its local in run(), NULL: not named yet */
+    const char **buf_name;      /* by buffer: its local in the function in work, NULL: not named yet */
+    bool *is_read;              /* by buffer: some function names it */
     const char **kernel_name;
     bool *is_called;
     int *kernel_of, *first;     /* equal kernels; equal constants */
     int64_t *weight_offset, weights_bytes;
     bool outside;               /* weights come by pointer */
     bool *is_result;
-    text locals;                /* declarations of run() */
+    text locals;                /* declarations of the function in work */
+    const open_plan *open;      /* NULL: every temporary is planned */
 } state;
 
 static const char *entry_name(const writer *w, const program *p)
@@ -87,13 +93,11 @@ static const char outside_source[] =
     "#define X_WEIGHTS(run) X_weights\n#define X_WEIGHTS_BYTES 0\n"
     "#else\n#define X_WEIGHTS(run) (run)->weights\n#define X_WEIGHTS_BYTES INT64_C(%lld)\n#endif\n\n";
 
+static void put_prefixed(text *t, const char *prefix, const char *s);
+
 static void put_outside(state *z, text *t)
 {
-    const char *s = arena_printf(z->w->a, outside_source, (long long)z->weights_bytes, (long long)z->weights_bytes);
-    for (; *s; s++) {
-        if (*s == 'X' && (s[1] == '_')) text_put(t, z->w->prefix);
-        else text_putn(t, s, 1);
-    }
+    put_prefixed(t, z->w->prefix, arena_printf(z->w->a, outside_source, (long long)z->weights_bytes, (long long)z->weights_bytes));
 }
 
 static void put_constants(state *z, text *t)
@@ -105,7 +109,7 @@ static void put_constants(state *z, text *t)
     }
     for (int64_t i = 0; i < p->bufs.n; i++) {
         const pbuf *b = &p->bufs.at[i];
-        if (b->kind != PBUF_const || z->first[i] != i || !z->buf_name[i]) continue;
+        if (b->kind != PBUF_const || z->first[i] != i || !z->is_read[i]) continue;
         int width = dtype_bytes(b->dtype);
         int64_t n = constant_bytes(p, i) / width;
         text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->prefix, (long long)i, (long long)(n ? n : 1),
@@ -216,32 +220,69 @@ static void put_symbols(state *z, text *t, const char *body, const char *bad)
 
 /* -- Workspace ------------------------------------------------------------------------------------------------------------------- */
 
-static bool is_open_temp(const pbuf *b) { return b->kind == PBUF_temp && b->slot_of < 0 && b->offset < 0; }
+static const char place_source[] =
+    "/* Offsets of the temporaries whose sizes are open: each at the lowest one free of its neighbours, the earlier ones that are\n"
+    " * in use at the same time (-1: behind all of them). Returns the bytes of all. */\n"
+    "static int64_t X_place(const int64_t *sizes, int64_t *offsets)\n{\n"
+    "    int64_t total = 0;\n"
+    "    for (int i = 0; i < %d; i++) {\n"
+    "        const int64_t n = sizes[X_size_of[i]];\n"
+    "        int64_t at = 0, before;\n"
+    "        do {\n"
+    "            before = at;\n"
+    "            for (int j = X_near_first[i]; j < X_near_first[i + 1]; j++) {\n"
+    "                const int k = X_near[j];\n"
+    "                const int64_t lo = k < 0 ? 0 : offsets[k], hi = k < 0 ? total : lo + sizes[X_size_of[k]];\n"
+    "                if (lo < at + n && at < hi) at = hi;\n"
+    "            }\n"
+    "        } while (at != before);\n"
+    "        offsets[i] = at;\n"
+    "        if (at + n > total) total = at + n;\n"
+    "    }\n"
+    "    return total;\n}\n\n";
 
-static int64_t planned_bytes(const program *p) { return p->workspace_bytes > 0 ? (p->workspace_bytes + 63) / 64 * 64 : 0; }
-
-static bool has_open(const program *p)
+/* A text in which X_ stands for the prefix. */
+static void put_prefixed(text *t, const char *prefix, const char *s)
 {
-    for (int64_t i = 0; i < p->bufs.n; i++)
-        if (is_open_temp(&p->bufs.at[i])) return true;
-    return false;
+    for (; *s; s++) {
+        if (*s == 'X' && s[1] == '_') text_put(t, prefix);
+        else text_putn(t, s, 1);
+    }
 }
 
-/* The sum of the sizes up to a buffer, as statements on `at`; names[i]: where to keep the offset of buffer i, or NULL. */
-static void put_layout(state *z, text *t, const char *const *names)
+static void put_ints(state *z, text *t, const char *what, const int *at, int n)
 {
-    const program *p = z->p;
-    text_put(t, "    int64_t at = ");
-    put_i64(t, planned_bytes(p));
-    text_put(t, ";\n");
-    for (int64_t i = 0; i < p->bufs.n; i++) {
-        const pbuf *b = &p->bufs.at[i];
-        if (!is_open_temp(b)) continue;
-        if (names && names[i]) text_printf(t, "    unsigned char *const %s = work + at;\n", names[i]);
-        text_put(t, "    at += (");
-        put_dim(&z->s, t, b->bytes, BIND_add);
+    text_printf(t, "static const int32_t %s_%s[%d] = {", z->prefix, what, n ? n : 1);
+    for (int i = 0; i < n; i++) text_printf(t, "%s%d,", i % 20 ? " " : "\n    ", at[i]);
+    text_put(t, n ? "\n};\n" : " 0 };\n");
+}
+
+static void put_place(state *z, text *t)
+{
+    const open_plan *o = z->open;
+    if (!o) return;
+    put_ints(z, t, "size_of", o->size_of, o->n);
+    put_ints(z, t, "near_first", o->near_first, o->n + 1);
+    put_ints(z, t, "near", o->near, o->near_first[o->n]);
+    put_prefixed(t, z->prefix, arena_printf(z->w->a, place_source, o->n));
+}
+
+/* Places the open temporaries: their offsets are in `at`, all bytes in `result`. */
+static void put_layout(state *z, text *t, const char *result)
+{
+    const open_plan *o = z->open;
+    text_printf(t, "    int64_t sizes[%d], at[%d];\n", o->n_sizes ? o->n_sizes : 1, o->n ? o->n : 1);
+    for (int i = 0; i < o->n_sizes; i++) {
+        text_printf(t, "    sizes[%d] = (", i);
+        put_dim(&z->s, t, o->size[i], BIND_add);
         text_put(t, " + 63) & ~(int64_t)63;\n");
     }
+    text_printf(t, "    %s%s_place(sizes, at)", result, z->prefix);
+    if (open_plan_base(z->p)) {
+        text_put(t, " + ");
+        put_i64(t, open_plan_base(z->p));
+    }
+    text_put(t, ";\n");
 }
 
 /* -- Views ----------------------------------------------------------------------------------------------------------------------------- */
@@ -250,6 +291,7 @@ static void declare(state *z, int buf)
 {
     const pbuf *b = &z->p->bufs.at[buf];
     if (b->kind == PBUF_const) buf = z->first[buf];
+    z->is_read[buf] = true;
     if (z->buf_name[buf]) return;
     const char *name = z->buf_name[buf] = name_new(z->s.names, b->name);
     text *t = &z->locals;
@@ -261,7 +303,9 @@ static void declare(state *z, int buf)
         else text_printf(t, "    const unsigned char *const %s = (const unsigned char *)%s_w%d;\n", name, z->prefix, buf);
         return;
     case PBUF_temp:
-        if (!is_open_temp(b)) text_printf(t, "    unsigned char *const %s = work + %lld;\n", name, (long long)b->offset);
+        if (!z->open || z->open->item_of[buf] < 0) text_printf(t, "    unsigned char *const %s = work + %lld;\n", name, (long long)(b->offset < 0 ? 0 : b->offset));
+        else if (open_plan_base(z->p)) text_printf(t, "    unsigned char *const %s = work + %lld + at[%d];\n", name, (long long)open_plan_base(z->p), z->open->item_of[buf]);
+        else text_printf(t, "    unsigned char *const %s = work + at[%d];\n", name, z->open->item_of[buf]);
         return;
     case PBUF_state: text_printf(t, "    unsigned char *const %s = states + %lld;\n", name, (long long)b->offset); return;
     }
@@ -446,43 +490,116 @@ static void put_used(text *t, const char *body, const char *name, const char *de
     text_put(t, mentions(body, name) ? declaration : "");
 }
 
-static void put_run(state *z, text *t)
+static void put_environment(state *z, text *t, const char *source)
 {
-    const program *p = z->p;
-    arena *a = z->w->a;
-    text body = { .a = a }, layout = { .a = a };
-    name_set names;
-    begin_scope(z, &body, &names);
-    z->locals = (text){ .a = a };
-    name_new(&names, "at");
-    put_ops(z, &p->body);
-    put_output_copies(z);
-    for (int i = 0; i < dims_n_symbols(p->dims); i++)
-        if (z->is_result[i]) text_printf(&body, "    dims[%d] = %s;\n", i, z->s.symbol_name[i]);
-    bool any_open = false;
-    for (int64_t i = 0; i < p->bufs.n; i++) any_open |= is_open_temp(&p->bufs.at[i]) && z->buf_name[i];
-    if (any_open) {
-        put_layout(z, &layout, z->buf_name);
-        text_put(&layout, "    (void)at;\n");
-    }
-    text all = { .a = a };
-    text_put(&all, text_str(&z->locals));
-    text_put(&all, text_str(&layout));
-    text_put(&all, text_str(&body));
-    const char *source = text_str(&all);
-    text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->prefix);
     put_used(t, source, "hook", "    const dlc_run_hook *const hook = &run->hook;\n");
     put_used(t, source, "work", "    unsigned char *const work = (unsigned char *)run->workspace;\n");
     put_used(t, source, "states", "    unsigned char *const states = (unsigned char *)run->states;\n");
     if (z->outside && mentions(source, "weights"))
         text_printf(t, "    const unsigned char *const weights = (const unsigned char *)%s_WEIGHTS(run);\n", z->w->prefix);
-    text symbols = { .a = a };
+}
+
+static void put_unused(text *t, const char *source, const char *name)
+{
+    if (!mentions(source, name)) text_printf(t, "    (void)%s;\n", name);
+}
+
+enum { PART_OPS = 200 };
+
+static int count_ops(const prog_block *b)
+{
+    int n = b->n;
+    for (int i = 0; i < b->n; i++) n += count_ops(&b->at[i]->body) + count_ops(&b->at[i]->other) + count_ops(&b->at[i]->test);
+    return n;
+}
+
+/* A function for some operations; its symbols are copied in, and out again where they are found by the run. */
+static void put_part(state *z, text *t, int first, int end)
+{
+    arena *a = z->w->a;
+    text body = { .a = a }, all = { .a = a }, before = { .a = a };
+    name_set names;
+    begin_scope(z, &body, &names);
+    name_new(&names, "at");
+    name_new(&names, "symbols");
+    z->locals = (text){ .a = a };
+    memset(z->buf_name, 0, sizeof *z->buf_name * (size_t)z->p->bufs.n);
+    put_ops(z, &(prog_block){ .at = z->p->body.at + first, .n = end - first });
+    text_put(&all, text_str(&z->locals));
+    text_put(&all, text_str(&body));
+    for (int i = 0; i < dims_n_symbols(z->p->dims); i++) {
+        const char *name = z->s.symbol_name[i];
+        if (!mentions(text_str(&all), name)) continue;
+        text_printf(&before, "    %sint64_t %s = symbols[%d];\n", z->is_result[i] ? "" : "const ", name, i);
+        if (z->is_result[i]) text_printf(&all, "    symbols[%d] = %s;\n", i, name);
+    }
+    const char *source = text_str(&all);
+    text_printf(t, "static void %s_part%d(const dlc_run *run, const void *const *in, void *const *out, int64_t *symbols, const int64_t *at)\n{\n",
+                z->prefix, first);
+    put_environment(z, t, source);
+    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") && !mentions(source, "states")) text_put(t, "    (void)run;\n");
+    put_unused(t, source, "in");
+    put_unused(t, source, "out");
+    if (!before.n) put_unused(t, source, "symbols");
+    put_unused(t, source, "at");
+    text_put(t, text_str(&before));
+    text_put(t, source);
+    text_put(t, "}\n\n");
+}
+
+/* The parts into t; run() calls them. */
+static void put_parts(state *z, text *t, text *calls)
+{
+    const prog_block *b = &z->p->body;
+    for (int first = 0, i = 0, n = 0; i < b->n; i++) {
+        n += count_ops(&(prog_block){ .at = b->at + i, .n = 1 });
+        if (n < PART_OPS && i + 1 < b->n) continue;
+        put_part(z, t, first, i + 1);
+        text_printf(calls, "    %s_part%d(run, in, out, symbols, %s);\n", z->prefix, first, z->open ? "at" : "NULL");
+        first = i + 1;
+        n = 0;
+    }
+}
+
+static void put_run(state *z, text *t)
+{
+    const program *p = z->p;
+    arena *a = z->w->a;
+    int n_symbols = dims_n_symbols(p->dims);
+    bool in_parts = count_ops(&p->body) > 2 * PART_OPS;
+    text calls = { .a = a }, body = { .a = a }, layout = { .a = a }, all = { .a = a }, symbols = { .a = a };
+    if (in_parts) put_parts(z, t, &calls);
+    name_set names;
+    begin_scope(z, &body, &names);
+    z->locals = (text){ .a = a };
+    memset(z->buf_name, 0, sizeof *z->buf_name * (size_t)p->bufs.n);
+    name_new(&names, "at");
+    name_new(&names, "sizes");
+    name_new(&names, "symbols");
+    if (in_parts) {
+        text_printf(&body, "    int64_t symbols[%d];\n", n_symbols ? n_symbols : 1);
+        for (int i = 0; i < n_symbols; i++) text_printf(&body, "    symbols[%d] = %s;\n", i, z->s.symbol_name[i]);
+        if (!n_symbols) text_put(&body, "    symbols[0] = 0;\n");
+        text_put(&body, text_str(&calls));
+    } else {
+        put_ops(z, &p->body);
+    }
+    put_output_copies(z);
+    for (int i = 0; i < n_symbols; i++)
+        if (z->is_result[i]) text_printf(&body, "    dims[%d] = %s;\n", i, in_parts ? arena_printf(a, "symbols[%d]", i) : z->s.symbol_name[i]);
+    if (z->open) put_layout(z, &layout, "(void)");
+    text_put(&all, text_str(&layout));
+    text_put(&all, text_str(&z->locals));
+    text_put(&all, text_str(&body));
+    const char *source = text_str(&all);
+    text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->prefix);
+    put_environment(z, t, source);
     put_symbols(z, &symbols, source, "DLC_RUN_BAD_DIM");
     text_put(t, text_str(&symbols));
-    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") && !mentions(source, "states")) text_put(t, "    (void)run;\n");
+    if (!in_parts && !mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") && !mentions(source, "states")) text_put(t, "    (void)run;\n");
     if (!mentions(source, "dims") && !mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
-    if (!mentions(source, "in")) text_put(t, "    (void)in;\n");
-    if (!mentions(source, "out")) text_put(t, "    (void)out;\n");
+    put_unused(t, source, "in");
+    put_unused(t, source, "out");
     text_put(t, source);
     text_put(t, "    return DLC_RUN_OK;\n}\n\n");
 }
@@ -495,21 +612,21 @@ static void put_workspace(state *z, text *t)
     begin_scope(z, &body, &names);
     name_new(&names, "at");
     name_new(&names, "rough");
-    if (has_open(p)) {
+    name_new(&names, "sizes");
+    if (z->open) {
         text_put(&body, "    double rough = 0;                          /* sizes beyond 64 bits are seen */\n");
         for (int64_t i = 0; i < p->bufs.n; i++) {
             const pbuf *b = &p->bufs.at[i];
-            if (!is_open_temp(b)) continue;
+            if (z->open->item_of[i] < 0) continue;
             text_printf(&body, "    rough += %d.0", dtype_bytes(b->dtype));
             for (int j = 0; j < b->rank; j++) { text_put(&body, " * (double)"); put_dim(&z->s, &body, b->dims[j], BIND_primary); }
             text_put(&body, ";\n");
         }
         text_put(&body, "    if (!(rough < 0x1p60)) return -1;\n");
-        put_layout(z, &body, NULL);
-        text_put(&body, "    return at;\n");
+        put_layout(z, &body, "return ");
     } else {
         text_put(&body, "    return ");
-        put_i64(&body, planned_bytes(p));
+        put_i64(&body, open_plan_base(p));
         text_put(&body, ";\n");
     }
     text_printf(t, "static int64_t %s_workspace(const int64_t *dims)\n{\n", z->prefix);
@@ -733,8 +850,10 @@ static void put_all(writer *w, state *z, int n, text *c)
     }
     for (int64_t i = 0; i < p->kernels.n; i++)
         if (is_called[i]) write_kernel(w, p->kernels.at[i], kernel_name[i]);
+    text placing = { .a = a };
     put_states(z, &rest);
     for (int i = n; i-- > 0;) {                                  /* the first comes last: its table names the others */
+        put_place(&z[i], &placing);
         put_workspace(&z[i], &rest);
         put_shapes(&z[i], &rest);
         put_model(&z[i], &rest);
@@ -745,6 +864,7 @@ static void put_all(writer *w, state *z, int n, text *c)
     const char *region = arena_printf(a, "%s_region", w->prefix);
     if (mentions(text_str(&w->kernels), region)) text_printf(c, region_source, w->prefix);
     text_put(c, text_str(&w->kernels));
+    text_put(c, text_str(&placing));
     text_put(c, text_str(&run));
     text_put(c, text_str(&rest));
 }
@@ -765,7 +885,8 @@ dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options 
     int64_t weights_bytes = 0;
     n = 0;
     for (const program *q = p; q; q = q->next, n++) {
-        z[n] = (state){ .w = &w, .p = q, .prefix = entry_name(&w, q), .buf_name = NEW_ARRAY(a, const char *, q->bufs.n) };
+        z[n] = (state){ .w = &w, .p = q, .prefix = entry_name(&w, q), .buf_name = NEW_ARRAY(a, const char *, q->bufs.n),
+                        .is_read = NEW_ARRAY(a, bool, q->bufs.n), .open = open_plan_make(a, q) };
         if (!lay_out_weights(&z[n], &weights_bytes)) return refuse(ctx, "constants without elements");
         find_all_results(&z[n]);
     }
