@@ -47,10 +47,10 @@ int command_run(cli *c)
     }
     engine *e;
     tensor *in;
+    int n_threads;
+    dlc_run_hook hook = cli_threads(c, &n_threads);          /* first: a wrong number is seen without a backend, too */
     dlc_status s = cli_open_model(c, &e, &in);
     if (s != DLC_OK) return exit_code(s);
-    int n_threads;
-    dlc_run_hook hook = cli_threads(c, &n_threads);
     tensor *out = NEW_ARRAY(c->a, tensor, e->n_out);
     progress_put(c, "run");
     s = engine_run(c->ctx, c->a, e, in, out, &hook);
