@@ -14,6 +14,7 @@
 #include "backend/cache.h"
 #include "backend/store.h"
 #include "backend/codegen.h"
+#include "tests/support/llvm_module.h"
 #include "backend/eval/eval_loop.h"
 #include "runtime/model.h"
 
@@ -276,11 +277,8 @@ static void riscv64(void **state) { (void)state; cross("riscv64", NULL, "riscv64
 
 int main(void)
 {
-    char name[512];
-    snprintf(name, sizeof name, "%s/lib/libdlc-llvm.so", getenv("DLC_BUILD") ? getenv("DLC_BUILD") : "build");
-    void *module = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!module) { fprintf(stderr, "no LLVM backend: %s\n", dlerror()); return 77; }
-    llvm = dlsym(module, "dlc_llvm_backend");
+    llvm = llvm_module();
+    if (!llvm) return 77;
     mem_frame frame;
     ctx = context_new();
     if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
