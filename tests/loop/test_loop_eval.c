@@ -1,48 +1,9 @@
 /* The interpreter of the loop program against plain C; its checks of every access. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include "backend/eval/eval_loop.h"
-
-static dlc_context *ctx;
-static arena *a;
-static dims *t;
-static expander *ex;
-static mem_frame frame;
-
-static int setup(void **state)
-{
-    (void)state;
-    ctx = context_new();
-    if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
-    a = arena_new(&ctx->mem);
-    t = dims_new(ctx, a);
-    ex = expander_new(a);
-    return 0;
-}
-
-static void show(void)
-{
-    for (int64_t i = 0; i < ctx->diags.n; i++) {
-        text s = { .a = ctx->arena };
-        diag_format(&s, &ctx->diags.at[i]);
-        fprintf(stderr, "%s\n", text_str(&s));
-    }
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    if (ctx->n_errors) show();
-    context_free(ctx);
-    return 0;
-}
+#include "tests/support/loop_fixture.h"
 
 static kernel_code *file(const char *name)
 {
@@ -270,13 +231,13 @@ static void speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(dense, setup, teardown),
-        cmocka_unit_test_setup_teardown(conv, setup, teardown),
-        cmocka_unit_test_setup_teardown(softmax, setup, teardown),
-        cmocka_unit_test_setup_teardown(maxpool, setup, teardown),
-        cmocka_unit_test_setup_teardown(rows, setup, teardown),
-        cmocka_unit_test_setup_teardown(checks, setup, teardown),
-        cmocka_unit_test_setup_teardown(speed, setup, teardown),
+        T(dense),
+        T(conv),
+        T(softmax),
+        T(maxpool),
+        T(rows),
+        T(checks),
+        T(speed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

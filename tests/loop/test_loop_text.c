@@ -1,38 +1,5 @@
 /* Loop program: index expressions, and the text form of kernels. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include "ir/loop.h"
-
-static dlc_context *ctx;
-static arena *a;
-static dims *t;
-static mem_frame frame;
-
-static int setup(void **state)
-{
-    (void)state;
-    ctx = context_new();
-    if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
-    a = arena_new(&ctx->mem);
-    t = dims_new(ctx, a);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (int64_t i = 0; i < ctx->diags.n; i++) {
-        text s = { .a = ctx->arena };
-        diag_format(&s, &ctx->diags.at[i]);
-        fprintf(stderr, "%s\n", text_str(&s));
-    }
-    context_free(ctx);
-    return 0;
-}
+#include "tests/support/loop_fixture.h"
 
 static const char *printed(const kernel_code *k, const expr *e)
 {
@@ -189,12 +156,12 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(sums, setup, teardown),
-        cmocka_unit_test_setup_teardown(sums_open, setup, teardown),
-        cmocka_unit_test_setup_teardown(division, setup, teardown),
-        cmocka_unit_test_setup_teardown(by_ranges, setup, teardown),
-        cmocka_unit_test_setup_teardown(statements, setup, teardown),
-        cmocka_unit_test_setup_teardown(files, setup, teardown),
+        T(sums),
+        T(sums_open),
+        T(division),
+        T(by_ranges),
+        T(statements),
+        T(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,38 +1,5 @@
 /* The verifier of kernels: a test for each of its rules. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include "ir/loop.h"
-
-static dlc_context *ctx;
-static arena *a;
-static dims *t;
-static mem_frame frame;
-
-static int setup(void **state)
-{
-    (void)state;
-    ctx = context_new();
-    if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
-    a = arena_new(&ctx->mem);
-    t = dims_new(ctx, a);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (int64_t i = 0; i < ctx->diags.n; i++) {
-        text s = { .a = ctx->arena };
-        diag_format(&s, &ctx->diags.at[i]);
-        fprintf(stderr, "%s\n", text_str(&s));
-    }
-    context_free(ctx);
-    return 0;
-}
+#include "tests/support/loop_fixture.h"
 
 static kernel_code *kernel(const char *body)
 {
@@ -242,7 +209,6 @@ static void files(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(rule_1_exist), T(rule_2_types), T(rule_3_variables), T(rule_4_temps), T(rule_5_locals), T(rule_6_roles), T(rule_7_narrow),
         T(rule_8_constant), T(rule_9_nesting), T(rule_10_tree), T(rule_11_lanes), T(rule_11_flat), T(rule_12_threads), T(registers), T(files),

@@ -1,39 +1,7 @@
 /* Programs: text form, the verifier's rules, the interpreter. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <math.h>
-#include <stdio.h>
 #include "backend/eval/eval_loop.h"
-
-static dlc_context *ctx;
-static arena *a;
-static expander *ex;
-static mem_frame frame;
-
-static int setup(void **state)
-{
-    (void)state;
-    ctx = context_new();
-    if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
-    a = arena_new(&ctx->mem);
-    ex = expander_new(a);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (int64_t i = 0; i < ctx->diags.n; i++) {
-        text s = { .a = ctx->arena };
-        diag_format(&s, &ctx->diags.at[i]);
-        fprintf(stderr, "%s\n", text_str(&s));
-    }
-    context_free(ctx);
-    return 0;
-}
+#include "tests/support/loop_fixture.h"
 
 static program *parse(const char *src)
 {
@@ -143,13 +111,13 @@ static void lstm(void **state)
     int64_t symbols[1] = { T };
     eval_io io = { .inputs = (const void *const[]){ x }, .outputs = (void *[]){ y }, .symbols = symbols };
     assert_true(eval_program(ctx, ex, p, &io, &(loop_eval_options){ .fill = NAN }));
-    for (int t = 0; t < T; t++) {
+    for (int step = 0; step < T; step++) {
         float next[H];
         for (int j = 0; j < H; j++) {
             double g[4];
             for (int q = 0; q < 4; q++) {
                 g[q] = b[q * H + j];
-                for (int i = 0; i < I; i++) g[q] += x[t * I + i] * w[i * 4 * H + q * H + j];
+                for (int i = 0; i < I; i++) g[q] += x[step * I + i] * w[i * 4 * H + q * H + j];
                 for (int i = 0; i < H; i++) g[q] += h[i] * r[i * 4 * H + q * H + j];
             }
             double s = c[j] / (1 + exp(-g[2])) + tanh(g[3]) / (1 + exp(-g[0]));
@@ -157,7 +125,7 @@ static void lstm(void **state)
             next[j] = (float)(tanh(s) / (1 + exp(-g[1])));
         }
         memcpy(h, next, sizeof h);
-        for (int j = 0; j < H; j++) assert_true(fabs(h[j] - y[t * H + j]) < 1e-5);
+        for (int j = 0; j < H; j++) assert_true(fabs(h[j] - y[step * H + j]) < 1e-5);
     }
 }
 
@@ -252,7 +220,6 @@ static void out_of_memory(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = { T(text_form), T(graph_constant), T(runs), T(lstm), T(rules), T(out_of_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
