@@ -91,6 +91,9 @@ struct state_cell { const char *path; val now; type t; };
 
 typedef struct gradient_of { parameter *p; value v; } gradient_of;       /* v: before any clipping */
 
+/* What the library's softmax (over the last axis) or sigmoid gave, and of what: losses go back to it. */
+typedef struct { graph *g; value v; const char *fn; val of; } squashed;
+
 typedef struct elab {
     lang *l;
     arena *a;
@@ -117,6 +120,7 @@ typedef struct elab {
     dims *dims;
     int n_loops;
     bool in_index;
+    vec(squashed) squashed;
     vec(module *) modules;                 /* every file that was read */
     bool in_operator;                      /* in the body of an `op` that an ONNX model calls: no parameters, no random values */
     vec(value) kept, kept_input;           /* constants given as inputs, so that they are not folded before a gradient */

@@ -287,6 +287,17 @@ static scope *scope_new(elab *e, const char *path)
     return s;
 }
 
+/* The results of softmax and sigmoid are remembered. */
+static void note_squashed(elab *e, const ast *d, const arguments *g, const val *r)
+{
+    int64_t axis = -1;
+    bool soft = !strcmp(d->name, "softmax");
+    if ((!soft && strcmp(d->name, "sigmoid") != 0) || r->k != V_TENSOR || r->is_elem || g->v[0].k != V_TENSOR) return;
+    if (soft && (g->v[1].k != V_INT || !dim_is_const(g->v[1].d, &axis))) return;
+    if (soft && axis != -1 && axis != rank_v(e, r) - 1) return;
+    vec_push(e->a, &e->squashed, ((squashed){ r->g, r->v, d->name, g->v[0] }));
+}
+
 val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names,
           const val *named, const ast *const *named_at)
 {
@@ -336,6 +347,7 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
     bind_parameters(e, &in, at, kind, name, p, np, g);
     val r = run_body(e, &in, d->d, d->c, name);
     e->site = site.outer;
+    if (is_fn && d->src->is_std && d->kind == A_DEF_FN) note_squashed(e, d, g, &r);
     return r;
 }
 

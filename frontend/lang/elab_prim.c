@@ -509,6 +509,19 @@ static val prim_stop(pcall *p)
     return v_tensor(p->e, bitcast(G(p), bin(G(p), SCALAR_shl, b, scalar_i64(G(p), bits, 0)), t));
 }
 
+/* The x of p = softmax(x) or sigmoid(x); none if p is made otherwise. */
+static val prim_before(pcall *p)
+{
+    elab *e = p->e;
+    const val *x = &p->v[0];
+    if (p->v[1].k != V_STRING) elab_error(e, p->at, "\"softmax\" or \"sigmoid\"", "`before` takes the name of a function");
+    for (int64_t k = e->squashed.n; x->k == V_TENSOR && k-- > 0;) {
+        const squashed *s = &e->squashed.at[k];
+        if (s->g == x->g && same_value(s->v, x->v) && strcmp(s->fn, p->v[1].s) == 0) return s->of;
+    }
+    return v_none();
+}
+
 bool depends(elab *e, graph *g, value y, value x)
 {
     if (same_value(y, x)) return true;
@@ -597,7 +610,7 @@ static const builtin_row prims[] = {
     { "uniform", "shape lo? hi?", prim_uniform }, { "bernoulli", "shape p?", prim_uniform }, { "normal", "shape mean? std?", prim_normal }, { "randint", "shape lo hi", prim_randint },
     { "shape", "x", prim_shape }, { "rank", "x", prim_rank }, { "size", "x", prim_size }, { "len", "list", prim_len }, { "str", "v", prim_str },
     { "is_float", "x", prim_is_float }, { "is_int", "x", prim_is_int }, { "is_list", "v", prim_is_list }, { "params", "model", prim_params },
-    { "grad", "loss x", prim_grad }, { "stop", "x", prim_stop },
+    { "grad", "loss x", prim_grad }, { "stop", "x", prim_stop }, { "before", "p fn", prim_before },
     { "csv", NULL, NULL }, { "npy", NULL, NULL }, { "npz", NULL, NULL }, { "idx", NULL, NULL }, { "cifar10", NULL, NULL }, { "chars", NULL, NULL }, { "words", NULL, NULL },
     { "parts", "d valid? test? shuffle?", prim_recipe }, { "standardize", "d field", prim_recipe }, { "minmax", "d field", prim_recipe }, { "fill_missing", "d field", prim_recipe },
 };

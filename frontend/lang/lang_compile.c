@@ -139,7 +139,7 @@ void elab_begin(elab *e, const char *name)
     e->idx.n = e->ranges.n = e->base_ast.n = e->base_val.n = 0;
     e->n_axes = 0;
     e->in_index = false;
-    e->kept.n = e->kept_input.n = e->gradients.n = 0;
+    e->kept.n = e->kept_input.n = e->gradients.n = e->squashed.n = 0;
     e->n_loops = 0;
     e->init = NULL;
     if (e->main->consts) { e->main->consts = NULL; e->main->const_known = NULL; }
