@@ -72,11 +72,16 @@ typedef struct lang {
     map_str names;                 /* interned: equal names are one pointer */
     jmp_buf *stop;
     int depth;
+    const source *blamed; int blamed_line; int64_t n_diags;        /* of the error that is being told */
 } lang;
 
 const char *lang_intern(lang *l, const char *s, size_t n);
-/* Reports at line:col of src and leaves. help: a step to take, or NULL. */
-_Noreturn void lang_error(lang *l, const source *src, int line, int col, const char *help, const char *fmt, ...) DLC_PRINTF(6, 7);
+/* lang_error(l, src, line, col, help, ROW, arguments of the row): reports row lang_ROW of base/diag/lang.def at line:col of src,
+ * and leaves. help: a step to take in place of the row's, or NULL. */
+#define lang_error(l, src, line, col, help, row, ...) \
+    (diag_lang_##row((l)->ctx, lang_place(l, src, line, col) __VA_OPT__(,) __VA_ARGS__), lang_leave(l, help))
+place lang_place(lang *l, const source *src, int line, int col);       /* kept for lang_leave */
+_Noreturn void lang_leave(lang *l, const char *help);
 
 typedef struct { token *at; int64_t n; token open; bool has_open; } tokens;     /* open: the innermost bracket never closed */
 tokens lang_lex(lang *l, const source *src);

@@ -128,8 +128,22 @@ typedef struct elab {
     vec(ast *) base_ast; vec(val) base_val;        /* bases of subscripts evaluated while ranges were looked for */
 } elab;
 
-_Noreturn void elab_error(elab *e, const ast *at, const char *help, const char *fmt, ...) DLC_PRINTF(4, 5);
-_Noreturn void elab_error_op(elab *e, const ast *at, const char *help, const char *fmt, ...) DLC_PRINTF(4, 5);   /* at its operator */
+/* As lang_error, at the innermost place in the user's own files; elab_error_op at the operator there. */
+#define elab_error(e, at, help, row, ...) \
+    (diag_lang_##row((e)->ctx, elab_place(e, at, false) __VA_OPT__(,) __VA_ARGS__), lang_leave((e)->l, help))
+#define elab_error_op(e, at, help, row, ...) \
+    (diag_lang_##row((e)->ctx, elab_place(e, at, true) __VA_OPT__(,) __VA_ARGS__), lang_leave((e)->l, help))
+place elab_place(elab *e, const ast *at, bool is_op);
+
+/* What the builder reported since, where the program's own words say it better. */
+typedef struct { int64_t n_diags; int n_errors; dlc_status status; } told;
+static inline told told_so_far(const elab *e) { return (told){ e->ctx->diags.n, e->ctx->n_errors, e->ctx->status }; }
+static inline void forget_since(elab *e, told t)
+{
+    e->ctx->diags.n = t.n_diags;
+    e->ctx->n_errors = t.n_errors;
+    e->ctx->status = t.status;
+}
 
 /* values (elab_value.c) */
 static inline val v_dim(dim d) { return (val){ .k = V_INT, .d = d }; }

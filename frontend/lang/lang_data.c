@@ -19,7 +19,7 @@ enum { MAX_COLUMNS = 4096 };
 
 static const char *data_path(elab *e, const ast *at, const val *v)
 {
-    if (v->k != V_STRING) elab_error(e, at, "a path in quotes", "a data source takes a path, found %s", show_kind(e, v));
+    if (v->k != V_STRING) elab_error(e, at, NULL, data_source_takes, show_kind(e, v));
     const char *file = e->main->src->path, *slash = strrchr(file, '/');
     if (v->s[0] == '/' || !slash) return v->s;
     const char *beside = arena_printf(e->a, "%.*s/%s", (int)(slash - file), file, v->s);
@@ -30,7 +30,7 @@ static const char *data_path(elab *e, const ast *at, const val *v)
 static bytes read_packed(elab *e, const ast *at, const char *path)
 {
     gzFile f = gzopen(path, "rb");
-    if (!f) elab_error(e, at, NULL, "cannot read \"%s\"", path);
+    if (!f) elab_error(e, at, NULL, cannot_read_2, path);
     size_t n = 0, cap = 1 << 16;
     char *p = malloc(cap);
     int got = 0;
@@ -41,10 +41,10 @@ static bytes read_packed(elab *e, const ast *at, const char *path)
         if (!q) { got = -1; break; }
         p = q;
     }
-    gzclose(f);
-    if (!p || got < 0) {
+    bool is_cut = gzclose(f) != Z_OK;             /* it says whether the stream came to its end */
+    if (!p || got < 0 || is_cut) {
         free(p);
-        elab_error(e, at, NULL, "cannot read \"%s\": it is damaged or too large", path);
+        elab_error(e, at, NULL, cannot_read_damaged, path);
     }
     arena_on_free(e->a, free, p);
     return (bytes){ (uint8_t *)p, n };
@@ -75,7 +75,7 @@ static val idx_file(elab *e, const ast *at, const val *path, bool is_label)
     bool ok = b.n >= 4 && b.at[0] == 0 && b.at[1] == 0 && b.at[2] == 8 && rank >= 1 && rank <= 4 && b.n >= 4 + 4 * (size_t)rank;
     for (int i = 0; ok && i < rank; i++) { d[i] = big(b.at + 4 + 4 * i); ok = mul_ok(n, d[i], &n); }
     const uint8_t *data = b.at + 4 + 4 * (size_t)rank;
-    if (!ok || (uint64_t)n > b.n - (size_t)(data - b.at)) elab_error(e, at, "files as those of MNIST, of bytes", "\"%s\" is not a well-formed idx file", name);
+    if (!ok || (uint64_t)n > b.n - (size_t)(data - b.at)) elab_error(e, at, NULL, well_formed_idx, name);
     if (!is_label) return tensor_of(e, DTYPE_u8, rank, d, data);
     int64_t *wide = NEW_ARRAY(e->a, int64_t, n + 1);
     for (int64_t i = 0; i < n; i++) wide[i] = data[i];
@@ -123,9 +123,9 @@ static table read_csv(elab *e, const ast *at, const char *path)
             p++;
         }
         if (first) { t.columns = n; t.name = head.at; }
-        else if (n != t.columns) elab_error(e, at, NULL, "\"%s\": row %lld has %d fields, the first row %d", path, (long long)t.n + 1, n, t.columns);
+        else if (n != t.columns) elab_error(e, at, NULL, row_fields_first, path, (long long)t.n + 1, n, t.columns);
         else t.n++;
-        if (n > MAX_COLUMNS) elab_error(e, at, NULL, "\"%s\": more than %d columns", path, MAX_COLUMNS);
+        if (n > MAX_COLUMNS) elab_error(e, at, NULL, more_than_columns, path, MAX_COLUMNS);
         first = false;
     }
     return t;
@@ -133,11 +133,11 @@ static table read_csv(elab *e, const ast *at, const char *path)
 
 static int column_named(elab *e, const ast *at, const table *t, const val *v)
 {
-    if (v->k != V_STRING) elab_error(e, at, NULL, "a column's name in quotes, found %s", show_kind(e, v));
+    if (v->k != V_STRING) elab_error(e, at, NULL, column_name_quotes, show_kind(e, v));
     for (int i = 0; i < t->columns; i++)
         if (strcmp(t->name[i], v->s) == 0) return i;
     const char *near = lang_near(v->s, t->columns, t->name);
-    elab_error(e, at, near ? arena_printf(e->a, "did you mean \"%s\"?", near) : NULL, "there is no column \"%s\"", v->s);
+    elab_error(e, at, near ? arena_printf(e->a, "did you mean \"%s\"?", near) : NULL, column, v->s);
 }
 
 static bool as_number(const char *s, double *x)
@@ -287,7 +287,7 @@ static val words_of(elab *e, const ast *at, const char *path, const val *text_co
     int c = column_named(e, at, &t, text_column);
     map_str number;
     int64_t vocab = number_words(e, &t, c, most, &number), d[2] = { t.n, length };
-    if (t.n && length > ((int64_t)1 << 30) / t.n) elab_error(e, at, NULL, "more than 2^30 words");
+    if (t.n && length > ((int64_t)1 << 30) / t.n) elab_error(e, at, NULL, more_than_2);
     int64_t *ids = NEW_ARRAY(e->a, int64_t, t.n * length + 1), *n = NEW_ARRAY(e->a, int64_t, t.n + 1);
     for (int64_t i = 0; i < t.n; i++) {
         const char *p = t.cell.at[i * t.columns + c];
@@ -310,11 +310,11 @@ static val cifar10(elab *e, const ast *at, const val *paths)
     bytes part[MOST];
     int64_t n = 0;
     int n_parts = paths->k == V_LIST ? paths->n : 1;
-    if (n_parts > MOST) elab_error(e, at, NULL, "more than %d files", MOST);
+    if (n_parts > MOST) elab_error(e, at, NULL, more_than_files, MOST);
     for (int i = 0; i < n_parts; i++) {
         const char *path = data_path(e, at, paths->k == V_LIST ? &paths->item[i] : paths);
         part[i] = read_packed(e, at, path);
-        if (part[i].n % RECORD) elab_error(e, at, "the binary version of the set", "\"%s\" is not made of records of %d bytes", path, RECORD);
+        if (part[i].n % RECORD) elab_error(e, at, NULL, made_records_bytes, path, RECORD);
         n += (int64_t)(part[i].n / RECORD);
     }
     uint8_t *image = arena_array(e->a, (size_t)n + 1, PICTURE);
@@ -333,13 +333,13 @@ static val numpy_file(elab *e, const ast *at, const char *name, const val *file)
     size_t n_path = strlen(path), n_end = strlen(end);
     lang_tensor *t;
     int n;
-    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0) elab_error(e, at, NULL, "`%s` reads a file *%s, found \"%s\"", name, end, path);
-    if (!e->o->read_tensors) elab_error(e, at, NULL, "files of tensors cannot be read here");
+    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0) elab_error(e, at, NULL, reads_file, name, end, path);
+    if (!e->o->read_tensors) elab_error(e, at, NULL, files_tensors_cannot);
     if (e->o->read_tensors(e->ctx, e->a, path, &n, &t) != DLC_OK) longjmp(*e->l->stop, 1);
     val *items = NEW_ARRAY(e->a, val, n + 1);
     const char **names = NEW_ARRAY(e->a, const char *, n + 1);
     for (int i = 0; i < n; i++) {
-        if (is_storage(t[i].t.dtype)) elab_error(e, at, NULL, "\"%s\" holds %s, in which nothing is computed", path, dtype_info[t[i].t.dtype].name);
+        if (is_storage(t[i].t.dtype)) elab_error(e, at, NULL, holds_which_nothing, path, dtype_info[t[i].t.dtype].name);
         items[i] = tensor_of(e, t[i].t.dtype, t[i].t.rank, t[i].t.dims, t[i].t.bytes);
         names[i] = lang_intern(e->l, t[i].name, strlen(t[i].name));
     }
@@ -376,16 +376,16 @@ static void source_arguments(elab *e, const ast *at, const source_row *r, int n_
 {
     int n = 0;
     while (n < 6 && r->params[n]) out[n++] = v_none();
-    if (n_pos > n) elab_error(e, at, NULL, "`%s` takes %d argument%s, found %d", r->name, n, n == 1 ? "" : "s", n_pos);
+    if (n_pos > n) elab_error(e, at, NULL, takes_argument_2, r->name, n, n == 1 ? "" : "s", n_pos);
     for (int i = 0; i < n_pos; i++) out[i] = pos[i];
     for (int k = 0; k < n_named; k++) {
         int i = 0;
         while (i < n && !is_parameter(r->params[i], names[k])) i++;
-        if (i == n) elab_error(e, at, NULL, "`%s` has no argument `%s`", r->name, names[k]);
+        if (i == n) elab_error(e, at, NULL, argument_2, r->name, names[k]);
         out[i] = named[k];
     }
     for (int i = 0; i < n; i++)
-        if (out[i].k == V_NONE && !strchr(r->params[i], '?')) elab_error(e, at, NULL, "`%s` needs its argument `%s`", r->name, r->params[i]);
+        if (out[i].k == V_NONE && !strchr(r->params[i], '?')) elab_error(e, at, NULL, needs_its_argument_2, r->name, r->params[i]);
 }
 
 /* A whole number from `least`; 0 if it was left out. */
@@ -393,7 +393,7 @@ static int64_t count_argument(elab *e, const ast *at, const val *v, const char *
 {
     if (v->k == V_NONE) return 0;
     int64_t n = need_int(e, at, v, what);
-    if (n < least || n > 1 << 20) elab_error(e, at, NULL, "%s is a whole number from %lld to 2^20", what, (long long)least);
+    if (n < least || n > 1 << 20) elab_error(e, at, NULL, whole_number_from, what, (long long)least);
     return n;
 }
 
@@ -401,7 +401,7 @@ static val idx_files(elab *e, const ast *at, int n_pos, int n_named, const char 
 {
     val items[64];
     const char *fields[64];
-    if (n_pos || !n_named) elab_error(e, at, "idx(image: \"a.idx.gz\", label: \"b.idx.gz\")", "`idx` takes its files by name");
+    if (n_pos || !n_named) elab_error(e, at, NULL, idx_takes_its);
     for (int i = 0; i < n_named; i++) { items[i] = idx_file(e, at, &named[i], !strcmp(names[i], "label")); fields[i] = names[i]; }
     return record(e, n_named, items, fields);
 }
@@ -410,10 +410,10 @@ static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_nam
 {
     val items[64];
     const char *fields[64];
-    if (n_pos != 1) elab_error(e, at, "csv(path, x: columns, y: column)", "`csv` takes one path");
+    if (n_pos != 1) elab_error(e, at, NULL, csv_takes_one);
     table t = read_csv(e, at, data_path(e, at, &pos[0]));
     int n = n_named ? n_named : t.columns;
-    if (n > 60) elab_error(e, at, "name them: x: [\"a\", \"b\"]", "the table has more than 60 columns");
+    if (n > 60) elab_error(e, at, NULL, table_more_than);
     for (int i = 0; i < n; i++) {
         val c = { .k = V_STRING, .s = n_named ? NULL : t.name[i] };
         items[i] = csv_field_value(e, at, &t, n_named ? &named[i] : &c);
@@ -425,7 +425,7 @@ static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_nam
 val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
 {
     val v[6];
-    if (n_named > 60) elab_error(e, at, NULL, "more than 60 fields");
+    if (n_named > 60) elab_error(e, at, NULL, more_than_60);
     if (!strcmp(name, "idx")) return idx_files(e, at, n_pos, n_named, names, named);
     if (!strcmp(name, "csv")) return csv_file(e, at, n_pos, pos, n_named, names, named);
     source_arguments(e, at, source_named(name), n_pos, pos, n_named, names, named, v);

@@ -28,16 +28,21 @@ static const char *line_of(lang *l, const source *src, int line)
     return q - p <= 200 ? arena_strndup(l->ctx->arena, p, (size_t)(q - p)) : NULL;
 }
 
-_Noreturn void lang_error(lang *l, const source *src, int line, int col, const char *help, const char *fmt, ...)
+place lang_place(lang *l, const source *src, int line, int col)
 {
-    va_list ap;
-    va_start(ap, fmt);
-    const char *what = arena_vprintf(l->a, fmt, ap);
-    va_end(ap);
-    int64_t before = l->ctx->diags.n;
-    diag_report(l->ctx, DIAG_ERROR, DLC_ERR_INPUT, "lang", (place){ .file = src->path, .line = line, .col = col },
-                help ? arena_strdup(l->ctx->arena, help) : "", "%s", what);
-    if (l->ctx->diags.n > before) l->ctx->diags.at[before].source_line = line_of(l, src, line);
+    l->blamed = src;
+    l->blamed_line = line;
+    l->n_diags = l->ctx->diags.n;
+    return (place){ .file = src->path, .line = line, .col = col };
+}
+
+_Noreturn void lang_leave(lang *l, const char *help)
+{
+    if (l->ctx->diags.n > l->n_diags) {
+        diag *d = &l->ctx->diags.at[l->n_diags];
+        d->source_line = line_of(l, l->blamed, l->blamed_line);
+        if (help) d->hint = arena_strdup(l->ctx->arena, help);
+    }
     longjmp(*l->stop, 1);
 }
 
@@ -117,9 +122,9 @@ static void lex_number(lexer *x, token *t)
     int base = p[0] == '0' && (p[1] == 'x' || p[1] == 'b') ? p[1] == 'x' ? 16 : 2 : 10;
     t->kind = T_INT;
     end = digits(base == 10 ? p : p + 2, base);
-    if (base != 10 && end == p + 2) lang_error(x->l, x->src, t->line, t->col, NULL, "`%.*s` is not a number", 2, p);
+    if (base != 10 && end == p + 2) lang_error(x->l, x->src, t->line, t->col, NULL, number, 2, p);
     if (base == 10 && *end == '.' && end[1] != '.') {
-        if (!is_digit(end[1])) lang_error(x->l, x->src, t->line, t->col, "write `1.0`", "a digit must follow the point in `%.*s.`", (int)(end - p > 60 ? 60 : end - p), p);
+        if (!is_digit(end[1])) lang_error(x->l, x->src, t->line, t->col, NULL, digit_must_follow, (int)(end - p > 60 ? 60 : end - p), p);
         end = digits(end + 1, 10);
         t->kind = T_FLOAT;
     }
@@ -130,20 +135,20 @@ static void lex_number(lexer *x, token *t)
     const char *word = end;
     while (is_letter(*word) || is_digit(*word)) word++;
     if (word > end || (*p == '.'))
-        lang_error(x->l, x->src, t->line, t->col, "numbers have no suffixes: convert with f32(...)", "`%.*s` is not a number", (int)(word - p > 60 ? 60 : word - p), p);
+        lang_error(x->l, x->src, t->line, t->col, "numbers have no suffixes: convert with f32(...)", number, (int)(word - p > 60 ? 60 : word - p), p);
     char buffer[400];
     int n = 0;
     for (const char *q = p; q < end && n < 399; q++)
         if (*q != '_') buffer[n++] = *q;
     buffer[n] = 0;
-    if (n >= 399) lang_error(x->l, x->src, t->line, t->col, NULL, "a number of more than 398 digits");
+    if (n >= 399) lang_error(x->l, x->src, t->line, t->col, NULL, number_more_than);
     if (t->kind == T_FLOAT) t->f = strtod(buffer, NULL);
     else {
         t->i = 0;
         for (const char *q = base == 10 ? buffer : buffer + 2; *q; q++) {
             int d = is_digit(*q) ? *q - '0' : (*q | 32) - 'a' + 10;
             if (!mul_ok(t->i, base, &t->i) || !add_ok(t->i, d, &t->i) || t->i > (int64_t)1 << 59)
-                lang_error(x->l, x->src, t->line, t->col, NULL, "`%.*s` is too large a number", n > 60 ? 60 : n, buffer);
+                lang_error(x->l, x->src, t->line, t->col, NULL, too_large_number, n > 60 ? 60 : n, buffer);
         }
     }
     x->p = end;
@@ -154,14 +159,14 @@ static void lex_string(lexer *x, token *t)
     text s = { .a = x->l->a };
     const char *p = x->p + 1, *end = x->src->at + x->src->n;
     for (;; p++) {
-        if (p >= end || *p == '\n') lang_error(x->l, x->src, t->line, t->col, "close it with \" on the same line", "string without a closing quote");
+        if (p >= end || *p == '\n') lang_error(x->l, x->src, t->line, t->col, NULL, string_without_closing);
         if (*p == '"') break;
         if (*p == '\\') {
             p++;
             char c = *p == 'n' ? '\n' : *p == 't' ? '\t' : *p == '"' || *p == '\\' ? *p : 0;
-            if (!c || p >= end) lang_error(x->l, x->src, x->line, column(x, p - 1), "\\n \\t \\\" \\\\ are the escapes", "no such escape in a string");
+            if (!c || p >= end) lang_error(x->l, x->src, x->line, column(x, p - 1), NULL, such_escape_string);
             text_putn(&s, &c, 1);
-        } else if (*p == 0) lang_error(x->l, x->src, x->line, column(x, p), NULL, "unexpected character `\\x00`");
+        } else if (*p == 0) lang_error(x->l, x->src, x->line, column(x, p), NULL, nul);
         else text_putn(&s, p, 1);
     }
     t->kind = T_STRING;
@@ -181,7 +186,8 @@ static void lex_operator(lexer *x, token *t)
     }
     int n = 1;
     while (((unsigned char)x->p[n] & 0xc0) == 0x80 && n < 4) n++;
-    lang_error(x->l, x->src, t->line, t->col, *x->p == '\'' ? "strings stand in double quotes" : NULL, "unexpected character `%.*s`", n, x->p);
+    if (!*x->p) lang_error(x->l, x->src, t->line, t->col, NULL, nul);
+    lang_error(x->l, x->src, t->line, t->col, *x->p == '\'' ? "strings stand in double quotes" : NULL, character, n, x->p);
 }
 
 tokens lang_lex(lang *l, const source *src)
@@ -193,7 +199,7 @@ tokens lang_lex(lang *l, const source *src)
     const char *end = src->at + src->n;
     bool broke = false;
     token brk = { .kind = T_NL, .name = "\n" };
-    if (src->n > MAX_TEXT) lang_error(l, src, 1, 1, NULL, "the file is longer than 16 MiB");
+    if (src->n > MAX_TEXT) lang_error(l, src, 1, 1, NULL, file_longer_than);
     if (src->n >= 3 && memcmp(src->at, "\xef\xbb\xbf", 3) == 0) { x.p += 3; x.line_at += 3; }
     while (x.p < end) {
         char c = *x.p;
@@ -224,13 +230,13 @@ tokens lang_lex(lang *l, const source *src)
             broke = false;
         }
         if (t.kind == T_OP && strchr("([{", t.name[0]) && !t.name[1]) {
-            if (n_open == MAX_BRACKETS) lang_error(l, src, t.line, t.col, NULL, "brackets nest deeper than %d", MAX_BRACKETS);
+            if (n_open == MAX_BRACKETS) lang_error(l, src, t.line, t.col, NULL, brackets_nest_deeper, MAX_BRACKETS);
             open[n_open++] = t;
         } else if (t.kind == T_OP && strchr(")]}", t.name[0]) && !t.name[1]) {
             char want = t.name[0] == ')' ? '(' : t.name[0] == ']' ? '[' : '{';
-            if (!n_open) lang_error(l, src, t.line, t.col, NULL, "`%s` closes nothing", t.name);
+            if (!n_open) lang_error(l, src, t.line, t.col, NULL, closes_nothing, t.name);
             if (open[n_open - 1].name[0] != want)
-                lang_error(l, src, t.line, t.col, NULL, "`%s` does not close the `%s` of line %d", t.name, open[n_open - 1].name, open[n_open - 1].line);
+                lang_error(l, src, t.line, t.col, NULL, close_line, t.name, open[n_open - 1].name, open[n_open - 1].line);
             n_open--;
         }
         vec_push(l->a, &out, t);

@@ -49,9 +49,9 @@ static void use(names *k, const ast *x, const char *s)
     if (known(k, s)) return;
     for (int64_t i = 0; i + 1 < k->ended.n; i += 2)
         if (k->ended.at[i] == s)
-            lang_error(k->l, x->src, x->line, x->col, "put the whole sum in parentheses: a reduction ends at + and -", "index `%s` is not known here: its `%s` ended before", s, k->ended.at[i + 1]);
+            lang_error(k->l, x->src, x->line, x->col, NULL, index_known_its, s, k->ended.at[i + 1]);
     const char *n = near_name(k, s);
-    lang_error(k->l, x->src, x->line, x->col, n ? arena_printf(k->l->a, "did you mean `%s`?", n) : NULL, "unknown name `%s`", s);
+    lang_error(k->l, x->src, x->line, x->col, n ? arena_printf(k->l->a, "did you mean `%s`?", n) : NULL, unknown_name, s);
 }
 
 static void walk(names *k, ast *x);
@@ -77,7 +77,7 @@ static void parameters(names *k, ast *const *p, int n)
 {
     for (int i = 0; i < n; i++) {
         for (int j = 0; j < i; j++)
-            if (p[j]->name == p[i]->name) lang_error(k->l, p[i]->src, p[i]->line, p[i]->col, NULL, "`%s` is defined twice", p[i]->name);
+            if (p[j]->name == p[i]->name) lang_error(k->l, p[i]->src, p[i]->line, p[i]->col, NULL, defined_twice, p[i]->name);
         pattern(k, p[i]->a);
     }
     for (int i = 0; i < n; i++) {
@@ -110,7 +110,7 @@ static void walk_block(names *k, ast *x, bool has_value)
     for (int i = 0; i < x->n; i++) {
         walk(k, x->kid[i]);
         if (!is_statement(x->kid[i]) && (i + 1 < x->n || !has_value))
-            lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it a name, `y = ...`, or take it away", "this value is not used");
+            lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it a name, `y = ...`, or take it away", value_used);
     }
 }
 
@@ -121,7 +121,7 @@ static void walk_indexed(names *k, ast *x)
     for (int i = 0; i < x->n; i++) {
         for (int64_t j = 0; j < k->indices.n; j++)
             if (k->indices.at[j] == x->kid[i]->name)
-                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name", "index `%s` hides another of its name", x->kid[i]->name);
+                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name", index_hides_another, x->kid[i]->name);
         vec_push(k->l->a, &k->indices, x->kid[i]->name);
         put_name(k, x->kid[i]->name);
     }
@@ -195,7 +195,7 @@ static void check_definition(names *k, ast *d)
             while (settings[n]) n++;
             const char *near = lang_near(s->name, n, settings);
             if (!listed(s->name, settings))
-                lang_error(k->l, s->src, s->line, s->col, near ? arena_printf(k->l->a, "did you mean `%s`?", near) : NULL, "there is no training setting `%s`", s->name);
+                lang_error(k->l, s->src, s->line, s->col, near ? arena_printf(k->l->a, "did you mean `%s`?", near) : NULL, training_setting, s->name);
             walk(k, s->a);
         }
         walk_block(k, d->d, false);
@@ -214,7 +214,7 @@ void names_check(lang *l, module *m)
         ast *d = m->file->kid[i];
         for (int j = 0; j < i && d->kind != A_USE; j++)
             if (m->file->kid[j]->kind != A_USE && m->file->kid[j]->name == d->name)
-                lang_error(l, d->src, d->line, d->col, arena_printf(l->a, "it is defined in line %d already", m->file->kid[j]->line), "`%s` is defined twice", d->name);
+                lang_error(l, d->src, d->line, d->col, arena_printf(l->a, "it is defined in line %d already", m->file->kid[j]->line), defined_twice, d->name);
     }
     for (int i = 0; i < m->file->n; i++) check_definition(&k, m->file->kid[i]);
 }

@@ -26,31 +26,31 @@ static const char *shown(parser *p, const token *t)
 }
 
 /* An error at a token; if the file ended inside a bracket, that is the error. */
-#define FAIL(p, token_, help, ...) do { \
+#define FAIL(p, token_, help, row, ...) do { \
     if ((p)->t.has_open && (token_)->kind == T_END) \
-        lang_error((p)->l, (p)->src, (p)->t.open.line, (p)->t.open.col, NULL, "this `%s` is never closed", (p)->t.open.name); \
-    lang_error((p)->l, (p)->src, (token_)->line, (token_)->col, help, __VA_ARGS__); } while (0)
+        lang_error((p)->l, (p)->src, (p)->t.open.line, (p)->t.open.col, NULL, never_closed, (p)->t.open.name); \
+    lang_error((p)->l, (p)->src, (token_)->line, (token_)->col, help, row __VA_OPT__(,) __VA_ARGS__); } while (0)
 
 static void expect(parser *p, const char *s)
 {
-    if (!at_op(p, s)) FAIL(p, now(p), NULL, "expected `%s`, found %s", s, shown(p, now(p)));
+    if (!at_op(p, s)) FAIL(p, now(p), NULL, expected_token, s, shown(p, now(p)));
     p->at++;
 }
 static bool accept(parser *p, const char *s) { return at_op(p, s) ? p->at++, true : false; }
 
 static const char *expect_name(parser *p, const char *what)
 {
-    if (now(p)->kind != T_NAME) FAIL(p, now(p), NULL, "expected %s, found %s", what, shown(p, now(p)));
+    if (now(p)->kind != T_NAME) FAIL(p, now(p), NULL, expected_what, what, shown(p, now(p)));
     return p->t.at[p->at++].name;
 }
 static const char *expect_word(parser *p, const char *what)
 {
-    if (now(p)->kind != T_NAME && now(p)->kind != T_KEYWORD) FAIL(p, now(p), NULL, "expected %s, found %s", what, shown(p, now(p)));
+    if (now(p)->kind != T_NAME && now(p)->kind != T_KEYWORD) FAIL(p, now(p), NULL, expected_what, what, shown(p, now(p)));
     return p->t.at[p->at++].name;
 }
 static void enter(parser *p)
 {
-    if (++p->depth > MAX_DEPTH) FAIL(p, now(p), NULL, "expressions nest deeper than %d", MAX_DEPTH);
+    if (++p->depth > MAX_DEPTH) FAIL(p, now(p), NULL, expressions_nest_deeper, MAX_DEPTH);
 }
 
 static ast *new_at(parser *p, ast_kind k, const token *t)
@@ -99,7 +99,7 @@ static ast *type_of_text(parser *p)
     ast_list dims = { 0 };
     int spreads = 0;
     while (!at_op(p, "]")) {
-        if (at_op(p, "..") && spreads++) FAIL(p, now(p), NULL, "at most one `..` in a type");
+        if (at_op(p, "..") && spreads++) FAIL(p, now(p), NULL, at_most_one);
         vec_push(p->l->a, &dims, at_op(p, "..") ? spread(p) : expr(p));
         if (!accept(p, ",")) break;
     }
@@ -152,7 +152,7 @@ static ast *body(parser *p)
 {
     if (accept(p, "=")) return expr(p);
     if (at_op(p, "{")) return block(p);
-    FAIL(p, now(p), NULL, "expected `=` or a block `{ ... }`, found %s", shown(p, now(p)));
+    FAIL(p, now(p), NULL, expected_block, shown(p, now(p)));
 }
 
 /* -- Expressions ---------------------------------------------------------------------------------------------------------- */
@@ -193,8 +193,8 @@ static ast *argument_list(parser *p, ast *call)
             p->at += 2;
             named = true;
         } else if (now(p)->kind == T_NAME && is_op(peek(p, 1), "=")) {
-            FAIL(p, peek(p, 1), NULL, "named arguments are written `%s: value`", now(p)->name);
-        } else if (named) FAIL(p, now(p), NULL, "positional arguments come before named ones");
+            FAIL(p, peek(p, 1), NULL, named_arguments_are, now(p)->name);
+        } else if (named) FAIL(p, now(p), NULL, positional_arguments_come);
         g->a = expr(p);
         if (!g->name) { g->line = g->a->line; g->col = g->a->col; }
         vec_push(p->l->a, &kids, g);
@@ -226,7 +226,7 @@ static ast *postfix_of(parser *p, ast *x)
 {
     for (int n = 0;; n++) {
         token *t = now(p);
-        if (n > 5000) FAIL(p, t, NULL, "a chain of more than 5000 calls");
+        if (n > 5000) FAIL(p, t, NULL, chain_more_than);
         bool same_line = p->at > 0 && p->t.at[p->at - 1].line == t->line;
         if (is_op(t, "(") && same_line) {
             ast *c = new_op(p, A_CALL, x, t);
@@ -294,16 +294,16 @@ static ast *loop_expr(parser *p)
     p->at++;
     if (x->kind == A_WHILE) {
         x->a = expr(p);
-        if (!at_key(p, "carry")) FAIL(p, now(p), "while COND carry x = START { ... }", "`while` needs `carry`, found %s", shown(p, now(p)));
+        if (!at_key(p, "carry")) FAIL(p, now(p), NULL, while_needs_carry, shown(p, now(p)));
         carries(p, x);
     } else {
         x->name = expect_name(p, "a name after `for`");
-        if (!at_key(p, "in")) FAIL(p, now(p), NULL, "expected `in`, found %s", shown(p, now(p)));
+        if (!at_key(p, "in")) FAIL(p, now(p), NULL, expected_in, shown(p, now(p)));
         p->at++;
         x->a = sum_expr(p);
         if (accept(p, "..")) x->b = sum_expr(p);
         if (at_key(p, "carry")) {
-            if (!x->b) FAIL(p, now(p), "for t in 0..L carry ...", "a run-time loop runs over a range");
+            if (!x->b) FAIL(p, now(p), NULL, run_time_loop);
             carries(p, x);
             x->flag = true;
         }
@@ -402,7 +402,7 @@ static ast *primary(parser *p)
         break;
     default: break;
     }
-    FAIL(p, t, NULL, "expected an expression, found %s", shown(p, t));
+    FAIL(p, t, NULL, expected_expression, shown(p, t));
 }
 
 static ast *postfix(parser *p)
@@ -471,8 +471,8 @@ static ast *left(parser *p, const char *const *ops, ast *(*next)(parser *))
     for (int n = 0; at_one_of(p, ops); n++) {
         token *t = now(p);
         if (t->kind == T_OP && is_op(peek(p, 1), "=") && t->at + t->n == peek(p, 1)->at)
-            FAIL(p, t, "write `y = y + x`", "there is no `%s=`", t->name);
-        if (n > 150) FAIL(p, t, "give parts of it names", "an expression of more than 150 terms");
+            FAIL(p, t, NULL, there_is_no, t->name);
+        if (n > 150) FAIL(p, t, NULL, expression_more_than);
         ast *b = new_op(p, A_BIN, x, t);
         b->name = t->name;
         p->at++;
@@ -503,7 +503,7 @@ static ast *compare(parser *p)
     p->at++;
     b->a = x;
     b->b = sum_expr(p);
-    if (at_one_of(p, ops)) FAIL(p, now(p), "join two comparisons with `and`", "comparisons do not chain");
+    if (at_one_of(p, ops)) FAIL(p, now(p), NULL, comparisons_do_chain);
     return b;
 }
 static ast *not_expr(parser *p)
@@ -533,7 +533,7 @@ static ast *expr(parser *p)
     enter(p);
     ast *x = or_expr(p);
     for (int n = 0; at_op(p, "|>"); n++) {
-        if (n > 1000) FAIL(p, now(p), NULL, "a pipe of more than 1000 steps");
+        if (n > 1000) FAIL(p, now(p), NULL, pipe_more_than);
         p->at++;
         if (at_op(p, ".")) {
             p->at++;
@@ -585,7 +585,7 @@ static ast *param_statement(parser *p)
     x->a = type_of_text(p);
     if (accept(p, "~")) { x->flag = true; x->b = postfix(p); }
     else if (accept(p, "=")) x->b = expr(p);
-    else FAIL(p, now(p), "`= 0`, or `~ normal(0.0, 0.02)`", "expected `=` or `~` with an initial value, found %s", shown(p, now(p)));
+    else FAIL(p, now(p), NULL, expected_initial_value, shown(p, now(p)));
     return x;
 }
 
@@ -600,7 +600,7 @@ static ast *minimize(parser *p)
     }
     set_kids(x, over);
     if (!is_word(now(p), "with"))
-        lang_error(p->l, p->src, x->line, x->col, "minimize loss with Adam(lr: 1e-3)", "`minimize` needs an optimizer");
+        lang_error(p->l, p->src, x->line, x->col, NULL, minimize_needs_optimizer);
     p->at++;
     x->b = postfix(p);
     if (is_word(now(p), "clip")) { p->at++; x->c = postfix(p); }
@@ -629,7 +629,7 @@ static ast *train_statement(parser *p)
             p->at++;
             ast *g = new_here(p, A_ARG);
             g->name = expect_name(p, "a constant's name");
-            if (!at_key(p, "in")) FAIL(p, now(p), NULL, "expected `in`, found %s", shown(p, now(p)));
+            if (!at_key(p, "in")) FAIL(p, now(p), NULL, expected_in, shown(p, now(p)));
             p->at++;
             g->a = expr(p);
             vec_push(p->l->a, &kids, g);
@@ -659,7 +659,7 @@ static ast *statement(parser *p, bool in_train)
         return x;
     }
     if (is_key(t, "data") || is_key(t, "minimize") || is_key(t, "report") || is_key(t, "search")) {
-        if (!in_train) FAIL(p, t, NULL, "`%s` stands directly in a train block", t->name);
+        if (!in_train) FAIL(p, t, NULL, stands_directly_train, t->name);
         return train_statement(p);
     }
     return expr(p);
@@ -671,14 +671,14 @@ static void end_statement(parser *p, const token *first, int64_t n_tokens)
     token *t = now(p);
     if (t->kind == T_NL) { p->at++; return; }
     if (is_op(t, "}")) return;
-    if (t->kind == T_END) FAIL(p, t, NULL, "expected a new line");
+    if (t->kind == T_END) FAIL(p, t, NULL, expected_new_line);
     if (n_tokens == 1 && first->kind == T_NAME && t->kind != T_OP) {
-        if (strcmp(first->name, "return") == 0) FAIL(p, first, "the value of a block is its last expression", "there is no `return`");
-        FAIL(p, first, strcmp(first->name, "let") == 0 || strcmp(first->name, "var") == 0 ? "a binding is `name = value`" : NULL, "unexpected `%s`", first->name);
+        if (strcmp(first->name, "return") == 0) FAIL(p, first, NULL, return);
+        FAIL(p, first, strcmp(first->name, "let") == 0 || strcmp(first->name, "var") == 0 ? "a binding is `name = value`" : NULL, unexpected, first->name);
     }
     bool glued = t->kind == T_OP && is_op(peek(p, 1), "=") && t->at + t->n == peek(p, 1)->at;
-    if (glued) FAIL(p, t, "write `y = y + x`", "there is no `%s=`", t->name);
-    FAIL(p, t, is_op(t, "=") ? NULL : "to go on computing with a pipe's result, put the pipe in parentheses", "expected a new line or `;` before %s", shown(p, t));
+    if (glued) FAIL(p, t, NULL, there_is_no, t->name);
+    FAIL(p, t, is_op(t, "=") ? NULL : "to go on computing with a pipe's result, put the pipe in parentheses", expected_new_line_before, shown(p, t));
 }
 
 static ast *block_of(parser *p, bool in_train)
@@ -686,7 +686,7 @@ static ast *block_of(parser *p, bool in_train)
     enter(p);
     ast *x = new_here(p, A_BLOCK);
     ast_list kids = { 0 };
-    if (!at_op(p, "{")) FAIL(p, now(p), NULL, "expected a block `{ ... }`, found %s", shown(p, now(p)));
+    if (!at_op(p, "{")) FAIL(p, now(p), NULL, expected_block_2, shown(p, now(p)));
     p->at++;
     while (!at_op(p, "}")) {
         if (now(p)->kind == T_NL) { p->at++; continue; }
@@ -710,7 +710,7 @@ static ast *definition(parser *p)
     ast *x = new_here(p, A_USE);
     if (is_key(t, "use")) {
         p->at++;
-        if (now(p)->kind != T_STRING) FAIL(p, now(p), "use \"blocks.dl\"", "expected a file's name in quotes, found %s", shown(p, now(p)));
+        if (now(p)->kind != T_STRING) FAIL(p, now(p), NULL, expected_file_name, shown(p, now(p)));
         x->name = now(p)->name;
         p->at++;
         if (is_word(now(p), "as")) { p->at++; x->as = expect_name(p, "a name after `as`"); }
@@ -725,7 +725,7 @@ static ast *definition(parser *p)
     }
     bool fn = is_key(t, "fn"), layer = is_key(t, "layer"), model = is_key(t, "model"), train = is_key(t, "train"), op = is_key(t, "op");
     if (!fn && !layer && !model && !train && !op)
-        FAIL(p, t, NULL, "expected a definition (use, fn, layer, model, train, op, or `name = value`), found %s", shown(p, t));
+        FAIL(p, t, NULL, expected_definition_use, shown(p, t));
     x->kind = fn ? A_DEF_FN : layer ? A_DEF_LAYER : model ? A_DEF_MODEL : train ? A_DEF_TRAIN : A_DEF_OP;
     p->at++;
     x->line = now(p)->line; x->col = now(p)->col;
@@ -741,7 +741,7 @@ static ast *definition(parser *p)
             x->a = new_here(p, A_CALL);
             argument_list(p, x->a);
             for (int i = 0; i < x->a->n; i++)
-                if (!x->a->kid[i]->name) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, "train fit(epochs: 5)", "training settings are named");
+                if (!x->a->kid[i]->name) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, training_settings_are);
         }
         x->d = block_of(p, true);
         return x;
@@ -750,15 +750,15 @@ static ast *definition(parser *p)
     if (layer || op) {
         int64_t k = now(p)->kind == T_NL ? 1 : 0;
         if (is_op(peek(p, k), "(")) { p->at += k; x->b = params(p); }
-        else if (layer) lang_error(p->l, p->src, x->line, x->col, arena_printf(p->l->a, "layer %s()(x: ...)", x->name), "layer `%s` needs two lists: hyper-parameters, then inputs", x->name);
+        else if (layer) lang_error(p->l, p->src, x->line, x->col, arena_printf(p->l->a, "layer %s()(x: ...)", x->name), layer_needs_two, x->name);
         else { x->b = x->a; x->a = NULL; }
     }
     if (accept(p, "->")) x->c = result_type(p);
     else if (model || op)
-        lang_error(p->l, p->src, x->line, x->col, "-> (y: f32[N, 10])", "%s `%s` must declare its outputs", model ? "model" : "op", x->name);
+        lang_error(p->l, p->src, x->line, x->col, NULL, must_declare_its, model ? "model" : "op", x->name);
     if (model)
         for (int i = 0; i < x->a->n; i++)
-            if (!x->a->kid[i]->a) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, "x: f32[N, 4]", "input `%s` of model `%s` needs a type", x->a->kid[i]->name, x->name);
+            if (!x->a->kid[i]->a) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, input_model_needs, x->a->kid[i]->name, x->name);
     x->d = body(p);
     return x;
 }
@@ -774,9 +774,9 @@ ast *lang_parse(lang *l, const source *src)
         int64_t at = p.at;
         vec_push(l->a, &kids, definition(&p));
         if (now(&p)->kind != T_END) end_statement(&p, first, p.at - at);
-        else if (p.t.has_open) FAIL(&p, now(&p), NULL, "unclosed");
+        else if (p.t.has_open) FAIL(&p, now(&p), NULL, unclosed);
     }
-    if (p.t.has_open) FAIL(&p, now(&p), NULL, "unclosed");
+    if (p.t.has_open) FAIL(&p, now(&p), NULL, unclosed);
     set_kids(f, kids);
     return f;
 }
