@@ -34,8 +34,8 @@ static int trained(const char *source, losses *l, double *out)
     train_events ev = { .step = on_step, .arg = l };
     lang_training t;
     tensor *values;
-    char path[] = "/tmp/dlc_library_XXXXXX";
-    int f = mkstemp(path), n = 0;
+    char path[] = "/tmp/dlc_library_XXXXXX.dl";
+    int f = mkstemps(path, 3), n = 0;
     assert_true(f >= 0);
     assert_int_equal(write(f, source, strlen(source)), (ssize_t)strlen(source));
     close(f);
