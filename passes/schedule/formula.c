@@ -209,9 +209,69 @@ static const char *merge_axes(choice *c)
     return name;
 }
 
+/* The largest constant by which a multiple of one loop's variable is divided, and that loop's number; 0: none. */
+typedef struct { choice *c; int64_t by; int loop; } division;
+
+static void look_divisions(division *d, const expr *e)
+{
+    for (int i = 0; i < e->n_args; i++) look_divisions(d, e->args[i]);
+    int64_t by, n;
+    if ((e->kind != EXPR_floordiv && e->kind != EXPR_mod) || e->args[0]->kind != EXPR_var || !x_is_int(e->args[1], &by) || by <= d->by) return;
+    for (int i = 0; i < d->c->n_par; i++) {
+        n = extent_of(d->c, d->c->par[i]);
+        if (d->c->par[i]->var != e->args[0]->id || n <= by || n % by) continue;
+        d->by = by;
+        d->loop = i;
+    }
+}
+
+static void look_block_divisions(division *d, const block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->value) look_divisions(d, x->value);
+        for (int j = 0; x->index && j < d->c->k->bufs.at[x->id].rank; j++) look_divisions(d, x->index[j]);
+        look_block_divisions(d, &x->body);
+    }
+}
+
+/* Splits loops where their variable is divided, until nothing is: a reshape between blocked and plain order, then, has loops
+ * of its own for each factor. The text of it; "" if that does not come out. */
+static const char *factor_axes(choice *c)
+{
+    const char *steps = "", *why;
+    choice now = *c;
+    for (int i = 0; i < 8 && divides(&now.k->body); i++) {
+        division d = { .c = &now };
+        look_block_divisions(&d, &now.k->body);
+        if (!d.by) return "";
+        steps = arena_printf(c->a, "%ssplit(%s, %lld) ", steps, name_of(&now, now.par[d.loop]), (long long)d.by);
+        now = (choice){ .k = c->k, .m = c->m, .a = c->a };
+        if (!schedule_apply(&now.k, steps, c->a, &why) || !look_at_nest(&now) || now.n_par == 0) return "";
+    }
+    return divides(&now.k->body) ? "" : steps;
+}
+
+static void choose_plain_map(choice *c);
+
 static void choose_map(choice *c)
 {
     if (c->n_par == 0) return;
+    const char *steps = factor_axes(c), *why;
+    choice factored = { .k = c->k, .m = c->m, .a = c->a, .out = { .a = c->a } };
+    if (*steps && schedule_apply(&factored.k, steps, c->a, &why) && look_at_nest(&factored)) {
+        choose_plain_map(&factored);
+        const char *all = arena_printf(c->a, "%s%s", steps, text_str(&factored.out));
+        if (try_steps(c, all)) {
+            text_put(&c->out, all);
+            return;
+        }
+    }
+    choose_plain_map(c);
+}
+
+static void choose_plain_map(choice *c)
+{
     const char *inner = merge_axes(c);
     int v = lanes_of(c);
     const char *why;
@@ -326,7 +386,8 @@ static void choose_columns(choice *c, bool single_sum)
 typedef struct {
     int a, b, out;                 /* buffers; -1 unknown */
     const stmt *vector, *tile;     /* tile may be NULL */
-    const stmt *blocks;            /* the loop over blocks of the vector label, two of which share a tile; or NULL */
+    const stmt *blocks;            /* the loop over blocks of the vector label, n_blocks of which share a tile; or NULL */
+    int n_blocks;
     int v, nv, p;
     bool chunk_outer;              /* the first summed label goes outside the tile, with keep */
     const stmt *band;              /* an axis of which BAND positions share a chunk of weights; or NULL */
@@ -350,15 +411,58 @@ static int tile_size(const machine *m, int nv, int64_t n)
     return p;
 }
 
-/* One vector fills the vector label (a block of 16 on AVX-512): two blocks side by side halve the broadcasts. Worth it
- * where the tile label alone does not fill the registers' share: always, but for odd numbers of blocks. */
-static void find_blocks(choice *c, tiling *t, int stream)
+/* Cycles of one step of the sum for all positions of the tile label, for each vector: multiply-adds, their latency (each
+ * accumulator is one chain), loads (vectors and broadcasts), whichever is most. Even tiles as tiles() cuts them. */
+static double cycles_a_vector(const machine *m, int nv, int p, int64_t n)
 {
+    if (n < 0) n = 8 * (int64_t)p;                        /* open: many */
+    int64_t tiles = (n + p - 1) / p, big = (n + tiles - 1) / tiles, n_big = n - (big - 1) * tiles;
+    double sum = 0;
+    for (int small = 0; small < 2; small++) {
+        double q = (double)(big - small), compute = q * nv / m->fma_per_cycle, loads = (q + nv) / m->loads_per_cycle;
+        double cycles = compute > m->fma_latency ? compute : m->fma_latency;
+        sum += (double)(small ? tiles - n_big : n_big) * (loads > cycles ? loads : cycles);
+    }
+    return sum / nv;
+}
+
+/* Blocks of the vector label, where it fills one: `by` of them side by side share their broadcasts. */
+static const stmt *find_blocks(choice *c, const tiling *t, int stream, int by)
+{
+    const stmt *found = NULL;
     for (int i = 0; i < c->n_par; i++) {
         int64_t e = extent_of(c, c->par[i]);
         if (c->par[i] == t->vector || c->par[i] == t->tile || c->k->vars.at[c->par[i]->var].role != LOOP_free_b) continue;
-        if (e >= 2 && e % 2 == 0 && step_of(c, stream, c->par[i]->var) > 0) t->blocks = c->par[i];
+        if (e >= by && e % by == 0 && step_of(c, stream, c->par[i]->var) > 0) found = c->par[i];
     }
+    return found;
+}
+
+/* How many vectors wide, and how many positions. The usual form is two vectors (two blocks, if one fills a block); another
+ * replaces it where the model says that it is clearly faster: 3 x 4 for 7 positions and 16 registers (4 x 2 and 3 x 2 leave
+ * the pipeline half empty), 8 vectors where there is one position. */
+static void choose_shape(choice *c, tiling *t, int64_t n, int stream)
+{
+    int64_t positions = t->tile ? extent_of(c, t->tile) : 1;
+    t->nv = n >= 0 && n < 2 * t->v ? 1 : 2;
+    if (n > 2 * t->v && n % (2 * t->v) != 0 && n % t->v == 0) t->nv = 1;
+    bool by_blocks = n == (int64_t)t->nv * t->v;
+    t->n_blocks = by_blocks && t->nv == 1 && find_blocks(c, t, stream, 2) ? 2 : 1;
+    int total = t->n_blocks * t->nv;
+    t->p = t->tile ? tile_size(c->m, total, positions) : 1;
+    double usual = cycles_a_vector(c->m, total, t->p, positions);
+    for (int wide = 2 * total; wide <= (by_blocks ? 4 : 8); wide *= 2) {
+        bool fits = by_blocks ? find_blocks(c, t, stream, wide / t->nv) != NULL
+                              : n >= 4 * (int64_t)wide * t->v || (n > 0 && n % ((int64_t)wide * t->v) == 0);
+        int p = t->tile ? tile_size(c->m, wide, positions) : 1;
+        if (!fits || p * wide + (p < wide ? p : wide) + 1 > c->m->vector_registers) continue;
+        if (cycles_a_vector(c->m, wide, p, positions) > 0.95 * usual) continue;
+        usual = cycles_a_vector(c->m, wide, p, positions);
+        t->p = p;
+        if (by_blocks) t->n_blocks = wide / t->nv;
+        else t->nv = wide;
+    }
+    t->blocks = t->n_blocks > 1 ? find_blocks(c, t, stream, t->n_blocks) : NULL;
 }
 
 static bool choose_tile(choice *c, tiling *t)
@@ -392,10 +496,7 @@ static bool choose_tile(choice *c, tiling *t)
         if (e < 0 ? t->tile == NULL : e > longest) t->tile = x;
         if (e > longest) longest = e;
     }
-    t->nv = n >= 0 && n < 2 * t->v ? 1 : 2;
-    if (n > 2 * t->v && n % (2 * t->v) != 0 && n % t->v == 0) t->nv = 1;
-    if (t->nv == 1 && n == t->v) find_blocks(c, t, stream);
-    t->p = t->tile ? tile_size(c->m, t->blocks ? 2 : t->nv, extent_of(c, t->tile)) : 1;
+    choose_shape(c, t, n, stream);
     return true;
 }
 
@@ -442,7 +543,7 @@ static const char *write_contract(choice *c, const tiling *t, bool keep, bool bo
     }
     const char *blocks = t->blocks ? name_of(c, t->blocks) : NULL;
     text_printf(&o, "split(%s, %d) split(%s.i, %d) ", v, t->v * t->nv, v, t->v);
-    if (blocks) text_printf(&o, "split(%s, 2) ", blocks);
+    if (blocks) text_printf(&o, "split(%s, %d) ", blocks, t->n_blocks);
     const stmt *cut = keep ? t->cut_label : NULL;
     if (cut) text_printf(&o, "split(%s, %lld) ", name_of(c, cut), (long long)t->cut);
     bool outer = keep && t->chunk_outer && !cut;
@@ -459,9 +560,13 @@ static const char *write_contract(choice *c, const tiling *t, bool keep, bool bo
     if (p) text_printf(&o, "%s.o ", p);
     text_put(&o, "|");
     for (int i = outer; i < c->n_sum; i++) text_printf(&o, " %s%s", name_of(c, c->sum[i]), c->sum[i] == cut ? ".i" : "");
-    if (p) text_printf(&o, " %s.i", p);
+    /* The wider side is streamed through one register: the loop over it stands outside. */
+    bool stream_vectors = t->n_blocks * t->nv > t->p;
+    if (p && !stream_vectors) text_printf(&o, " %s.i", p);
     if (blocks) text_printf(&o, " %s.i", blocks);
-    text_printf(&o, " %s.i.o %s.i.i) ", v, v);
+    text_printf(&o, " %s.i.o", v);
+    if (p && stream_vectors) text_printf(&o, " %s.i", p);
+    text_printf(&o, " %s.i.i) ", v);
     if (outer || cut) text_put(&o, "keep(acc, dst) ");
     for (int i = 0; borders && i < c->n_sum; i++) {
         if (!is_tested(&c->k->body, c->sum[i]->var)) continue;

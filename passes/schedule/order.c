@@ -29,7 +29,7 @@ typedef struct {
     block *core;                   /* B */
 } nest;
 
-static bool is_summed(const scheduler *s, int var)
+bool is_summed(const scheduler *s, int var)
 {
     return s->k->vars.at[var].role == LOOP_sum || s->k->vars.at[var].role == LOOP_sum_window;
 }
@@ -390,6 +390,7 @@ bool step_order(scheduler *s, const sched_step *step)
         if (!order_nest(s, step, &one, &out)) return false;
     }
     s->k->body = out;
+    join_pairs(s);
     return true;
 }
 

@@ -25,6 +25,7 @@ typedef struct scheduler {
     arena *scratch;
     sched_step *steps; int n_steps;
     const char *error;                    /* why the last step was refused */
+    bool is_paired;                       /* pair wrote two nests that order has to join */
 } scheduler;
 
 /* Applies a text; false: nothing is changed, *why says which step and why. */
@@ -35,6 +36,7 @@ const char *schedule_choose(kernel_code *k, const machine *m, arena *scratch);
 /* -- For the rewrites ------------------------------------------------------------------------------------------------------ */
 
 bool refuse(scheduler *s, const char *fmt, ...) DLC_PRINTF(2, 3);
+bool is_summed(const scheduler *s, int var);
 int find_var(const scheduler *s, const char *name);                   /* -1 and refuse() if there is none */
 
 /* Calls fn on every loop of that variable, innermost first; fn may replace b->at[i]. False stops. */
@@ -51,9 +53,10 @@ range loop_range(scheduler *s, const stmt *loop);                     /* of its 
 /* Cuts outer loops until no extent of `inner` depends on them. */
 bool make_extents_constant(scheduler *s, int inner);
 const expr *x_subst_var(kernel_code *k, const expr *e, int var, const expr *to);
-bool x_has_division(const expr *e);                                   
+bool x_has_division(const expr *e);
 /* Does one comparison of this condition use both variables? */
 bool x_test_links(const expr *cond, int a, int b);
+void join_pairs(scheduler *s);                                        /* pair.c */
 /* passes/lower_flatten.c */
 void flatten_params(kernel_code *k, arena *scratch);
 
