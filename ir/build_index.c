@@ -169,6 +169,7 @@ bool compact_symbol(graph *g, value mask, value *idx, dim *count)
 bool compact_to(graph *g, value mask, dim symbol, value *idx, dim *count)
 {
     const node *n = compact_node(g, mask, &symbol, true);
+    if (n) dim_symbol_at_most(g->dims, n->compact->symbol, n->types[0].dims[0]);       /* no more than the mask is long */
     *idx = n ? result_of(n, 0) : NO_VALUE;
     *count = n ? n->compact->symbol : dim_const(0);
     return n != NULL;

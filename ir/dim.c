@@ -43,7 +43,13 @@ typedef struct {
     const dim *args; int n_args;     /* for dim_look, made when first asked for */
 } entry;
 
-typedef struct { const char *name; uint32_t entry; int64_t lo, hi; } symbol;
+typedef struct {
+    const char *name;
+    uint32_t entry;
+    int64_t lo, hi;
+    bool has_most;
+    dim most;                 /* has_most: at most this, too (made of symbols of earlier numbers) */
+} symbol;
 
 struct dims {
     dlc_context *ctx;
@@ -306,7 +312,7 @@ dim dim_symbol(dims *t, const char *name)
     if (old) return dims_symbol(t, (int)*old);
     int index = (int)t->symbols.n;
     dim d = intern(t, (entry){ .kind = ENTRY_SYMBOL, .symbol = index, .size = 1 });
-    symbol s = { arena_strdup(t->arena, name), (uint32_t)(d.code - DIM_EXPR), 0, ((int64_t)1 << 31) - 1 };
+    symbol s = { arena_strdup(t->arena, name), (uint32_t)(d.code - DIM_EXPR), 0, ((int64_t)1 << 31) - 1, .has_most = false };
     vec_push(t->arena, &t->symbols, s);
     map_put(&t->names, name, strlen(name), (uint64_t)index, NULL);
     return d;
@@ -320,6 +326,37 @@ bool dim_symbol_bounds(dims *t, dim sym, int64_t lo, int64_t hi)
     if (hi < s->hi) s->hi = hi;
     t->version++;
     return s->lo <= s->hi;
+}
+
+/* The highest number of a symbol in d, -1 without one. */
+static int last_symbol(const dims *t, dim d)
+{
+    if (!is_expr(d)) return -1;
+    const entry *e = entry_of(t, d);
+    if (e->kind == ENTRY_SYMBOL) return e->symbol;
+    int last = -1;
+    if (e->kind != ENTRY_POLY) {
+        int a = last_symbol(t, e->a), b = last_symbol(t, e->b);
+        return a > b ? a : b;
+    }
+    for (int i = 0; i < e->n_terms; i++)
+        for (int j = 0; j < e->terms[i].n; j++) {
+            int k = last_symbol(t, entry_dim(e->terms[i].atoms[j]));
+            if (k > last) last = k;
+        }
+    return last;
+}
+
+/* Only a bound in terms of earlier symbols is kept, so that no proof goes round in circles. */
+void dim_symbol_at_most(dims *t, dim sym, dim bound)
+{
+    if (!is_expr(sym) || entry_of(t, sym)->kind != ENTRY_SYMBOL || !is_expr(bound) || dim_is_bad(bound)) return;
+    int index = entry_of(t, sym)->symbol;
+    symbol *s = &t->symbols.at[index];
+    if (s->has_most || last_symbol(t, bound) >= index) return;
+    s->has_most = true;
+    s->most = bound;
+    t->version++;
 }
 
 dim dim_fresh(dims *t, const char *prefix, int64_t lo, int64_t hi)
@@ -682,7 +719,11 @@ static bool prove_by_atom(dims *t, dim rest, dim c, bool c_positive, dim atom, p
         if (a == either) return a;
         return prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.b)), p);
     }
-    case ENTRY_SYMBOL: case ENTRY_POLY: return false;
+    case ENTRY_SYMBOL: {
+        const symbol *s = &t->symbols.at[e.symbol];
+        return s->has_most && !c_positive && prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, s->most)), p);
+    }
+    case ENTRY_POLY: return false;
     }
     return false;
 }
@@ -730,7 +771,8 @@ static bool prove_by_parts(dims *t, dim d, proof *p)
     for (int i = 0; i < v.n; i++) {
         for (int j = 0; j < v.terms[i].n; j++) {
             dim atom = entry_dim(v.terms[i].atoms[j]);
-            if (entry_of(t, atom)->kind == ENTRY_SYMBOL) continue;
+            const entry *e = entry_of(t, atom);
+            if (e->kind == ENTRY_SYMBOL && !t->symbols.at[e->symbol].has_most) continue;
             bool positive, known;
             dim c = cofactor(t, &v.terms[i], j, &positive, &known);
             dim rest = dim_sub(t, d, dim_mul(t, c, atom));

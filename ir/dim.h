@@ -24,6 +24,8 @@ bool dim_is_bad(dim d);
 /* A symbol; the same name gives the same symbol. Default bounds [0, 2^31). */
 dim dim_symbol(dims *t, const char *name);
 bool dim_symbol_bounds(dims *t, dim sym, int64_t lo, int64_t hi);     /* narrows; false if empty */
+/* sym is at most `bound`, of symbols made before it (else nothing is noted): a fact for proofs, beside the bounds. */
+void dim_symbol_at_most(dims *t, dim sym, dim bound);
 dim dim_fresh(dims *t, const char *prefix, int64_t lo, int64_t hi);   /* a new symbol, for sizes that data decide */
 int dims_n_symbols(const dims *t);
 const char *dims_symbol_name(const dims *t, int i);

@@ -175,11 +175,30 @@ static void random_expressions(void **state)
     assert_true(n_le > 500);
 }
 
+/* A count is at most what it counts among, whatever the bounds of both are. */
+static void bounded_by_another(void **state)
+{
+    (void)state;
+    dim n = parse("N"), m = parse("M"), count = parse("count");
+    assert_false(dim_known_le(t, count, n));
+    dim_symbol_at_most(t, count, n);
+    assert_true(dim_known_le(t, count, n) && dim_known_le(t, dim_mulk(t, count, 3), dim_add(t, dim_mulk(t, n, 3), m)));
+    assert_false(dim_known_lt(t, count, n) || dim_known_le(t, n, count));
+    assert_true(dim_same(dim_min(t, count, n), count));
+    dim_symbol_at_most(t, n, count);                  /* later than N: not noted, or proofs would go in circles */
+    assert_false(dim_known_le(t, n, count));
+    dim of_both = parse("found");
+    dim_symbol_at_most(t, of_both, dim_mul(t, n, m));
+    assert_true(dim_known_le(t, of_both, dim_mul(t, m, n)));
+    dim_symbol_at_most(t, dim_const(3), n);           /* no symbol: nothing to note */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(canonical_forms, setup, teardown),
         cmocka_unit_test_setup_teardown(proofs, setup, teardown),
+        cmocka_unit_test_setup_teardown(bounded_by_another, setup, teardown),
         cmocka_unit_test_setup_teardown(overflow_is_bad_and_sticky, setup, teardown),
         cmocka_unit_test_setup_teardown(random_expressions, setup, teardown),
     };
