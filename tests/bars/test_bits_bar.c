@@ -5,16 +5,27 @@
  *
  * each with fused and with rounded multiply-adds, on ordinary inputs and on ones with NaN, infinities, -0 and subnormals.
  * Memory that nobody wrote and lanes that nothing defines hold NaN, then 1e30. What is not built is left out, and said.
+ *
+ *     test_bits_bar [NAME]                     the models of tests/models (whose path holds NAME)
+ *     test_bits_bar [-no-c] [-heavy=N] FOLDER...   ONNX test folders, with the inputs of their first data set
+ *
+ * A folder's model of more than N operations (200 million) is not interpreted: its plain nests are compiled instead.
  */
 #include "tests/bars/bar_model.h"
+#include "api/summary.h"
 #include "backend/eval/eval.h"
+#include <sys/stat.h>
 
 enum { N_KINDS = 2 };                       /* of inputs: ordinary, special */
 static const int64_t open_sizes[2] = { 3, 21 };
+static double heavy = 2e8;
 
 typedef struct {
     bar *b;
-    const char *path;
+    const char *path, *folder;              /* folder: NULL for the models of tests/models */
+    int n_data; onnx_tensor *data;          /* of the folder */
+    bool *taken;                            /* those that became constants */
+    bool is_heavy;
     driver_options o;
     tensor *in[N_KINDS], *want[N_KINDS];
     int n_out;
@@ -34,6 +45,66 @@ static engine *make(trial *t, arena *a, const driver_options *o, engine_kind kin
     return e;
 }
 
+/* -- Folders ------------------------------------------------------------------------------------------------------------------- */
+
+static void read_data(trial *t)
+{
+    bar *b = t->b;
+    int n_in, n_out;
+    onnx_io *in, *out;
+    bar_check(b, t->path, onnx_list_io(b->ctx, b->a, t->path, &n_in, &in, &n_out, &out));
+    t->data = NEW_ARRAY(b->a, onnx_tensor, n_in + 1);
+    t->taken = NEW_ARRAY(b->a, bool, n_in + 1);
+    t->n_data = n_in;
+    for (int i = 0; i < n_in; i++)
+        bar_check(b, t->path, onnx_read_value(b->ctx, b->a, arena_printf(b->a, "%s/test_data_set_0/input_%d.pb", t->folder, i), in[i].kind, &t->data[i]));
+}
+
+/* Structural inputs get the values of the data; open sizes are fixed if it does not go otherwise. */
+static void open_folder(trial *t)
+{
+    arena *a = arena_new(&t->b->ctx->mem);
+    graph *g = NULL;
+    t->o.onnx.n_offers = t->n_data;
+    t->o.onnx.offers = t->data;
+    t->o.onnx.is_offer_taken = t->taken;
+    for (int fixed = 0; fixed < 2; fixed++) {
+        memset(t->taken, 0, sizeof *t->taken * (size_t)t->n_data);
+        t->o.onnx.is_specialized = fixed;
+        dlc_status s = driver_import(t->b->ctx, a, t->path, &t->o, &g);
+        if (s == DLC_OK) break;
+        if (fixed) bar_check(t->b, t->path, s);
+        context_clear_diags(t->b->ctx);
+    }
+    t->is_heavy = summarize(g, a).flops > heavy;
+    arena_free(a);
+}
+
+/* The data; with `special`, every fourth float or so one that needs care. */
+static tensor *folder_inputs(trial *t, bool special)
+{
+    bar *b = t->b;
+    tensor *in = NEW_ARRAY(b->a, tensor, t->n_data + 1);
+    int n = 0;
+    for (int i = 0; i < t->n_data; i++) {
+        const onnx_tensor *x = &t->data[i];
+        if (t->taken[i]) continue;
+        if (x->kind != ONNX_TENSOR) fail_msg("%s: input %d is no tensor", t->path, i);
+        tensor *y = &in[n++];
+        *y = (tensor){ .dtype = x->dtype, .rank = x->rank };
+        memcpy(y->dims, x->dims, sizeof y->dims);
+        y->bytes = arena_copy(b->a, x->bytes, tensor_bytes(y));
+        if (!special || !is_float(y->dtype)) continue;
+        tensor care = *y;
+        size_t width = (size_t)dtype_bytes(y->dtype), n_bytes = tensor_bytes(y);
+        care.bytes = arena_alloc(b->a, n_bytes + 64);
+        if (y->dtype == DTYPE_f32 || y->dtype == DTYPE_f64 || y->dtype == DTYPE_f16) bar_fill(&care, (uint64_t)i, true);
+        else continue;
+        for (size_t k = 0; k < n_bytes; k += 4 * width) memcpy((char *)y->bytes + k, (char *)care.bytes + k, width);
+    }
+    return in;
+}
+
 /* -- The ways ----------------------------------------------------------------------------------------------------------------- */
 
 static void plain(trial *t)
@@ -41,11 +112,11 @@ static void plain(trial *t)
     driver_options o = t->o;
     o.off[PASS_schedule] = true;
     o.verify = true;
-    engine *e = make(t, t->b->a, &o, ENGINE_loop);
+    engine *e = make(t, t->b->a, &o, t->is_heavy ? ENGINE_jit : ENGINE_loop);
     t->n_out = e->n_out;
     for (int k = 0; k < N_KINDS; k++) {
         tensor *out = NEW_ARRAY(t->b->a, tensor, e->n_out + 1);
-        t->in[k] = bar_inputs(t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
+        t->in[k] = t->folder ? folder_inputs(t, k == 1) : bar_inputs(t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
         bar_check(t->b, way(t, "plain nests", k), engine_run(t->b->ctx, t->b->a, e, t->in[k], out, NULL));
         t->want[k] = bar_keep(t->b->a, e->n_out, out);
     }
@@ -154,7 +225,10 @@ static const char *find_clang(void)
 
 static void every_way(bar *b, void *arg)
 {
-    trial t = { .b = b, .path = arg };
+    const char *model = arena_printf(b->a, "%s/model.onnx", (const char *)arg);
+    bool is_folder = access(model, R_OK) == 0;
+    trial t = { .b = b, .path = is_folder ? model : arg, .folder = is_folder ? arg : NULL };
+    if (is_folder) read_data(&t);
     for (int i = 0; i < 3; i++) {
         int n;
         t.threads[i] = i ? engine_threads(b->a, 1 << i, &n) : (dlc_run_hook){ NULL, NULL };
@@ -163,30 +237,41 @@ static void every_way(bar *b, void *arg)
         t.o = driver_defaults();
         t.o.fma = (fma_mode)mode;
         t.o.c_fma = mode == FMA_FUSED;
+        if (t.folder) open_folder(&t);
         plain(&t);
-        graph_after_passes(&t);
-        for (int v = 16; v <= 64; v *= 2) scheduled(&t, v);
+        if (!t.is_heavy) graph_after_passes(&t);
+        for (int v = 16; v <= 64 && !t.is_heavy; v *= 2) scheduled(&t, v);
         for (int v = 16; v <= 64 && with_llvm; v *= 2)
             if (v == 16 || target_host(v).vector_bytes == v) compiled(&t, ENGINE_jit, v);
         if (with_llvm) compiled(&t, ENGINE_so, 0);
         if (with_c) compiled(&t, ENGINE_c, 0);
-        if (with_c) compiled_vectors(&t);
+        if (with_c && !t.folder) compiled_vectors(&t);
     }
-    print_message("%s: %d runs\n", t.path, t.n_ways);
+    print_message("%s: %d runs%s\n", t.path, t.n_ways, t.is_heavy ? ", compiled only" : "");
 }
 
 static void test(void **state) { bar_with(every_way, *state); }
 
 int main(int argc, char **argv)
 {
-    struct CMUnitTest tests[N_BAR_MODELS];
+    struct CMUnitTest *tests = calloc((size_t)(N_BAR_MODELS + argc), sizeof *tests);
+    struct stat info;
+    bool no_c = false;
     int n = 0;
-    for (int i = 0; i < N_BAR_MODELS; i++)
+    if (!tests) return 1;
+    for (int i = 1; i < argc; i++) {
+        no_c |= strcmp(argv[i], "-no-c") == 0;
+        if (strncmp(argv[i], "-heavy=", 7) == 0) heavy = atof(argv[i] + 7);
+        if (stat(argv[i], &info) == 0 && S_ISDIR(info.st_mode)) tests[n++] = (struct CMUnitTest){ argv[i], test, NULL, NULL, argv[i] };
+    }
+    for (int i = 0; i < N_BAR_MODELS && n == 0; i++)
         if (argc < 2 || strstr(bar_models[i], argv[1]))
             tests[n++] = (struct CMUnitTest){ bar_models[i], test, NULL, NULL, (void *)bar_models[i] };
     with_llvm = bar_has_llvm();
-    bar_with(find_c, NULL);
+    if (!no_c) bar_with(find_c, NULL);
     with_clang = with_c ? find_clang() : NULL;
     print_message("LLVM: %s, C: %s, by clang: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no", with_clang ? with_clang : "no");
-    return _cmocka_run_group_tests("bits", tests, (size_t)n, NULL, NULL);
+    int failed = _cmocka_run_group_tests("bits", tests, (size_t)n, NULL, NULL);
+    free(tests);
+    return failed;
 }
