@@ -65,7 +65,7 @@ def message(*fields):
     return out
 
 
-F32, F64, STRING = 1, 11, 8
+F32, I64, F64, STRING = 1, 7, 11, 8
 
 
 def typed(name, *dims, dtype=F32):
@@ -189,6 +189,11 @@ CASES = [
     ("onnx_opset", "inspect m.onnx", {"m.onnx": model(node("Relu", "x", "y"), opset=999)}, 2, "m.onnx: error: opset ai.onnx 999 is not known (newest: "),
     ("onnx_op_fail", "inspect m.onnx",
      {"m.onnx": model(node("Transpose", "x", "y", ints("perm", 0, 0)), outputs=[typed("y", 2, 2)])}, 1, 'node "y_node" (Transpose)'),
+    ("onnx_op_fail", "test case --backend=eval",
+     {"case/model.onnx": model(node("Gather", "x i", "y"), inputs=[typed("x", 2, 3), typed("i", 1, dtype=I64)], outputs=[typed("y", 1, 3)]),
+      "case/test_data_set_0/input_0.pb": tensor(2, 3),
+      "case/test_data_set_0/input_1.pb": message((1, 1), (2, I64), (9, (5).to_bytes(8, "little"))),
+      "case/test_data_set_0/output_0.pb": tensor(1, 3)}, 3, 'node "y_node" (Gather): indices from -2 to 1 expected, found 5'),
     ("onnx_external", "inspect m.onnx", {"m.onnx": model(node("Add", "x w", "y"), extra=[external("../w.bin")])}, 1,
      'm.onnx: error: tensor "w": external data "../w.bin" '),
     ("onnx_tensor_unsupported", "inspect m.onnx",

@@ -48,6 +48,36 @@ static bool is_named(const char *dim_param) { return dim_param && *dim_param && 
 /* No axis is longer; so "to the end", as exporters write it (INT_MAX and the like), is provably past it. */
 enum { LONGEST_AXIS = 1000000000 };
 
+/* The bounds that a symbol starts with: what an earlier try found out about it counts from the start. */
+static void note_bounds(importer *imp, dim symbol, const char *name)
+{
+    symbol_bounds b = { .symbol = symbol, .name = name };
+    for (int64_t i = 0; i < imp->bounds.n; i++) {
+        symbol_bounds *old = &imp->bounds.at[i];
+        if (strcmp(old->name, name) != 0) continue;
+        dim_symbol_bounds(imp->g->dims, symbol, old->lo, old->hi);
+        old->symbol = symbol;
+        return;
+    }
+    dim_range(imp->g->dims, symbol, &b.lo, &b.hi);
+    vec_push(imp->scratch, &imp->bounds, b);
+}
+
+/* Did building narrow a symbol's bounds? Then shapes made before may say what need not be said (min(N, 40), N <= 40). */
+static bool bounds_changed(importer *imp)
+{
+    bool changed = false;
+    for (int64_t i = 0; i < imp->bounds.n; i++) {
+        symbol_bounds *b = &imp->bounds.at[i];
+        int64_t lo, hi;
+        dim_range(imp->g->dims, b->symbol, &lo, &hi);
+        changed |= lo != b->lo || hi != b->hi;
+        b->lo = lo;
+        b->hi = hi;
+    }
+    return changed;
+}
+
 static dim symbol_dim(importer *imp, const char *name)
 {
     bool is_new;
@@ -70,6 +100,7 @@ static dim symbol_dim(importer *imp, const char *name)
         d = dim_symbol(imp->g->dims, name);
         dim_symbol_bounds(imp->g->dims, d, 0, LONGEST_AXIS);
     }
+    if (!dim_is_const(d, NULL) && !imp->foreign) note_bounds(imp, d, name);
     *known = (uint64_t)d.code;
     return d;
 }
@@ -611,7 +642,9 @@ static bool build_once(importer *imp)
     return !failed(imp, imp->g);
 }
 
-/* Each try after the first has taken one more of the offered values. */
+/* Each try after the first has taken one more of the offered values, or knows more about the open dimensions. */
+enum { MOST_NARROWED = 4 };
+
 static bool build(importer *imp)
 {
     const graph_proto *g = imp->model->graph;
@@ -623,11 +656,14 @@ static bool build(importer *imp)
     int64_t n_diags = ctx->diags.n;
     int n_errors = ctx->n_errors;
     dlc_status status = ctx->status;
-    while (!build_once(imp)) {
-        if (!imp->wants_restart) {
+    for (int narrowed = 0;;) {
+        bool built = build_once(imp);
+        if (built && (narrowed == MOST_NARROWED || !bounds_changed(imp))) break;
+        if (!built && !imp->wants_restart) {
             note_open_dims(imp);
             return false;
         }
+        narrowed += built;
         ctx->diags.n = n_diags;
         ctx->n_errors = n_errors;
         ctx->status = status;

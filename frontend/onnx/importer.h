@@ -87,6 +87,8 @@ typedef struct scope {
     vec(slot) slots;
 } scope;
 
+typedef struct { const char *name; dim symbol; int64_t lo, hi; } symbol_bounds;
+
 struct importer {
     dlc_context *ctx;
     arena *a;                      /* the graph's */
@@ -105,6 +107,7 @@ struct importer {
     bool *is_bound;                /* by option: was used */
     bool *is_dim_used;
     map_str symbols;               /* dim_param -> dim */
+    vec(symbol_bounds) bounds;     /* of those symbols, as they start in this try */
     vec(int) offer_of_input;       /* graph input -> index into options->offers, or -1 */
     bool wants_restart;            /* an offer was taken: build again with it as a constant */
     foreign_build *foreign;        /* NULL: none */

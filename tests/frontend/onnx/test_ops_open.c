@@ -84,6 +84,20 @@ static void test_open_sizes(void **state)
     }
 }
 
+/* A bound that a node further down asks for counts in the shapes above it, too: min(N, 4) is N. */
+static void test_bounds_from_below(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in x f32 N 3\nconst z i64 [1] = 0\nconst e i64 [1] = 4\ny = Slice x z e z\n"
+                         "const table f32 [4 3] = 1 2 3 4 5 6 7 8 9 10 11 12\ns = Shape x\nconst one i64 [1] = 1\nn = Slice s z one z\nt = Slice table z n z\n"
+                         "u = Add t x\nout y\nout u\n");
+    if (!g) fixture_messages(f);
+    assert_non_null(g);
+    text shape = fixture_text(f);
+    type_print(g, type_of(g, g->results.at[0]), &shape);
+    assert_string_equal(text_str(&shape), "f32[N, 3]");
+}
+
 /* -- Loops -------------------------------------------------------------------------------------------------------------------- */
 
 /* h = the partial sums x, 2x, 3x, … while their first element is below `lim` */
@@ -237,7 +251,7 @@ int main(void)
 {
 #define T(name) FIXTURE_TEST(name)
     const struct CMUnitTest tests[] = {
-        T(test_open_sizes), T(test_loop_scan), T(test_loop_counts_itself), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
+        T(test_open_sizes), T(test_bounds_from_below), T(test_loop_scan), T(test_loop_counts_itself), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
         T(test_if_captures), T(test_if_known), T(test_if_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
