@@ -4,7 +4,9 @@
  *      count once a trip where the number of trips is known.
  */
 #include "api/summary.h"
+#include "passes/lifetime.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 typedef struct { const graph *g; arena *a; int64_t *symbols; bool *is_seen; vec(layer) layers; map_str index; } walk;
 
@@ -120,4 +122,36 @@ summary summarize(const graph *g, arena *a)
         s.param_bytes += w.layers.at[i].param_bytes;
     }
     return s;
+}
+
+/* -- The memory plan -------------------------------------------------------------------------------------------------------- */
+
+static int by_first(const void *x, const void *y)
+{
+    const planned *a = x, *b = y;
+    if (a->first != b->first) return a->first < b->first ? -1 : 1;
+    return (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+planned *plan_of(const program *p, arena *a, int64_t *n)
+{
+    lifetime *l = lifetimes_of(a, p);
+    planned *list = NEW_ARRAY(a, planned, p->bufs.n + 1);
+    *n = 0;
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind != PBUF_temp || b->slot_of >= 0 || l->of[i].last < 0) continue;
+        text t = { .a = a };
+        text_printf(&t, "%s[", dtype_info[b->dtype].name);
+        for (int k = 0; k < b->rank; k++) {
+            if (k) text_put(&t, ", ");
+            dim_print(p->dims, b->dims[k], &t);
+        }
+        text_put(&t, "]");
+        planned *x = &list[(*n)++];
+        *x = (planned){ b->name, text_str(&t), b->offset, -1, l->of[i].first, l->of[i].last };
+        dim_is_const(buffer_bytes(p, l, (int)i), &x->bytes);
+    }
+    qsort(list, (size_t)*n, sizeof *list, by_first);
+    return list;
 }

@@ -1,7 +1,7 @@
 /* api/summary.h: what a graph holds and costs, layer by layer: for `dlc inspect`. */
 #ifndef DLC_API_SUMMARY_H
 #define DLC_API_SUMMARY_H
-#include "ir/graph.h"
+#include "ir/loop.h"
 
 /* What one node of the model became. Open sizes count with the least size that their bounds allow, 1 if that is 0. */
 typedef struct {
@@ -20,4 +20,9 @@ typedef struct {
 } summary;
 
 summary summarize(const graph *g, arena *a);
+
+/* Where a temporary lies in the workspace, and the calls that it lives from and to, numbered in line. Open sizes: offset and
+ * bytes are -1. */
+typedef struct { const char *name, *type; int64_t offset, bytes, first, last; } planned;
+planned *plan_of(const program *p, arena *a, int64_t *n);      /* in the order of their first calls */
 #endif

@@ -1,7 +1,7 @@
 /* compare: where two ways of running a model, or two models, first differ
  *
  *     dlc compare M --backend=jit --with=eval        one model, two ways
- *     dlc compare A B                                two models whose nodes bear the same names
+ *     dlc compare A B                                two models whose nodes bear the same names; of a library (.so) its outputs
  *
  * Every layer's result becomes an output of both; both run on the same inputs; the layers are compared in order. Exit 0: all
  * agree; 1: one does not, and is named. --bits asks for equal bits.
@@ -36,6 +36,8 @@ static void show_layers(cli *c, graph *g)
 
 static dlc_status open_side(cli *c, side *s, const settings *set, engine_kind kind)
 {
+    size_t n = strlen(s->path);
+    if (n > 3 && strcmp(s->path + n - 3, ".so") == 0) return engine_open(c->ctx, c->a, s->path, &set->driver, ENGINE_so, &s->e);
     dlc_status st = driver_import(c->ctx, c->a, s->path, &set->driver, &s->g);
     if (st != DLC_OK) return st;
     show_layers(c, s->g);

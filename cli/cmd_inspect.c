@@ -63,9 +63,18 @@ static void put_json(const inspection *k)
     }
     printf("],\n  \"params\": %lld, \"param_bytes\": %lld, \"flops\": %.0f, \"bytes\": %.0f", (long long)k->s.params,
            (long long)k->s.param_bytes, k->s.flops, k->s.bytes);
-    if (k->p)
+    if (k->p) {
         printf(",\n  \"kernels\": %lld, \"workspace_bytes\": %lld, \"workspace_lower_bound\": %lld", (long long)k->p->kernels.n,
                (long long)k->p->workspace_bytes, (long long)k->p->workspace_lower_bound);
+        int64_t n;
+        const planned *x = plan_of(k->p, a, &n);
+        printf(",\n  \"plan\": [");
+        for (int64_t i = 0; i < n; i++)
+            printf("%s\n    {\"name\": %s, \"type\": %s, \"offset\": %lld, \"bytes\": %lld, \"first\": %lld, \"last\": %lld}", i ? "," : "",
+                   quoted(a, x[i].name), quoted(a, x[i].type), (long long)x[i].offset, (long long)x[i].bytes, (long long)x[i].first,
+                   (long long)x[i].last);
+        printf("]");
+    }
     printf("\n}\n");
 }
 
@@ -103,6 +112,31 @@ static const char *scaled(arena *a, double x)
     return i ? arena_printf(a, "%.3g %c", x, unit[i]) : arena_printf(a, "%.0f", x);
 }
 
+static int wider(int width, const char *s)
+{
+    enum { MOST = 48 };
+    int n = (int)strlen(s);
+    return n <= width ? width : n < MOST ? n : MOST;
+}
+
+static void put_plan(const inspection *k)
+{
+    arena *a = k->c->a;
+    int64_t n;
+    const planned *x = plan_of(k->p, a, &n);
+    int name = 6, type_ = 4;
+    for (int64_t i = 0; i < n; i++) {
+        name = wider(name, x[i].name);
+        type_ = wider(type_, x[i].type);
+    }
+    if (n) printf("\n%-*s  %-*s %12s %12s  %s\n", name, "buffer", type_, "type", "offset", "bytes", "calls");
+    for (int64_t i = 0; i < n; i++) {
+        bool is_open = x[i].offset < 0 || x[i].bytes < 0;
+        printf("%-*s  %-*s %12s %12s  %lld to %lld\n", name, x[i].name, type_, x[i].type, is_open ? "open" : arena_printf(a, "%lld", (long long)x[i].offset),
+               x[i].bytes < 0 ? "open" : arena_printf(a, "%lld", (long long)x[i].bytes), (long long)x[i].first, (long long)x[i].last);
+    }
+}
+
 static void put_table(const inspection *k)
 {
     arena *a = k->c->a;
@@ -118,18 +152,26 @@ static void put_table(const inspection *k)
         dims_symbol_range(g->dims, i, &lo, &hi);
         printf("open    %s: %lld to %lld\n", shown(a, dims_symbol_name(g->dims, i)), (long long)lo, (long long)hi);
     }
-    printf("\n%-32s %-20s %-28s %10s %10s\n", "layer", "operator", "result", "parameters", "operations");
+    int name = 5, op = 8, type_ = 6;                            /* widths of the columns */
     for (int i = 0; i < k->s.n_layers; i++) {
         const layer *l = &k->s.layers[i];
-        printf("%-32s %-20s %-28s %10s %10s\n", shown(a, l->name), shown(a, l->op), l->type, l->params ? scaled(a, (double)l->params) : "",
-               l->flops > 0 ? scaled(a, l->flops) : "");
+        name = wider(name, shown(a, l->name));
+        op = wider(op, shown(a, l->op));
+        type_ = wider(type_, l->type);
     }
-    printf("\nparameters %lld (%sB)   operations %s%s\n", (long long)k->s.params, scaled(a, (double)k->s.param_bytes), scaled(a, k->s.flops),
-           dims_n_symbols(g->dims) ? " at the least sizes" : "");
+    printf("\n%-*s  %-*s  %-*s %10s %10s %8s\n", name, "layer", op, "operator", type_, "result", "parameters", "operations", "bytes");
+    for (int i = 0; i < k->s.n_layers; i++) {
+        const layer *l = &k->s.layers[i];
+        printf("%-*s  %-*s  %-*s %10s %10s %8s\n", name, shown(a, l->name), op, shown(a, l->op), type_, l->type,
+               l->params ? scaled(a, (double)l->params) : "", l->flops > 0 ? scaled(a, l->flops) : "", l->bytes > 0 ? scaled(a, l->bytes) : "");
+    }
+    printf("\nparameters %lld (%sB)   operations %s   bytes moved %s%s\n", (long long)k->s.params, scaled(a, (double)k->s.param_bytes),
+           scaled(a, k->s.flops), scaled(a, k->s.bytes), dims_n_symbols(g->dims) ? " at the least sizes" : "");
     if (!k->p) return;
     if (k->p->workspace_bytes < 0) printf("kernels %lld   workspace depends on the open sizes\n", (long long)k->p->kernels.n);
     else printf("kernels %lld   workspace %lld bytes (lower bound %lld)\n", (long long)k->p->kernels.n, (long long)k->p->workspace_bytes,
                 (long long)k->p->workspace_lower_bound);
+    put_plan(k);
 }
 
 static void put_library(const engine *e)

@@ -111,6 +111,12 @@ def pages(folder):
     dlc("inspect", DIGITS, out="conv1")
     d = json.loads(dlc("inspect", DIGITS, "--json"))
     assert d["inputs"] == [{"name": "x", "type": "f32[N, 1, 28, 28]"}] and d["params"] == 11274, d
+    d = json.loads(dlc("inspect", DIGITS, "--json", "--dim", "N=2"))
+    live = [(p["offset"], p["offset"] + p["bytes"], p["first"], p["last"]) for p in d["plan"]]
+    assert live and max(end for _, end, _, _ in live) == d["workspace_bytes"] >= d["workspace_lower_bound"], d["plan"]
+    for i, (a, b, first, last) in enumerate(live):              # what lives at the same time lies apart
+        assert all(b <= c or e <= a or last < f or g < first for c, e, f, g in live[i + 1:]), live
+    dlc("inspect", DIGITS, "--dim", "N=2", out="offset")
     dlc("inspect", DIGITS, "--dot", out="digraph")
     dlc("compare", DIGITS, "--backend=loop", "--with=eval", out="values agree")
     dlc("compare", DIGITS, DIGITS, "--backend=loop", "--bits", out="values agree")
@@ -234,6 +240,8 @@ def generated(folder):
     y = dlc("run", folder / "a.so", picture)
     assert y == dlc("run", DIGITS, picture, "--threads=2") == dlc("run", DIGITS, picture, "--backend=loop")
     dlc("inspect", folder / "a.so", out="f32[?, 1, 28, 28]")
+    dlc("compare", folder / "a.so", DIGITS, "--bits", out="1 of 1 values agree")
+    assert dlc("run", DIGITS, picture, "--backend=so") == y
     f = json.loads(dlc("bench", folder / "a.so", "--duration=50", "--json"))
     assert f["runs"] >= 3 and f["min_ms"] <= f["median_ms"] <= f["p90_ms"], f
     f = json.loads(dlc("bench", DIGITS, "--dim", "N=1", "--duration=50", "--json", "--profile"))
