@@ -8,7 +8,7 @@
  * A training step has one such function and model for each of its programs, PREFIX_step, PREFIX_grad, …; PREFIX_STATE_NAME is
  * where a state stands in the block, PREFIX_STATES_BYTES its size, PREFIX_state(run, path) finds one by its path.
  *
- * It contains runtime.h and model.h, so that it needs no other file of ours; their guards let several such headers meet.
+ * It contains runtime.h and model.h (and pool.h, where the library holds the pool), so that it needs no other file of ours; their guards let several such headers meet.
  */
 #include "api/header.h"
 #include "base/embed.h"
@@ -100,10 +100,10 @@ static const char *c_comment(arena *a, const char *name)
     return s;
 }
 
-static void put_runtime(text *out)
+static void put_runtime(bool has_pool, text *out)
 {
-    static const char *const parts[] = { "runtime.h", "model.h" };
-    for (int i = 0; i < 2; i++)
+    static const char *const parts[] = { "runtime.h", "model.h", "pool.h" };
+    for (int i = 0; i < 2 + has_pool; i++)
         for (const embedded_file *f = embedded_runtime; f->name; f++) {
             if (strcmp(f->name, parts[i]) != 0) continue;
             const char *include = strstr(f->bytes, "#include \"runtime.h\"\n");
@@ -231,12 +231,12 @@ static void put_program(const program *p, const char *name, const char *prefix, 
     put_function(p, name, prefix, in, outs, dim_name, out);
 }
 
-void header_write(const program *p, const char *prefix, text *out)
+void header_write(const program *p, const char *prefix, bool has_pool, text *out)
 {
     arena *a = out->a;
     const char *guard = upper(a, prefix);
     text_printf(out, "/* %s.h: a model compiled by dlc %s. Made by dlc; changes are lost. */\n#ifndef %s_H\n#define %s_H\n\n", prefix, DLC_VERSION, guard, guard);
-    put_runtime(out);
+    put_runtime(has_pool, out);
     text_put(out, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
     for (const program *q = p; q; q = q->next) {
         const char *own = q == p ? prefix : arena_printf(a, "%s_%s", prefix, q->entry);

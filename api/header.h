@@ -7,5 +7,6 @@
 const char *c_identifier(arena *a, const char *name);
 
 /* PREFIX.h: self-contained C99: the interface of runtime/model.h, macros for sizes, one typed function. */
-void header_write(const program *p, const char *prefix, text *out);
+/* has_pool: the library holds the thread pool, and the header declares it. */
+void header_write(const program *p, const char *prefix, bool has_pool, text *out);
 #endif

@@ -130,7 +130,7 @@ static dlc_status write_header(output *o)
 {
     text t = { .a = o->a };
     if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s || (o->kind != OUTPUT_h && file_is_special(o->path))) return DLC_OK;
-    header_write(o->p, o->s->driver.codegen.prefix, &t);
+    header_write(o->p, o->s->driver.codegen.prefix, o->s->driver.codegen.pool.n > 0, &t);
     const char *path = o->kind == OUTPUT_h ? o->path : arena_printf(o->a, "%s%s.h", o->folder, o->stem);
     return write_file(o, path, text_str(&t), (size_t)t.n);
 }
@@ -143,6 +143,16 @@ static dlc_status write_pool(output *o)
         for (int i = 0; i < 3 && s == DLC_OK; i++)
             if (strcmp(f->name, names[i]) == 0) s = write_file(o, arena_printf(o->a, "%s%s", o->folder, f->name), f->bytes, f->size);
     return s;
+}
+
+/* The pool as an object, for a library of this machine's kind; none for others, who compile pool.c. */
+static bytes pool_object(const output *o)
+{
+    const char *here = target_host(0).triple, *there = o->s->driver.codegen.target.triple;
+    if (o->kind != OUTPUT_so || o->s->has_no_pool || strcmp(here, there) != 0) return (bytes){ 0 };
+    for (const embedded_file *f = embedded_runtime; f->name; f++)
+        if (strcmp(f->name, "pool.o") == 0) return (bytes){ (const uint8_t *)f->bytes, f->size };
+    return (bytes){ 0 };
 }
 
 static dlc_status lower_model(output *o, const char *model, const driver_options *d)
@@ -162,6 +172,7 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o->stem);
     if (kind == OUTPUT_c) driver_set_portable(&set->driver);
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
+    set->driver.codegen.pool = pool_object(o);
     dlc_status s = set->driver.train ? training_programs(ctx, a, model, &set->driver, &o->p) : lower_model(o, model, &set->driver);
     if (s == DLC_OK) s = write_code(o);
     if (s == DLC_OK) s = write_header(o);

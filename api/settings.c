@@ -215,6 +215,7 @@ static bool choose_cache(setting *t, const char *word)
 
 static bool choose_no_cache(setting *t, const char *word) { (void)word; t->s->has_no_cache = true; return true; }
 static bool choose_profile(setting *t, const char *word) { (void)word; t->s->driver.codegen.profile = true; return true; }
+static bool choose_no_pool(setting *t, const char *word) { (void)word; t->s->has_no_pool = true; return true; }
 static bool choose_pool(setting *t, const char *word) { (void)word; t->s->has_pool = true; return true; }
 static bool choose_level(setting *t, const char *word) { return choose_int(t, word, 0, 3, &t->s->driver.level); }
 static bool choose_jobs(setting *t, const char *word) { return choose_int(t, word, 1, 256, &t->s->driver.codegen.threads); }
@@ -272,6 +273,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "memory",       true,  choose_memory },
     { "name",         true,  choose_name },
     { "pool",         false, choose_pool },
+    { "no-pool",      false, choose_no_pool },
     { "profile",      false, choose_profile },
     { "cache",        true,  choose_cache },
     { "no-cache",     false, choose_no_cache },

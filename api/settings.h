@@ -9,6 +9,7 @@ typedef struct {
     const char *cpu, *triple; int vector_bytes;       /* what settings_target() will look up */
     const char *prefix;                               /* of the symbols; NULL: the name of the file */
     bool has_no_cache;
+    bool has_no_pool;                                 /* no pool in a shared library */
     bool has_pool;                                    /* write pool.c beside */
     vec(onnx_dim_option) dims;
     vec(onnx_bind_option) binds;

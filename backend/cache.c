@@ -132,6 +132,7 @@ static bool make_file(dlc_context *ctx, arena *a, const program *p, const codege
     dlc_status status = ctx->status;
     codegen_options with_table = *o;
     with_table.constant_table = true;
+    with_table.pool = (bytes){ 0 };
     const char *fresh = store_fresh(a, path);
     bool ok = b->emit_shared(ctx, p, &with_table, fresh) == DLC_OK && store_commit(a, fresh, path);
     ctx->n_errors = n_errors;

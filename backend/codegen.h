@@ -22,6 +22,7 @@ typedef struct codegen_options {
     bool debug_names;          /* keep readable names in .ll */
     const char *cache_dir;     /* NULL: no cache */
     bool cache_strict;         /* weights are told by their contents, not by the file they lie in */
+    bytes pool;                /* an object to link into a shared library: the thread pool; or none */
     bool external_weights;     /* weights are passed by pointer (PREFIX.bin), not inside */
     bool constant_table;       /* constants are read through the table dlc_constants_v1, by buffer (backend/cache.h) */
     bool profile;              /* the code tells when a kernel begins and ends: it must be run with a profiled_run */

@@ -7,6 +7,12 @@
 static link_job job_of(arena *a, const program *p, const codegen_options *o, link_kind kind, const unit_list *units)
 {
     link_job job = { .kind = kind, .target = &o->target, .n_objects = units->n, .objects = units->at };
+    if (kind == LINK_SHARED && o->pool.n) {
+        bytes *objects = NEW_ARRAY(a, bytes, units->n + 1);
+        memcpy(objects, units->at, (size_t)units->n * sizeof *objects);
+        objects[job.n_objects++] = o->pool;
+        job.objects = objects;
+    }
     if (o->external_weights || o->constant_table) return job;
     vec(data_symbol) data = { 0 };
     for (const program *q = p; q; q = q->next) {
