@@ -169,6 +169,11 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     output *o = NEW(a, output);
     *o = (output){ .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
     split_path(o);
+    struct stat folder;
+    if (*o->folder && stat(o->folder, &folder) != 0) {           /* before the work */
+        diag_cannot_write(ctx, (place){ .file = path }, strerror(errno));
+        return DLC_ERR_IO;
+    }
     set->driver.codegen.prefix = c_identifier(a, set->prefix ? set->prefix : o->stem);
     if (kind == OUTPUT_c) driver_set_portable(&set->driver);
     set->driver.codegen.debug_names = kind == OUTPUT_ll;

@@ -336,6 +336,8 @@ static void place_reduce(fusion *f, uint32_t i)
         k->anchor = ANCHOR_row;
         k->axes = axes;
     }
+    pass_explain(f->run, f->g, n, fits ? "joins the kernel that computes what it reduces" : x->group && few_rows ? "a kernel of its own (row): too few rows to compute what it reads twice"
+                                                                                                    : "a kernel of its own (row)");
     if (fits) enter(f, i, x->group);
     else open_group(f, i, ANCHOR_row, full, axes);
     x->reads = READS_row;
@@ -350,9 +352,14 @@ static void place_elementwise(fusion *f, uint32_t i)
     bool is_apart = k->anchor == ANCHOR_row && x->reads == READS_full && is_columns(k->axes, k->full.rank);
     bool joins = x->group && x->reads != READS_view && is_elementwise(n) && !is_apart && has_room(k, x) && pass_allow(f->run);
     if (joins) {
+        pass_explain(f->run, f->g, n, "joins the kernel that computes its operand");
         enter(f, i, x->group);
         return;
     }
+    pass_explain(f->run, f->g, n, !is_elementwise(n) ? "a kernel of its own (map): its place decides what it reads"
+                                  : !x->group ? "a kernel of its own (map): no kernel computes its operands at the same places"
+                                  : x->reads == READS_view ? "a kernel of its own (map): it reads its operand through a view"
+                                                           : "a kernel of its own (map): the kernel of its operand takes no more");
     open_group(f, i, ANCHOR_map, n->types[0], 0);
     x->reads = READS_full;
 }
@@ -365,7 +372,9 @@ static bool may_inline(const fusion *f, const node *n, const fact *x)
     const node *user = &f->g->nodes.at[x->user];
     bool fits = n->prim == PRIM_gather ? x->uses == 1 && x->depth < MAX_VIEW_DEPTH && !is_control(user)
                                        : is_elementwise(n) && x->uses == 1 && reads_once(user);
-    return fits && pass_allow(f->run);
+    if (!fits || !pass_allow(f->run)) return false;
+    pass_explain(f->run, f->g, n, "computed where it is read");
+    return true;
 }
 
 static bool is_table(const fusion *f, const node *n, const fact *x)

@@ -78,6 +78,7 @@ static graph *merge_bodies(pass_run *run, graph *to, const candidate *list, int 
         bool equal = true;
         for (int i = 0; c != list && i < n_carry; i++) equal &= same_value(r[i], merged.at[i]);
         if (!equal || (c != list && !pass_allow(run))) continue;
+        if (c != list) pass_explain(run, to, c->n, "merged into the first scan that steps alike");
         where[k] = NEW_ARRAY(run->scratch, int, c->body->results.n + 1);
         for (int i = 0; i < c->body->results.n; i++) {
             int at = i < n_carry ? (c == list ? -1 : i) : place_of(&merged, n_carry, r[i]);

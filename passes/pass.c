@@ -27,6 +27,38 @@ enum { CONSTANT_DEPTH = 6, MAX_CONSTANT_IN = 8 };
 
 typedef struct { pass_run *run; node_rewrite rewrite; const node *owner; } rewriting;
 
+static void put_node(text *t, const graph *g, const node *n)
+{
+    text_put(t, prim_info[n->prim].name);
+    if (n->prim == PRIM_map) text_printf(t, " %s", scalar_info[n->map->fn].name);
+    text_put(t, " ");
+    type_print(g, n->types[0], t);
+}
+
+void pass_explain(const pass_run *run, const graph *g, const node *n, const char *what)
+{
+    enum { LONGEST_NAME = 60 };
+    text *t = run->explain;
+    if (!t) return;
+    if (n->at && n->at->node) text_put_escaped(t, n->at->node, strlen(n->at->node), LONGEST_NAME);
+    if (n->at && n->at->op) text_put(t, " (");
+    if (n->at && n->at->op) text_put_escaped(t, n->at->op, strlen(n->at->op), LONGEST_NAME);
+    if (n->at && n->at->op) text_put(t, ")");
+    if (n->at && (n->at->node || n->at->op)) text_put(t, ": ");
+    put_node(t, g, n);
+    text_printf(t, ": %s\n", what);
+}
+
+/* What a rule has made of n. */
+static void explain_change(const pass_run *run, const graph *from, const node *n, const graph *to, value made)
+{
+    if (!run->explain || !is_value(made)) return;
+    text t = { .a = run->scratch };
+    text_put(&t, "becomes ");
+    put_node(&t, to, node_of(to, made));
+    pass_explain(run, from, n, text_str(&t));
+}
+
 /* operands: of the node that owns this body, in `outer`; NULL for the whole graph. */
 static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands, graph **result);
 
@@ -112,6 +144,7 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
         } else if (!done && !rebuild(to, g, n, in, out)) {
             return DLC_ERR_INTERNAL;
         }
+        if (done) explain_change(w->run, g, n, to, out[0]);
         if (n->prim == PRIM_input && operands && is_captured(w->owner, n->input->index) &&
             is_constant_value(outer, operands[n->input->index], CONSTANT_DEPTH)) {
             value inside = copy_constant(to, outer, operands[n->input->index], CONSTANT_DEPTH + 1);

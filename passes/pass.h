@@ -39,6 +39,9 @@ static inline bool pass_allow(pass_run *run)
     return true;
 }
 
+/* With --explain: a line "node (Op): map relu f32[4]: WHAT". */
+void pass_explain(const pass_run *run, const graph *g, const node *n, const char *what);
+
 typedef struct { const char *name; pass_stage stage; int level; pass_bits bits; const char *doc;
                  dlc_status (*graph_pass)(pass_run *run, graph **g); } pass_row;
 extern const pass_row pass_info[PASS_COUNT];

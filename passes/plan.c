@@ -104,6 +104,7 @@ bool plan_program(pass_run *run, program *p)
         items[n++] = (item){ (int)i, size ? size : ALIGN, lives->of[i].first, lives->of[i].last, 0 };
     }
     p->workspace_bytes = p->workspace_lower_bound = -1;
+    if (is_open && run->explain) text_put(run->explain, "sizes are open: the library plans at entry\n");
     if (is_open) return true;
     p->workspace_lower_bound = lower_bound(a, items, n);
     qsort(items, (size_t)n, sizeof *items, by_size);
@@ -114,6 +115,9 @@ bool plan_program(pass_run *run, program *p)
         interval_index_add(placed->index, (int)i, items[i].first, items[i].last);
         if (items[i].offset + items[i].bytes > placed->total) placed->total = items[i].offset + items[i].bytes;
         p->bufs.at[items[i].buf].offset = items[i].offset;
+        if (run->explain)
+            text_printf(run->explain, "%s: %lld bytes at %lld, calls %lld to %lld\n", p->bufs.at[items[i].buf].name, (long long)items[i].bytes,
+                        (long long)items[i].offset, (long long)items[i].first, (long long)items[i].last);
     }
     p->workspace_bytes = placed->total;
     run->changes += n;

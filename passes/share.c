@@ -223,7 +223,13 @@ static void count_changes(sharing *s)
 {
     arena *a = s->run->scratch;
     for (int i = 0; i < s->p->kernels.n; i++) {
-        if (stays(s, i) || pass_allow(s->run)) continue;
+        if (stays(s, i)) continue;
+        if (pass_allow(s->run)) {
+            const group *g = s->groups.at[s->group_of[i]];
+            int by = g->distinct.n < MANY ? g->distinct.at[s->row_of[i]] : g->first;
+            if (s->run->explain) text_printf(s->run->explain, "%s: computed by %s\n", s->p->kernels.at[i]->name, s->p->kernels.at[by]->name);
+            continue;
+        }
         group *alone = NEW(a, group);
         alone->first = i;
         vec_push(a, &alone->distinct, i);

@@ -64,6 +64,7 @@ def usage(folder):
     dlc("run", "--backend=evil", DIGITS, code=2, err="did you mean eval?")
     dlc("run", "--threads=zero", "--zero-inputs", DIGITS, code=2, err="whole number")
     dlc("compile", DIGITS, code=2, err="-o model.so")
+    dlc("compile", DIGITS, "-o", "/no/folder/x.so", code=1, err="cannot write the file: No such file or directory")
     dlc("compile", DIGITS, "-o", "x.what", code=2, err="ends in none of")
     dlc("opt", "--pass=fsue", DIGITS, code=2, err="did you mean fuse?")
     assert dlc("--man").startswith(".TH DLC 1")
@@ -100,6 +101,8 @@ def passes(folder):
     dlc("opt", "--pass=fuse", program, code=2, err="a graph, and this is a loop program")
     dlc("opt", "--list", out="fuse")
     dlc("opt", "--until=fuse", "--stats", DIGITS, err="changes")
+    for name, says in ("layout", "conv1 (Conv): contract"), ("fuse", "joins the kernel"), ("schedule", "vectorize"), ("plan", "bytes at"):
+        dlc("opt", f"--explain={name}", "--dim", "N=1", DIGITS, err=says)
     schedules = folder / "s.txt"
     schedules.write_text(dlc("opt", "--print-schedule", DIGITS))
     dlc("opt", f"--schedule={schedules}", DIGITS, out="kernel @")
