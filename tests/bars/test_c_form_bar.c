@@ -41,7 +41,7 @@ static void write_c(bar *b, const char *what, const program *p, bool vectors, in
     text h = { .a = b->a };
     c_options o = { .prefix = "t", .header = "t.h", .max_inside_bytes = max_inside, .vectors = vectors };
     bar_check(b, what, c_emit(b->ctx, b->a, p, &o, &c, &bin));
-    header_write(p, "t", &h);
+    header_write(p, "t", false, &h);
     write_file(in_dir(b, "t.c"), c);
     write_file(in_dir(b, "t.h"), (bytes){ (const uint8_t *)h.at, (size_t)h.n });
     if (max_inside) write_file(in_dir(b, "t.bin"), bin);
