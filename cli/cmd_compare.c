@@ -9,14 +9,14 @@
 #include "cli/cli.h"
 #include "ir/build.h"
 
-typedef struct { const char *path; engine *e; graph *g; } side;
+typedef struct { const char *path; engine *e; graph *g; int n_own; } side;      /* n_own: results of the model itself, the first */
 
 static bool is_layer(const node *n)
 {
     return n->prim != PRIM_const && n->prim != PRIM_input && n->at && n->at->node && *n->at->node && n->n_out > 0;
 }
 
-/* The last value of each node of the model, in order of first appearance, before the model's own results. */
+/* The last value of each node of the model, in order of first appearance, after the model's own results. */
 static void show_layers(cli *c, graph *g)
 {
     map_str last;
@@ -37,9 +37,14 @@ static void show_layers(cli *c, graph *g)
 static dlc_status open_side(cli *c, side *s, const settings *set, engine_kind kind)
 {
     size_t n = strlen(s->path);
-    if (n > 3 && strcmp(s->path + n - 3, ".so") == 0) return engine_open(c->ctx, c->a, s->path, &set->driver, ENGINE_so, &s->e);
+    if (n > 3 && strcmp(s->path + n - 3, ".so") == 0) {
+        dlc_status st = engine_open(c->ctx, c->a, s->path, &set->driver, ENGINE_so, &s->e);
+        s->n_own = st == DLC_OK ? s->e->n_out : 0;
+        return st;
+    }
     dlc_status st = driver_import(c->ctx, c->a, s->path, &set->driver, &s->g);
     if (st != DLC_OK) return st;
+    s->n_own = (int)s->g->results.n;
     show_layers(c, s->g);
     return engine_make(c->ctx, c->a, s->g, &set->driver, kind, &s->e);
 }
@@ -55,9 +60,10 @@ static int compare_all(cli *c, const side *a, const side *b, const tensor *x, co
 {
     int n_same = 0, n_compared = 0;
     progress_clear(c);
-    for (int i = 0; i < a->e->n_out; i++) {
+    for (int k = 0; k < a->e->n_out; k++) {                     /* layers first, then the results */
+        int i = (k + a->n_own) % a->e->n_out;
         const char *name = a->e->out_name[i];
-        int j = find_output(b->e, name, 0);
+        int j = find_output(b->e, name, i < a->n_own ? 0 : b->n_own);
         if (j < 0) continue;
         n_compared++;
         const char *d = opt_given(c, OPT_bits) ? tensor_differs_bits(c->a, &x[i], &y[j]) : tensor_differs(c->a, &x[i], &y[j], 1e-3, 1e-5);

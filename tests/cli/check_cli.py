@@ -123,6 +123,7 @@ def pages(folder):
     dlc("inspect", DIGITS, "--dot", out="digraph")
     dlc("compare", DIGITS, "--backend=loop", "--with=eval", out="values agree")
     dlc("compare", DIGITS, DIGITS, "--backend=loop", "--bits", out="values agree")
+    dlc("compare", DIGITS, "--backend=loop", "--bits", code=1, out="fc differs")       # the layer, not the result that follows from it
     dlc("ops", "conv", out="ConvTranspose")
     dlc("ops", "--scalar", out="tanh")
     dlc("ops", "--prim", out="contract")
