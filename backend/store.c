@@ -189,15 +189,22 @@ static file_kind kind_of(const char *name)
     return strchr(name + n + 1, '.') ? A_FRESH : AN_ENTRY;
 }
 
+static void close_folder(void *arg)
+{
+    DIR **d = arg;
+    if (*d) closedir(*d);
+}
+
 void store_evict(arena *a, const char *dir)
 {
-    DIR *d = opendir(dir);
-    if (!d) return;
     arena *scratch = arena_new(arena_mem(a));
+    DIR **folder = NEW(scratch, DIR *), *d;
+    arena_on_free(scratch, close_folder, folder);               /* also where memory runs out in between */
+    d = *folder = opendir(dir);
     vec(entry) files = { 0 };
     int64_t total = 0;
     time_t now = time(NULL);
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
         file_kind kind = kind_of(e->d_name);
         struct stat st;
         if (kind == NOT_OURS || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
@@ -206,7 +213,6 @@ void store_evict(arena *a, const char *dir)
         vec_push(scratch, &files, ((entry){ arena_printf(scratch, "%s/%s", dir, e->d_name), st.st_mtim, st.st_size }));
         total += st.st_size;
     }
-    closedir(d);
     if (total > STORE_LIMIT) qsort(files.at, (size_t)files.n, sizeof *files.at, by_age);
     for (int64_t i = 0; i < files.n && total > STORE_LIMIT; i++)
         if (unlink(files.at[i].path) == 0) total -= files.at[i].size;
