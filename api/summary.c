@@ -4,7 +4,7 @@
  *      count once a trip where the number of trips is known.
  */
 #include "api/summary.h"
-#include "passes/lifetime.h"
+#include "ir/lifetime.h"
 #include <stdio.h>
 #include <stdlib.h>
 
