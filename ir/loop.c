@@ -269,7 +269,7 @@ static stmt *copy_stmt(kernel_code *k, const stmt *s, renaming *r)
     if (s->kind == STMT_let && r->temp[s->id] >= 0) c->id = r->temp[s->id];
     if (s->kind != STMT_let) c->id = renamed_buf(r, s->id);
     if (s->index) {
-        int rank = k->bufs.at[s->id].rank;
+        int rank = k->bufs.at[c->id].rank;
         const expr **index = NEW_ARRAY(k->arena, const expr *, rank);
         for (int i = 0; i < rank; i++) index[i] = renamed(k, s->index[i], r);
         c->index = index;
@@ -340,6 +340,34 @@ int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, 
     for (int i = 0; i < k->body.n; i++) block_push(k, &body, copy_stmt(k, k->body.at[i], &r));
     k->body = body;
     return at;
+}
+
+kernel_code *kernel_part(const kernel_code *whole, const block *body, const bool *used)
+{
+    kernel_code *k = kernel_clone(whole);
+    int n = (int)k->bufs.n, kept = 0, n_params = 0;
+    renaming r = { .n_temps = (int)k->temps.n, .n_bufs = n };
+    r.temp = NEW_ARRAY(k->arena, int, r.n_temps);
+    r.buf = NEW_ARRAY(k->arena, int, n);
+    for (int i = 0; i < r.n_temps; i++) r.temp[i] = -1;
+    for (int i = 0; i < n; i++) {
+        r.buf[i] = used[i] ? kept : -1;
+        if (!used[i]) continue;
+        n_params += i < whole->n_params;
+        k->bufs.at[kept++] = k->bufs.at[i];
+    }
+    for (int64_t i = 0; i < k->names.n; i++) {
+        uint64_t *entry = &k->names.entries[i].value;
+        if (*entry >> 32 != NAME_buffer) continue;
+        int to = r.buf[(uint32_t)*entry];
+        *entry = to < 0 ? (uint64_t)NAME_absent << 32 : (uint64_t)NAME_buffer << 32 | (uint32_t)to;
+    }
+    k->bufs.n = kept;
+    k->n_params = n_params;
+    block parts = { 0 };
+    for (int i = 0; i < body->n; i++) block_push(k, &parts, copy_stmt(k, body->at[i], &r));
+    k->body = parts;
+    return k;
 }
 
 /* -- Programs ------------------------------------------------------------------------------------------------------------- */

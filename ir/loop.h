@@ -182,6 +182,8 @@ kernel_code *kernel_clone(const kernel_code *k);
 int kernel_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *dims);
 /* One more parameter behind the others, for a kernel that is complete already. */
 int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *dims);
+/* A kernel of some of whole's statements, with the parameters and locals that are `used`, by buffer. */
+kernel_code *kernel_part(const kernel_code *whole, const block *body, const bool *used);
 int kernel_local(kernel_code *k, const char *name, dtype t, buf_space space, int rank, const dim *dims);
 int kernel_var(kernel_code *k, const char *name, loop_role role);
 int kernel_temp(kernel_code *k, const char *name, dtype t);

@@ -668,12 +668,51 @@ static V emit_workspace(prog_state *s)
     return fn;
 }
 
+const pbuf **program_tensors(arena *a, const program *p)
+{
+    const pbuf **t = NEW_ARRAY(a, const pbuf *, p->n_inputs + p->n_outputs + 1);
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind == PBUF_input) t[b->index] = b;
+        if (b->kind == PBUF_output) t[p->n_inputs + b->index] = b;
+    }
+    return t;
+}
+
+/* The constant ones from a table, in a loop: there may be thousands; the others are stored over them. */
+static void emit_extents(prog_state *s, const dim *all, int n, V extents)
+{
+    emitter *e = s->e;
+    if (!n) return;
+    V *rows = NEW_ARRAY(e->a, V, n);
+    for (int i = 0; i < n; i++) {
+        int64_t k = 0;
+        dim_is_const(all[i], &k);
+        rows[i] = k_i64(e, k);
+    }
+    V table = LLVMAddGlobal(e->m, array_of(e->i64, n), ""), zero = k_i64(e, 0);
+    LLVMSetInitializer(table, LLVMConstArray2(e->i64, rows, (uint64_t)n));
+    LLVMSetGlobalConstant(table, 1);
+    LLVMSetLinkage(table, LLVMPrivateLinkage);
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = new_block(s), after = new_block(s);
+    LLVMBuildBr(e->b, body);
+    LLVMPositionBuilderAtEnd(e->b, body);
+    V i = LLVMBuildPhi(e->b, e->i64, "");
+    LLVMBuildStore(e->b, load_element_of(e, e->i64, table, i), element(e, e->i64, extents, i));
+    V next = LLVMBuildAdd(e->b, i, k_i64(e, 1), "");
+    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, next, k_i64(e, n), ""), body, after);
+    LLVMAddIncoming(i, (V[]){ zero, next }, (LLVMBasicBlockRef[]){ before, body }, 2);
+    LLVMPositionBuilderAtEnd(e->b, after);
+    for (int j = 0; j < n; j++)
+        if (!dim_is_const(all[j], NULL)) LLVMBuildStore(e->b, dim_value(s, all[j]), element(e, e->i64, extents, k_i64(e, j)));
+}
+
 static V emit_shapes(prog_state *s)
 {
     emitter *e = s->e;
     LLVMTypeRef ty = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->ptr }, 2, 0);
     V fn = begin_function(s, "shapes", ty), open = LLVMGetParam(fn, 0), extents = LLVMGetParam(fn, 1);
-    int n = dims_n_symbols(s->p->dims), at = 0;
+    int n = dims_n_symbols(s->p->dims);
     load_symbols(s, open);
     for (int i = 0; i < n; i++) {                        /* found sizes too are read, once they were: 0 … bound */
         int64_t lo, hi;
@@ -683,25 +722,13 @@ static V emit_shapes(prog_state *s)
                             LLVMBuildICmp(e->b, LLVMIntSGT, v, k_i64(e, hi), ""), "");
         LLVMBuildStore(e->b, LLVMBuildSelect(e->b, out, k_i64(e, hi), v, ""), s->symbol[i]);
     }
-    for (int pass = 0; pass < 2; pass++) {
-        int count = pass ? s->p->n_outputs : s->p->n_inputs;
-        for (int i = 0; i < count; i++) {
-            const pbuf *b = program_tensor(s->p, pass ? PBUF_output : PBUF_input, i);
-            for (int j = 0; j < b->rank; j++) {
-                V k = k_i64(e, at++);
-                LLVMBuildStore(e->b, dim_value(s, b->dims[j]), LLVMBuildGEP2(e->b, e->i64, extents, &k, 1, ""));
-            }
-        }
-    }
+    vec(dim) all = { 0 };
+    const pbuf **tensor = program_tensors(e->a, s->p);
+    for (int i = 0; i < s->p->n_inputs + s->p->n_outputs; i++)
+        for (int j = 0; j < tensor[i]->rank; j++) vec_push(e->a, &all, tensor[i]->dims[j]);
+    emit_extents(s, all.at, (int)all.n, extents);
     LLVMBuildRetVoid(e->b);
     return fn;
-}
-
-const pbuf *program_tensor(const program *p, pbuf_kind kind, int index)
-{
-    for (int64_t i = 0; i < p->bufs.n; i++)
-        if (p->bufs.at[i].kind == kind && p->bufs.at[i].index == index) return &p->bufs.at[i];
-    return NULL;
 }
 
 /* -- Tables --------------------------------------------------------------------------------------------------------------------------- */
@@ -725,8 +752,9 @@ static V tensor_table(prog_state *s, pbuf_kind kind, int n)
 {
     emitter *e = s->e;
     V *rows = NEW_ARRAY(e->a, V, n);
+    const pbuf **tensor = program_tensors(e->a, s->p) + (kind == PBUF_output ? s->p->n_inputs : 0);
     for (int i = 0; i < n; i++) {
-        const pbuf *b = program_tensor(s->p, kind, i);
+        const pbuf *b = tensor[i];
         V fields[] = { text_constant(e, b->name), text_constant(e, dtype_info[b->dtype].name), LLVMConstInt(e->i32, (uint64_t)b->rank, 0) };
         rows[i] = LLVMConstStructInContext(e->c, fields, 3, 0);
     }
