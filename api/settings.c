@@ -74,7 +74,7 @@ static bool read_size(const char **p, int64_t *v)
     return ok;
 }
 
-/* NAME=N or NAME=LO..HI; the last = counts, since names may hold any character. */
+/* NAME=N, NAME=LO..HI or NAME=LO..HI/STEP; the last = counts, since names may hold any character. */
 static bool choose_dim(setting *t, const char *word)
 {
     onnx_dim_option d = { 0 };
@@ -84,8 +84,12 @@ static bool choose_dim(setting *t, const char *word)
     if (ok && strncmp(p, "..", 2) == 0) {
         p += 2;
         ok = read_size(&p, &d.hi);
+        if (ok && *p == '/') {
+            p++;
+            ok = read_size(&p, &d.step) && d.step > 0 && d.step < 1 << 30;
+        }
     }
-    if (!ok || *p) return wrong(t, "takes NAME=N or NAME=LO..HI, as batch=1..64");
+    if (!ok || *p) return wrong(t, "takes NAME=N, NAME=LO..HI or NAME=LO..HI/STEP, as batch=1..64 or height=32..1024/32");
     d.name = arena_strndup(t->a, word, (size_t)(eq - word));
     vec_push(t->a, &t->s->dims, d);
     return true;

@@ -195,7 +195,7 @@ static void place_arguments(elab *e, const ast *at, const char *kind, const char
         int i = 0;
         while (i < np && strcmp(p[i]->name, names[k]) != 0) i++;
         if (i == np) {
-            const char *all[64];
+            const char *all[64] = { NULL };
             for (int j = 0; j < np; j++) all[j] = p[j]->name;
             const char *near = lang_near(names[k], np, all);
             text list = { .a = e->a };

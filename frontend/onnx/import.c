@@ -78,6 +78,18 @@ static bool bounds_changed(importer *imp)
     return changed;
 }
 
+/* The symbol `name`, or step * "name/step", within the option's bounds. */
+static dim bounded_dim(importer *imp, const onnx_dim_option *o, bool is_first)
+{
+    int64_t step = o->step > 1 ? o->step : 1;
+    const char *name = step > 1 ? arena_printf(imp->scratch, "%s/%lld", o->name, (long long)step) : o->name;
+    dim symbol = dim_symbol(imp->g->dims, name);
+    if (!dim_symbol_bounds(imp->g->dims, symbol, (o->lo + step - 1) / step, o->hi / step))
+        option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld/%lld leaves no size", o->name, (long long)o->lo, (long long)o->hi, (long long)step));
+    if (is_first && !imp->foreign) note_bounds(imp, symbol, name);
+    return dim_mulk(imp->g->dims, symbol, step);
+}
+
 static dim symbol_dim(importer *imp, const char *name)
 {
     bool is_new;
@@ -88,19 +100,14 @@ static dim symbol_dim(importer *imp, const char *name)
         const onnx_dim_option *o = &imp->options->dims[i];
         if (strcmp(o->name, name) != 0) continue;
         imp->is_dim_used[i] = true;
-        if (o->lo == o->hi) {
-            d = dim_const(o->lo);
-        } else {
-            if (dim_same(d, DIM_BAD)) d = dim_symbol(imp->g->dims, name);
-            if (!dim_symbol_bounds(imp->g->dims, d, o->lo, o->hi))
-                option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld leaves no size", name, (long long)o->lo, (long long)o->hi));
-        }
+        if (o->lo == o->hi) d = dim_const(o->lo);
+        else d = bounded_dim(imp, o, dim_same(d, DIM_BAD));
     }
     if (dim_same(d, DIM_BAD)) {
         d = dim_symbol(imp->g->dims, name);
         dim_symbol_bounds(imp->g->dims, d, 0, LONGEST_AXIS);
+        if (!imp->foreign) note_bounds(imp, d, name);
     }
-    if (!dim_is_const(d, NULL) && !imp->foreign) note_bounds(imp, d, name);
     *known = (uint64_t)d.code;
     return d;
 }

@@ -5,9 +5,9 @@
 #define DLC_FRONTEND_ONNX_ONNX_H
 #include "ir/interop.h"
 
-/* --dim NAME=LO..HI: an open dimension fixed (lo == hi) or bounded. NAME is the model's own ("batch"), or INPUT.AXIS
- * for one without a name ("x.0"). */
-typedef struct { const char *name; int64_t lo, hi; } onnx_dim_option;
+/* --dim NAME=LO..HI/STEP: an open dimension fixed (lo == hi) or bounded; with a step above 1, to multiples of it. NAME is
+ * the model's own ("batch"), or INPUT.AXIS for one without a name ("x.0"). */
+typedef struct { const char *name; int64_t lo, hi, step; } onnx_dim_option;
 
 /* --bind NAME=V,V,…: a value of the main graph (an input, or what a node computes) fixed to these elements. */
 typedef struct { const char *name, *values; } onnx_bind_option;

@@ -114,11 +114,11 @@ static void by_options(void **state)
     said(linear, strlen(linear), "compile", &o, "1:1: the file has no model `Other`");
     said(linear, strlen(linear), "train", &o, "1:1: the file has no train block `Other`");
     o = driver_defaults();
-    onnx_dim_option d = { "N", 5, 3 };
+    onnx_dim_option d = { .name = "N", .lo = 5, .hi = 3 };
     o.onnx.n_dims = 1;
     o.onnx.dims = &d;
     said(linear, strlen(linear), "compile", &o, "1:19: --dim N: no size is left");
-    d = (onnx_dim_option){ "batch", 0, 0 };
+    d = (onnx_dim_option){ .name = "batch" };
     o.lang.in_parts = true;
     said(linear, strlen(linear), "train", &o, "3:5: --dim batch: no size is left");
 }

@@ -34,7 +34,7 @@ static bool read_arguments(int argc, char **argv, arguments *a)
             a->o.is_specialized = true;
         } else if (strcmp(argv[i], "--dim") == 0 && name && (val = cut_at(name, "=")) && a->o.n_dims < MAX_OPTIONS) {
             char *hi = cut_at(val, "..");
-            a->dims[a->o.n_dims++] = (onnx_dim_option){ name, atoll(val), atoll(hi ? hi : val) };
+            a->dims[a->o.n_dims++] = (onnx_dim_option){ .name = name, .lo = atoll(val), .hi = atoll(hi ? hi : val) };
             i++;
         } else if (strcmp(argv[i], "--bind") == 0 && name && (val = cut_at(name, "=")) && a->o.n_binds < MAX_OPTIONS) {
             a->binds[a->o.n_binds++] = (onnx_bind_option){ name, val };

@@ -153,7 +153,7 @@ static void dims_are_fixed(void **state)
 {
     fixture *f = *state;
     text m = unary_model(f, "Neg", 13);
-    onnx_dim_option d[] = { { "N", 8, 8 } };
+    onnx_dim_option d[] = { { .name = "N", .lo = 8, .hi = 8 } };
     onnx_options o = { .n_dims = 1, .dims = d };
     graph *g = import_with(f, &m, &o, DLC_OK);
     assert_true(dim_is(type_of(g, g->inputs.at[0]).dims[1], 8));
@@ -163,7 +163,7 @@ static void dims_are_bounded(void **state)
 {
     fixture *f = *state;
     text m = unary_model(f, "Neg", 13);
-    onnx_dim_option d[] = { { "N", 1, 64 } };
+    onnx_dim_option d[] = { { .name = "N", .lo = 1, .hi = 64 } };
     onnx_options o = { .n_dims = 1, .dims = d };
     graph *g = import_with(f, &m, &o, DLC_OK);
     int64_t lo, hi;
@@ -172,11 +172,30 @@ static void dims_are_bounded(void **state)
     assert_int_equal(hi, 64);
 }
 
+/* N is 8*"N/8", so that halves of halves are whole. */
+static void dims_are_multiples(void **state)
+{
+    fixture *f = *state;
+    text m = unary_model(f, "Neg", 13);
+    onnx_dim_option d[] = { { .name = "N", .lo = 9, .hi = 66, .step = 8 } };
+    onnx_options o = { .n_dims = 1, .dims = d };
+    graph *g = import_with(f, &m, &o, DLC_OK);
+    dim n = type_of(g, g->inputs.at[0]).dims[1];
+    int64_t lo, hi;
+    dim_range(g->dims, n, &lo, &hi);
+    assert_int_equal(lo, 16);
+    assert_int_equal(hi, 64);
+    assert_true(dim_divides(g->dims, n, 8));
+    d[0] = (onnx_dim_option){ .name = "N", .lo = 9, .hi = 15, .step = 8 };
+    import_with(f, &m, &o, DLC_ERR_INPUT);
+    assert_non_null(strstr(f->ctx->diags.at[0].message, "leaves no size"));
+}
+
 static void unknown_dim_is_an_error(void **state)
 {
     fixture *f = *state;
     text m = unary_model(f, "Neg", 13);
-    onnx_dim_option d[] = { { "M", 8, 8 } };
+    onnx_dim_option d[] = { { .name = "M", .lo = 8, .hi = 8 } };
     onnx_options o = { .n_dims = 1, .dims = d };
     import_with(f, &m, &o, DLC_ERR_INPUT);
     assert_non_null(strstr(f->ctx->diags.at[0].message, "it has N"));
@@ -472,7 +491,7 @@ static void rows_follow_the_standard(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FIXTURE_TEST(dims_stay_open), FIXTURE_TEST(dims_are_fixed), FIXTURE_TEST(dims_are_bounded), FIXTURE_TEST(unknown_dim_is_an_error),
+        FIXTURE_TEST(dims_stay_open), FIXTURE_TEST(dims_are_fixed), FIXTURE_TEST(dims_are_bounded), FIXTURE_TEST(dims_are_multiples), FIXTURE_TEST(unknown_dim_is_an_error),
         FIXTURE_TEST(structural_input_must_be_bound), FIXTURE_TEST(offers_are_taken_where_needed),
         FIXTURE_TEST(missing_operators_are_listed), FIXTURE_TEST(signatures_are_checked), FIXTURE_TEST(old_and_new_versions),
         FIXTURE_TEST(declared_types_are_checked), FIXTURE_TEST(references_outside_functions_are_refused),
