@@ -249,7 +249,7 @@ static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const 
         for (int k = 0; k < in[i].rank; k++) have[at++] = in[i].dims[k];
     for (int k = 0; k < m->n_dims; k++) size[k] = m->dims[k].is_result ? m->dims[k].hi : m->dims[k].lo;
     m->shapes(size, low);
-    int64_t *found = NEW_ARRAY(a, int64_t, m->n_dims);
+    int64_t *found = NEW_ARRAY(a, int64_t, m->n_dims), *steps = NEW_ARRAY(a, int64_t, n_in + 1);
     memcpy(found, size, sizeof *size * (size_t)m->n_dims);
     for (int k = 0; k < m->n_dims; k++) {
         if (m->dims[k].is_result || m->dims[k].lo >= m->dims[k].hi) continue;
@@ -258,6 +258,7 @@ static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const 
         size[k]--;
         for (int j = 0; j < n_in; j++) {
             int64_t step = next[j] - low[j];
+            if (step > steps[j]) steps[j] = step;
             if (step <= 0 || (have[j] - low[j]) % step) continue;
             found[k] = size[k] + (have[j] - low[j]) / step;
             if (step == 1 && low[j] == size[k]) break;               /* the dim itself: surely right */
@@ -272,7 +273,10 @@ static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const 
     for (int i = 0, j = 0; i < e->n_in; i++)
         for (int k = 0; k < in[i].rank; k++, j++)
             if (next[j] != have[j]) {
-                diag_run_size(ctx, (place){ 0 }, e->in_name[i], k, (long long)next[j], (long long)have[j]);
+                if (steps[j] > 1 && low[j] % steps[j] == 0 && have[j] % steps[j])
+                    diag_run_multiple(ctx, (place){ 0 }, e->in_name[i], k, (long long)steps[j], (long long)have[j]);
+                else
+                    diag_run_size(ctx, (place){ 0 }, e->in_name[i], k, (long long)next[j], (long long)have[j]);
                 return DLC_ERR_SHAPE;
             }
     return DLC_OK;
