@@ -89,7 +89,7 @@ static val net_argument(elab *e, const ast *at, const net *f, const model_input 
 
 static int net_input(elab *e, const ast *at, const net *f, const char *name)
 {
-    const char *all[MAX_INPUTS];
+    const char *all[MAX_INPUTS] = { NULL };
     for (int i = 0; i < f->sig.n_in; i++) {
         if (strcmp(f->sig.in[i].name, name) == 0) return i;
         all[i] = f->sig.in[i].name;
