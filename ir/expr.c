@@ -213,6 +213,27 @@ static const expr *term_expr(kernel_code *k, const expr *atom, dim coef)
     return dim_is(coef, 1) ? atom : plain_op2(k, EXPR_op, SCALAR_mul, x_dim(k, coef), atom);
 }
 
+/* What d has to be for c*by*d + c*(a mod by) to be one term: a floordiv by, which gives a; or (a floordiv by + x) mod n, which
+ * gives (a + x*by) mod (by*n), as the places of a row over two axes that lie side by side do. NULL: neither. */
+static const expr *joined(kernel_code *k, const expr *d, const expr *a, const expr *by)
+{
+    dim size, n;
+    if (d->kind == EXPR_floordiv) return x_same(d->args[1], by) && x_same(d->args[0], a) ? a : NULL;
+    if (d->kind != EXPR_mod || !as_dim(by, &size) || !as_dim(d->args[1], &n)) return NULL;
+    linear l = linear_of(k, d->args[0]), sum = linear_of(k, a);
+    dim whole = dim_mul(k->dims, size, n);
+    bool found = false;
+    if (l.bad || dim_is_bad(whole) || is_negative(k, size) || is_negative(k, n)) return NULL;
+    for (int64_t i = 0; i < l.n; i++) {
+        const expr *x = l.at[i].atom;
+        bool is_quotient = !found && x->kind == EXPR_floordiv && dim_is(l.at[i].coef, 1) && x_same(x->args[1], by) && x_same(x->args[0], a);
+        if (is_quotient) found = true;
+        else linear_add(k, &sum, x, dim_mul(k->dims, l.at[i].coef, size));
+    }
+    linear_add(k, &sum, x_dim(k, l.constant), size);
+    return found && !sum.bad ? x_mod(k, linear_expr(k, &sum), x_dim(k, whole)) : NULL;
+}
+
 /* c*k * (a floordiv k) + c * (a mod k) = c * a */
 static void join_divmod(kernel_code *k, linear *l)
 {
@@ -221,11 +242,11 @@ static void join_divmod(kernel_code *k, linear *l)
         dim by, c = l->at[i].coef;
         if (m->kind != EXPR_mod || dim_is(c, 0) || !as_dim(m->args[1], &by)) continue;
         for (int64_t j = 0; j < l->n; j++) {
-            const expr *d = l->at[j].atom;
-            if (d->kind != EXPR_floordiv || !dim_same(l->at[j].coef, dim_mul(k->dims, c, by))) continue;
-            if (!x_same(d->args[1], m->args[1]) || !x_same(d->args[0], m->args[0])) continue;
+            if (j == i || !dim_same(l->at[j].coef, dim_mul(k->dims, c, by))) continue;
+            const expr *one = joined(k, l->at[j].atom, m->args[0], m->args[1]);
+            if (!one) continue;
             l->at[i].coef = l->at[j].coef = dim_const(0);
-            linear_add(k, l, m->args[0], c);
+            linear_add(k, l, one, c);
             break;
         }
     }

@@ -6,7 +6,9 @@
  *     c*p * (a floordiv c) + p * (a mod c)  =  p * a
  *
  * The axes from the first to the last whose index is divided somewhere are merged, if that removes every division from
- * every access to the buffer: what is left is affine, and vectors can run along it. Any other buffer stays as it is.
+ * every access to the buffer: what is left is affine, and vectors can run along it. Else (sums over N, H and W of N C H W) the
+ * last axes side by side that are divided, if that leaves fewer
+ * divisions: a mod over all of them, which blocks of lanes take apart. Any other buffer stays as it is.
  */
 #include "passes/lower.h"
 #include "ir/linear.h"
@@ -41,7 +43,7 @@ static bool meet(kernel_code *k, linear *l)
 }
 
 /* Axes lo … hi of a buffer are to become one; hi < lo: none. */
-typedef struct { int lo, hi; bool keep; } merge;
+typedef struct { int lo, hi; bool keep; uint32_t divided; } merge;      /* divided: axes, a bit each */
 
 /* Position in the merged axis. */
 static const expr *merged_position(kernel_code *k, int buf, const expr *const *index, merge m)
@@ -70,19 +72,48 @@ static int merged_index(kernel_code *k, int buf, const expr *const *index, merge
 
 /* -- Walks over all accesses ------------------------------------------------------------------------------------------- */
 
-/* Two rounds: which axes are divided; whether merging them helps. */
-typedef struct { kernel_code *k; merge *merges; bool checks; } survey;
+/* Three rounds: which axes are divided; whether merging all of them helps; else, whether merging the last ones does. */
+typedef struct { kernel_code *k; merge *merges; int round; } survey;
+
+static bool is_merged(const merge *m) { return m->hi >= m->lo && !m->keep; }
+
+static int count_divisions(const expr *e)
+{
+    int n = e->kind == EXPR_floordiv || e->kind == EXPR_mod;
+    for (int i = 0; i < e->n_args; i++)
+        if (e->kind != EXPR_load) n += count_divisions(e->args[i]);
+    return n;
+}
+
+static bool has_fewer(const expr *e, const expr *const *index, const merge *m)
+{
+    int n = 0;
+    for (int i = m->lo; i <= m->hi; i++) n += count_divisions(index[i]);
+    return n == 0 || count_divisions(e) < n;
+}
+
+/* The last axes side by side that are divided; only one: nothing to merge. */
+static void try_last_axes(merge *m)
+{
+    int lo = m->hi;
+    while (lo > m->lo && m->divided >> (lo - 1) & 1) lo--;
+    m->keep = lo == m->lo || lo == m->hi;
+    m->lo = lo;
+}
 
 static void look_access(survey *s, int buf, const expr *const *index)
 {
     merge *m = &s->merges[buf];
     if (buf >= s->k->n_params) return;
-    if (s->checks) {
-        if (m->hi >= m->lo && has_division(merged_position(s->k, buf, index, *m))) m->keep = true;
+    if (s->round > 0) {
+        if (!is_merged(m)) return;
+        const expr *e = merged_position(s->k, buf, index, *m);
+        m->keep = s->round == 1 ? has_division(e) : !has_fewer(e, index, m);
         return;
     }
     for (int i = 0; i < s->k->bufs.at[buf].rank; i++) {
         if (!has_division(index[i])) continue;
+        m->divided |= 1u << i;
         if (m->hi < m->lo) m->lo = m->hi = i;
         if (i < m->lo) m->lo = i;
         if (i > m->hi) m->hi = i;
@@ -148,11 +179,14 @@ static void change_statement(void *arg, stmt *s)
 
 void flatten_params(kernel_code *k, arena *scratch)
 {
-    survey s = { k, NEW_ARRAY(scratch, merge, k->bufs.n + 1), false };
-    for (int64_t i = 0; i < k->bufs.n; i++) s.merges[i] = (merge){ 0, -1, false };
-    each_statement(&k->body, look_statement, &s);
-    s.checks = true;
-    each_statement(&k->body, look_statement, &s);
+    survey s = { k, NEW_ARRAY(scratch, merge, k->bufs.n + 1), 0 };
+    for (int64_t i = 0; i < k->bufs.n; i++) s.merges[i] = (merge){ 0, -1, false, 0 };
+    for (; s.round < 3; s.round++) {
+        for (int64_t i = 0; s.round == 2 && i < k->bufs.n; i++)
+            if (s.merges[i].keep) try_last_axes(&s.merges[i]);
+            else s.merges[i].divided = 0;
+        each_statement(&k->body, look_statement, &s);
+    }
     bool any = false;
     for (int i = 0; i < k->n_params; i++) {
         if (s.merges[i].keep) s.merges[i].hi = s.merges[i].lo - 1;
