@@ -22,7 +22,7 @@
 
 /* A larger program is not worth it: its text and its library alone cost seconds. Fewer bytes of weights are packed faster
  * than read; more would fill the cache. */
-enum { MAX_KERNELS = 20000, MIN_WEIGHTS = 1 << 20, MAX_WEIGHTS = 1 << 29, SHORT_CONSTANT = 64 };
+enum { MAX_KERNELS = 20000, MAX_BUFFERS = 100000, MIN_WEIGHTS = 1 << 20, MAX_WEIGHTS = 1 << 29, SHORT_CONSTANT = 64 };
 
 typedef struct { loaded_code base; void *handle; int fd; } cached_code;       /* fd keeps the name of the copy taken */
 
@@ -150,7 +150,7 @@ static bool constants_are_there(const program *p)
 
 static bool is_cacheable(const program *p, const codegen_options *o)
 {
-    return o->cache_dir && !o->external_weights && !o->profile && !p->next && p->kernels.n <= MAX_KERNELS && constants_are_there(p);
+    return o->cache_dir && !o->external_weights && !o->profile && !p->next && p->kernels.n <= MAX_KERNELS && p->bufs.n <= MAX_BUFFERS && constants_are_there(p);
 }
 
 dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *o,
@@ -216,7 +216,7 @@ static bool put_expression(text *t, const mem *m, const graph *g, bool is_strict
 static const char *weights_path(dlc_context *ctx, arena *a, const program *p, const codegen_options *o)
 {
     int64_t total = 0, n;
-    if (!o->cache_dir) return NULL;
+    if (!o->cache_dir || p->bufs.n > MAX_BUFFERS) return NULL;
     for (int64_t i = 0; i < p->bufs.n; i++)
         if (is_computed(&p->bufs.at[i]) && (!size_of(p, &p->bufs.at[i], &n) || !add_ok(total, n, &total))) return NULL;
     if (total < MIN_WEIGHTS || total > MAX_WEIGHTS) return NULL;

@@ -13,6 +13,7 @@ bool cli_settings(cli *c, settings *s)
     *s = settings_default();
     s->driver.codegen.progress = on_progress;
     s->driver.codegen.progress_arg = c;
+    s->has_no_cache = c->command == COMMAND_bench;         /* its time of compiling is one; --cache=on says otherwise */
     bool is_known, ok = true;
     for (int64_t i = 0; i < c->options.n && ok; i++) {
         const given *g = &c->options.at[i];
