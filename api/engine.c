@@ -78,6 +78,21 @@ static bool describe_tensors(int n, const dlc_tensor_info *info, const char **na
     return true;
 }
 
+static void *align64(void *p) { return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
+
+/* The states of a training step, at their first values; they go on from run to run. */
+static dlc_status begin_states(dlc_context *ctx, engine *e, const char *path)
+{
+    const dlc_model *m = e->model, *init = NULL;
+    if (!m->states_bytes) return DLC_OK;
+    for (int i = 0; i < m->n_entries; i++)
+        if (strcmp(m->entries[i].name, "init") == 0) init = m->entries[i].model;
+    if (!init || m->states_bytes < 0 || init->n_inputs || init->n_outputs) return refuse(ctx, path, "its description is damaged");
+    e->states = align64(arena_alloc(e->arena, (size_t)m->states_bytes + 64));
+    dlc_run run = { .workspace = align64(arena_alloc(e->arena, (size_t)init->workspace(NULL) + 64)), .states = e->states };
+    return init->run(&run, NULL, NULL, NULL) == DLC_RUN_OK ? DLC_OK : refuse(ctx, path, "its states cannot be set");
+}
+
 static dlc_status describe_model(dlc_context *ctx, engine *e, const char *path, const dlc_model *m)
 {
     if (m->abi != DLC_MODEL_ABI) return refuse(ctx, path, "made by another version of dlc: compile it again");
@@ -86,7 +101,7 @@ static dlc_status describe_model(dlc_context *ctx, engine *e, const char *path, 
     e->model = m;
     bool ok = describe_tensors(m->n_inputs, m->inputs, e->in_name, e->in_dtype, e->in_rank)
         && describe_tensors(m->n_outputs, m->outputs, e->out_name, e->out_dtype, e->out_rank);
-    return ok ? DLC_OK : refuse(ctx, path, "its description is damaged");
+    return ok ? begin_states(ctx, e, path) : refuse(ctx, path, "its description is damaged");
 }
 
 /* -- Opening -------------------------------------------------------------------------------------------------------------------- */
@@ -298,8 +313,6 @@ static dlc_status check_types(dlc_context *ctx, const engine *e, const tensor *i
     return DLC_OK;
 }
 
-static void *align64(void *p) { return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
-
 /* Sizes of all outputs for dims that are bound, into out[]; bytes stay NULL. */
 static dlc_status output_sizes(dlc_context *ctx, arena *a, const engine *e, const int64_t *size, tensor *out)
 {
@@ -343,6 +356,7 @@ dlc_status engine_prepare_in(dlc_context *ctx, arena *a, const engine *e, const 
     dlc_status s = bind_prepared(ctx, a, out);
     if (s != DLC_OK || !e->model) return s;
     out->run.weights = e->weights;
+    out->run.states = e->states;
     out->run.workspace = work ? work : align64(arena_alloc(a, (size_t)out->workspace_bytes + 64));
     out->inputs = NEW_ARRAY(a, const void *, e->n_in);
     for (int i = 0; i < e->n_in; i++) out->inputs[i] = in[i].bytes;

@@ -31,6 +31,7 @@ typedef struct engine {
     program *program;          /* NULL with eval, and for a library from a file */
     const dlc_model *model;    /* jit, so, c */
     loaded_code *code;         /* jit */
+    void *states;              /* of a training step; run() changes them */
     const void *weights;       /* c: those that do not stand in the file */
     fma_mode fma;
 } engine;

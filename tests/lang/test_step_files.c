@@ -2,6 +2,7 @@
  * `dlc train` gives. */
 #include "api/train.h"
 #include "tests/support/step_run.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,12 +64,46 @@ static void as_trained(void **state)
     }
 }
 
+/* --guard: a batch that makes gradients infinite leaves every state as it was; any other one changes what it would without. */
+static void guarded(void **state)
+{
+    (void)state;
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    void *end[2];
+    training t;
+    const dlc_model *m = NULL;
+    loaded_code *code[2];
+    for (int guard = 0; guard < 2; guard++) {
+        driver_options o = driver_defaults();
+        program *p;
+        o.train = "guarded";
+        o.lang.guard = guard;
+        assert_int_equal(training_open(ctx, a, "tests/lang/step.dl", &o, true, &t), DLC_OK);
+        assert_int_equal(training_programs(ctx, a, "tests/lang/step.dl", &o, &p), DLC_OK);
+        assert_int_equal(driver_load(ctx, p, &o, &code[guard], &m), DLC_OK);
+        end[guard] = step_run(a, m, &t.t, 20, 1, guard, NULL);
+    }
+    for (int i = 0; i < t.t.n_vars; i++)
+        assert_memory_equal((char *)end[0] + t.rows[i].offset, (char *)end[1] + t.rows[i].offset, t.rows[i].bytes);
+    char *before = arena_copy(a, end[1], (size_t)m->states_bytes);
+    lang_data *d = t.t.data[0];
+    float x = INFINITY;
+    for (int64_t i = 0; i < tensor_n(&d->t[0]); i++) memcpy((char *)d->t[0].bytes + 4 * i, &x, 4);
+    step_go_on(a, m, &t.t, 2, end[1]);
+    for (int i = 0; i < t.t.n_vars; i++)
+        assert_memory_equal(before + t.rows[i].offset, (char *)end[1] + t.rows[i].offset, t.rows[i].bytes);
+    for (int k = 0; k < 2; k++) driver_unload(code[k]);
+    arena_free(a);
+    context_free(ctx);
+}
+
 int main(void)
 {
     dlc_context *ctx = context_new();
     bool has_llvm = driver_llvm(ctx) != NULL;
     context_free(ctx);
     if (!has_llvm) return 77;
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained), cmocka_unit_test(guarded) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

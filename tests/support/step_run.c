@@ -131,32 +131,44 @@ static double one_step(runner *r, const dlc_model *m, bool in_halves)
     return number(grad->outputs[0].dtype, out[0]);
 }
 
+static void run_steps(runner *r, const dlc_model *m, int64_t steps, bool is_fresh, bool in_halves, double *losses)
+{
+    const lang_training *t = r->t;
+    int64_t n = t->data[0]->n_part[0], most = 0;
+    r->batch = t->batch && t->batch < n ? t->batch : n;
+    if (m->n_dims) r->batch = n = 6;
+    for (int i = 0; i < m->n_entries; i++) {
+        int64_t sizes[8] = { r->batch, r->batch }, bytes_ = m->entries[i].model->workspace(sizes);
+        if (bytes_ > most) most = bytes_;
+    }
+    r->work = aligned(r->a, most);
+    r->order = NEW_ARRAY(r->a, int64_t *, t->n_data + 1);
+    for (int k = 0; k < t->n_data; k++) r->order[k] = NEW_ARRAY(r->a, int64_t, t->data[k]->n_part[0] + 1);
+    if (is_fresh) run(r, entry(m, "init"), NULL, NULL);
+    for (r->step = 0; r->step < steps; r->step++) {
+        r->epoch = r->step / (n / r->batch);
+        if (r->step % (n / r->batch) == 0) shuffle(r);
+        arena *own = r->a;
+        r->a = arena_new(arena_mem(own));
+        double loss = one_step(r, m, in_halves);
+        arena_free(r->a);
+        r->a = own;
+        if (losses) losses[r->step] = loss;
+    }
+}
+
 void *step_run(arena *a, const dlc_model *m, const lang_training *t, int64_t steps, int threads, bool in_halves, double *losses)
 {
     runner r = { .a = a, .t = t, .states = aligned(a, m->states_bytes), .val_loss = INFINITY };
     dlc_pool *pool = threads > 1 ? dlc_pool_create(threads) : NULL;
     if (pool) r.hook = (dlc_run_hook){ dlc_parallel, pool };
-    int64_t n = t->data[0]->n_part[0], most = 0;
-    r.batch = t->batch && t->batch < n ? t->batch : n;
-    if (m->n_dims) r.batch = n = 6;
-    for (int i = 0; i < m->n_entries; i++) {
-        int64_t sizes[8] = { r.batch, r.batch }, bytes_ = m->entries[i].model->workspace(sizes);
-        if (bytes_ > most) most = bytes_;
-    }
-    r.work = aligned(a, most);
-    r.order = NEW_ARRAY(a, int64_t *, t->n_data + 1);
-    for (int k = 0; k < t->n_data; k++) r.order[k] = NEW_ARRAY(a, int64_t, t->data[k]->n_part[0] + 1);
-    run(&r, entry(m, "init"), NULL, NULL);
-    for (r.step = 0; r.step < steps; r.step++) {
-        r.epoch = r.step / (n / r.batch);
-        if (r.step % (n / r.batch) == 0) shuffle(&r);
-        arena *own = r.a;
-        r.a = arena_new(arena_mem(own));
-        double loss = one_step(&r, m, in_halves);
-        arena_free(r.a);
-        r.a = own;
-        if (losses) losses[r.step] = loss;
-    }
+    run_steps(&r, m, steps, true, in_halves, losses);
     if (pool) dlc_pool_destroy(pool);
     return r.states;
+}
+
+void step_go_on(arena *a, const dlc_model *m, const lang_training *t, int64_t steps, void *states)
+{
+    runner r = { .a = a, .t = t, .states = states, .val_loss = INFINITY };
+    run_steps(&r, m, steps, false, false, NULL);
 }
