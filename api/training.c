@@ -30,13 +30,15 @@ static bool is_zero(const tensor *t)
 static void lay_out(arena *a, training *t)
 {
     int n = t->t.n_vars;
+    bool *is_trained = NEW_ARRAY(a, bool, n + 1);
+    for (int i = 0; i < t->t.n_graded; i++) is_trained[t->t.graded[i]] = true;
     t->rows = NEW_ARRAY(a, state_row, n + 1);
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < n; i++) {
             const tensor *v = &t->values[i];
             if (is_zero(v) != (pass == 1)) continue;
             t->rows[i] = (state_row){ .name = t->t.vars[i].path, .dtype = v->dtype, .rank = v->rank, .extents = v->dims, .offset = t->states_bytes,
-                                      .bytes = (int64_t)tensor_bytes(v), .is_trained = !t->t.vars[i].is_state };
+                                      .bytes = (int64_t)tensor_bytes(v), .is_trained = is_trained[i] };
             t->states_bytes += (t->rows[i].bytes + ALIGN - 1) / ALIGN * ALIGN;
         }
         if (pass == 0) t->first_bytes = t->states_bytes;

@@ -150,7 +150,7 @@ typedef struct {
     const char *name;
     dtype dtype; int rank; const int64_t *extents;
     int64_t offset, bytes;
-    bool is_trained;                       /* a parameter; else a state of a layer or an optimizer, or the number of steps */
+    bool is_trained;                       /* a parameter that the step minimizes over */
 } state_row;
 
 typedef struct program program;

@@ -44,7 +44,7 @@ typedef struct {
     const char *name;               /* its path: "Digits.Dense.W" */
     const char *dtype;
     int32_t rank;
-    int32_t is_trained;             /* a parameter; 0: a state of a layer or an optimizer, or the number of steps */
+    int32_t is_trained;             /* a parameter that the step minimizes over */
     const int64_t *extents;
     int64_t offset, bytes;
 } dlc_state_info;

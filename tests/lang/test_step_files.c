@@ -64,6 +64,40 @@ static void as_trained(void **state)
     }
 }
 
+/* An ONNX model: a pattern chooses what is trained; statistics of normalizations stay, and a note says so. */
+static void of_onnx(void **state)
+{
+    (void)state;
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    driver_options o = driver_defaults();
+    training t;
+    program *p;
+    loaded_code *code;
+    const dlc_model *m;
+    o.train = "";
+    o.loss = "mse";
+    o.optimizer = "gradientdescent(0.1)";
+    o.params = "w1*";
+    assert_int_equal(training_open(ctx, a, "tests/models/convnet.onnx", &o, false, &t), DLC_OK);
+    assert_string_equal(ctx->diags.at[ctx->diags.n - 1].id, "onnx_statistics");
+    assert_int_equal(training_programs(ctx, a, "tests/models/convnet.onnx", &o, &p), DLC_OK);
+    assert_int_equal(driver_load(ctx, p, &o, &code, &m), DLC_OK);
+    const char *before = step_run(a, m, &t.t, 0, 1, false, NULL), *after = step_run(a, m, &t.t, 3, 1, false, NULL);
+    int n_changed = 0;
+    for (int i = 0; i + 1 < t.t.n_vars; i++) {
+        const state_row *r = &t.rows[i];
+        bool has_changed = memcmp(before + r->offset, after + r->offset, (size_t)r->bytes) != 0;
+        assert_int_equal(has_changed, r->is_trained);
+        assert_true(!has_changed || strncmp(r->name, "Net.w1", 6) == 0);
+        n_changed += has_changed;
+    }
+    assert_int_equal(n_changed, 5);                              /* w1, w11, w13, w17, w19; w12, w14 are statistics */
+    driver_unload(code);
+    arena_free(a);
+    context_free(ctx);
+}
+
 /* --guard: a batch that makes gradients infinite leaves every state as it was; any other one changes what it would without. */
 static void guarded(void **state)
 {
@@ -104,6 +138,6 @@ int main(void)
     bool has_llvm = driver_llvm(ctx) != NULL;
     context_free(ctx);
     if (!has_llvm) return 77;
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained), cmocka_unit_test(guarded) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained), cmocka_unit_test(guarded), cmocka_unit_test(of_onnx) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
