@@ -447,8 +447,7 @@ void driver_unload(loaded_code *code) { unload_code(code); }
 
 dlc_status driver_emit_shared(dlc_context *ctx, const program *p, const driver_options *o, const char *path)
 {
-    const llvm_backend *b = driver_llvm(ctx);
-    return b ? b->emit_shared(ctx, p, &o->codegen, path) : DLC_ERR_UNSUPPORTED;
+    return emit_library(ctx, p, &o->codegen, driver_llvm, path);
 }
 
 dlc_status driver_emit(dlc_context *ctx, arena *a, const program *p, const driver_options *o, emit_kind kind, bytes *out)

@@ -68,12 +68,18 @@ static void put_twins(text *t, const program *p)
     }
 }
 
-static const char *code_path(arena *a, const program *p, const codegen_options *o)
+/* What the code is made for, and from. */
+static void put_target(text *t, const program *p, const codegen_options *o)
 {
-    text t = { .a = a };
-    put_build(&t);
-    text_printf(&t, "%s %s %s %s %d fma %d %s\n", o->target.triple, o->target.cpu, o->target.features, o->target.tune ? o->target.tune : "",
+    put_build(t);
+    text_printf(t, "%s %s %s %s %d fma %d %s\n", o->target.triple, o->target.cpu, o->target.features, o->target.tune ? o->target.tune : "",
                 o->target.vector_bytes, (int)p->fma, o->prefix);
+}
+
+/* A program without its constants. */
+static void put_program(text *t, const program *p)
+{
+    arena *a = t->a;
     program plain = *p;
     plain.bufs.at = arena_copy(a, p->bufs.at, (size_t)p->bufs.n * sizeof *p->bufs.at);
     for (int64_t i = 0; i < plain.bufs.n; i++) {
@@ -81,10 +87,17 @@ static const char *code_path(arena *a, const program *p, const codegen_options *
         plain.bufs.at[i].expr_graph = NULL;
         plain.bufs.at[i].external = "";
     }
-    program_print(&plain, &t);
-    put_twins(&t, p);
+    program_print(&plain, t);
+    put_twins(t, p);
     for (int i = 0; i < p->n_states; i++)
-        text_printf(&t, "%s %d %lld\n", p->states[i].name, p->states[i].is_trained, (long long)p->states[i].offset);
+        text_printf(t, "%s %d %lld\n", p->states[i].name, p->states[i].is_trained, (long long)p->states[i].offset);
+}
+
+static const char *code_path(arena *a, const program *p, const codegen_options *o)
+{
+    text t = { .a = a };
+    put_target(&t, p, o);
+    put_program(&t, p);
     return store_path(a, o->cache_dir, &t, "so");
 }
 
@@ -176,6 +189,78 @@ dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *
 }
 
 void unload_code(loaded_code *code) { if (code) code->unload(code); }
+
+/* -- Libraries for users ------------------------------------------------------------------------------------------------- */
+
+/* Those of more constants are not kept: they would push out everything else. */
+enum { MOST_INSIDE = 16 << 20 };
+
+static int64_t size_of_const(const pbuf *b)
+{
+    int64_t n;
+    return dim_is_const(b->bytes, &n) && b->data ? n : 0;
+}
+
+/* Where a library with its constants inside is kept; NULL: nowhere. */
+static const char *library_path(arena *a, const program *p, const codegen_options *o)
+{
+    text t = { .a = a };
+    int64_t total = 0;
+    if (!o->cache_dir || o->external_weights || o->profile || p->kernels.n > MAX_KERNELS) return NULL;
+    text_put(&t, "library ");
+    put_target(&t, p, o);
+    for (const program *q = p; q; q = q->next) {
+        text_printf(&t, "%s\n", q->entry ? q->entry : "");
+        put_program(&t, q);
+        if (!constants_are_there(q)) return NULL;
+        for (int64_t i = 0; i < q->bufs.n; i++) {
+            const pbuf *b = &q->bufs.at[i];
+            int64_t n = b->kind == PBUF_const ? size_of_const(b) : 0;
+            if ((total += n) > MOST_INSIDE) return NULL;
+            if (n) text_printf(&t, "%lld %016llx%016llx\n", (long long)i, (unsigned long long)hash_bytes(b->data, (size_t)n, 1), (unsigned long long)hash_bytes(b->data, (size_t)n, 2));
+        }
+    }
+    return store_path(a, o->cache_dir, &t, "library");
+}
+
+/* The kept library to `path`. */
+static bool copy_out(arena *a, const char *kept, const char *path)
+{
+    bytes b;
+    int64_t n;
+    int err;
+    if (!store_map(a, kept, &b) || b.n < 64) return false;
+    memcpy(&n, b.at, sizeof n);
+    if (n < 0 || (size_t)n > b.n - 64) return false;
+    file_out *f = file_create(a, path, 0777, &err);
+    if (!f) return false;
+    file_write(f, b.at + 64, (size_t)n);
+    return file_commit(f);
+}
+
+static void keep_library(arena *a, const codegen_options *o, const char *kept, const char *path)
+{
+    bytes parts[2];
+    int err;
+    if (!store_ready(a, o->cache_dir) || !file_map(a, path, &parts[1], &err)) return;
+    int64_t n = (int64_t)parts[1].n;
+    parts[0] = (bytes){ (const uint8_t *)&n, sizeof n };
+    if (store_write(a, kept, 2, parts)) store_evict(a, o->cache_dir);
+}
+
+dlc_status emit_library(dlc_context *ctx, const program *p, const codegen_options *o, const llvm_backend *(*llvm)(dlc_context *ctx), const char *path)
+{
+    arena *a = arena_new(&ctx->mem);
+    const char *kept = library_path(a, p, o);
+    dlc_status s = DLC_OK;
+    if (!kept || !copy_out(a, kept, path)) {
+        const llvm_backend *b = llvm(ctx);
+        s = b ? b->emit_shared(ctx, p, o, path) : DLC_ERR_UNSUPPORTED;
+        if (s == DLC_OK && kept) keep_library(a, o, kept, path);
+    }
+    arena_free(a);
+    return s;
+}
 
 /* -- Weights --------------------------------------------------------------------------------------------------------------- */
 

@@ -8,6 +8,8 @@
  * Constants stay where p holds them: p must live as long as the code. */
 dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *o,
                      const llvm_backend *(*llvm)(dlc_context *ctx), loaded_code **out, const struct dlc_model **model);
+/* A shared library for users at `path`, its constants inside; from the cache, if one was made of the same program and constants. */
+dlc_status emit_library(dlc_context *ctx, const program *p, const codegen_options *o, const llvm_backend *(*llvm)(dlc_context *ctx), const char *path);
 void unload_code(loaded_code *code);                     /* NULL is fine */
 
 /* Sets the data of p's constants that are computed (pbuf.expr_graph) to what the cache holds, mapped for p's life. False: it has
