@@ -377,6 +377,22 @@ dlc_status driver_weights(dlc_context *ctx, const driver_options *o, program *p)
     return s;
 }
 
+void driver_merge_constants(dlc_context *ctx, program *p)
+{
+    arena *scratch = arena_new(&ctx->mem);
+    map_str seen;
+    map_init(&seen, scratch);
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        pbuf *b = &p->bufs.at[i];
+        int64_t n;
+        if (b->kind != PBUF_const || !b->data || !dim_is_const(b->bytes, &n) || n <= 0) continue;
+        uint64_t key[3] = { hash_bytes(b->data, (size_t)n, 0), (uint64_t)n, (uint64_t)b->dtype };      /* C stores them by type */
+        const pbuf *first = &p->bufs.at[*map_put(&seen, (const char *)key, sizeof key, (uint64_t)i, NULL)];
+        if (first != b && memcmp(first->data, b->data, (size_t)n) == 0) b->data = first->data;
+    }
+    arena_free(scratch);
+}
+
 dlc_status driver_constants_filled(dlc_context *ctx, program *p, double undef)
 {
     return evaluate_constants(ctx, p, &(eval_options){ .fma = p->fma, .fills_undef = true, .undef = undef }, true);

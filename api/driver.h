@@ -62,6 +62,9 @@ bool driver_runs(const driver_options *o, int pass);
 dlc_status driver_constants(dlc_context *ctx, program *p);
 /* The same, or from the cache. */
 dlc_status driver_weights(dlc_context *ctx, const driver_options *o, program *p);
+/* Constants with equal elements share them: what stores constants goes by the address of their data. For files, since it reads
+ * all of them. */
+void driver_merge_constants(dlc_context *ctx, program *p);
 /* The same, and anew, with `undef` in lanes that nothing defines: no result may depend on it (NaN above). */
 dlc_status driver_constants_filled(dlc_context *ctx, program *p, double undef);
 

@@ -161,7 +161,9 @@ static dlc_status lower_model(output *o, const char *model, const driver_options
     dlc_status s = driver_import(o->ctx, o->a, model, d, &g);
     if (s == DLC_OK) s = driver_passes(o->ctx, d, &g);
     if (s == DLC_OK) s = driver_lower(o->ctx, d, g, &o->p);
-    return s == DLC_OK ? driver_weights(o->ctx, &o->s->driver, o->p) : s;
+    if (s == DLC_OK) s = driver_weights(o->ctx, &o->s->driver, o->p);
+    for (program *q = s == DLC_OK ? o->p : NULL; q; q = q->next) driver_merge_constants(o->ctx, q);
+    return s;
 }
 
 dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set)

@@ -302,7 +302,8 @@ static block copy_block(kernel_code *k, const block *b)
     return c;
 }
 
-kernel_code *kernel_clone(const kernel_code *k)
+/* All but the statements. */
+static kernel_code *clone_head(const kernel_code *k)
 {
     kernel_code *c = kernel_new(k->ctx, k->arena, k->dims, k->name, k->anchor);
     c->schedule = k->schedule;
@@ -313,6 +314,12 @@ kernel_code *kernel_clone(const kernel_code *k)
     for (int64_t i = 0; i < k->temps.n; i++) vec_push(c->arena, &c->temps, k->temps.at[i]);
     for (int64_t i = 0; i < k->names.n; i++)
         map_put(&c->names, k->names.entries[i].key, k->names.entries[i].len, k->names.entries[i].value, NULL);
+    return c;
+}
+
+kernel_code *kernel_clone(const kernel_code *k)
+{
+    kernel_code *c = clone_head(k);
     c->body = copy_block(c, &k->body);            /* expressions are immutable: shared */
     return c;
 }
@@ -344,7 +351,7 @@ int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, 
 
 kernel_code *kernel_part(const kernel_code *whole, const block *body, const bool *used)
 {
-    kernel_code *k = kernel_clone(whole);
+    kernel_code *k = clone_head(whole);
     int n = (int)k->bufs.n, kept = 0, n_params = 0;
     renaming r = { .n_temps = (int)k->temps.n, .n_bufs = n };
     r.temp = NEW_ARRAY(k->arena, int, r.n_temps);
