@@ -24,13 +24,13 @@ static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
 int main(void)
 {
     double best = 1e9;
-    v a[10], m, c;
-    for (int l = 0; l < N; l++) { m[l] = 0.999f; c[l] = 0.001f; for (int i = 0; i < 10; i++) a[i][l] = 1; }
+    v m = (v){ 0 } + 0.999f, c = (v){ 0 } + 0.001f, a = c, b = c, d = c, e = c, f = c, g = c, h = c, i = c, j = c, k = c;
     for (int r = 0; r < 5; r++) {
         double t = now();
         for (int n = 0; n < 2000000; n++) {
-            for (int i = 0; i < 10; i++) a[i] = a[i] * m + c;
-            __asm__ volatile("" : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]), "+v"(a[7]), "+v"(a[8]), "+v"(a[9]));
+            a = a * m + c; b = b * m + c; d = d * m + c; e = e * m + c; f = f * m + c;
+            g = g * m + c; h = h * m + c; i = i * m + c; j = j * m + c; k = k * m + c;
+            __asm__ volatile("" : "+v"(a), "+v"(b), "+v"(d), "+v"(e), "+v"(f), "+v"(g), "+v"(h), "+v"(i), "+v"(j), "+v"(k));
         }
         t = now() - t;
         if (t < best) best = t;
