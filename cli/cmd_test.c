@@ -402,6 +402,7 @@ int command_test(cli *c)
         code = run_one(&t, a, &t.sets.at[i]);
         arena_free(a);
     }
+    progress_clear(c);
     if (code == TEST_PASS && !opt_given(c, OPT_quiet)) printf("passed %lld data set%s\n", (long long)t.sets.n, t.sets.n == 1 ? "" : "s");
     return code;
 }
