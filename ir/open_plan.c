@@ -74,7 +74,7 @@ static void find_neighbours(arena *a, open_plan *o, const item *items, int64_t n
             near.n = begin;
             vec_push(a, &near, OPEN_PLAN_BEHIND);
         }
-        qsort(near.at + begin, (size_t)(near.n - begin), sizeof *near.at, by_number);
+        if (near.n > begin) qsort(near.at + begin, (size_t)(near.n - begin), sizeof *near.at, by_number);
         interval_index_add(index, i, items[i].first, items[i].last);
     }
     o->near_first[o->n] = (int)near.n;
