@@ -209,6 +209,7 @@ static const char *library_path(arena *a, const program *p, const codegen_option
     if (!o->cache_dir || o->external_weights || o->profile || p->kernels.n > MAX_KERNELS) return NULL;
     text_put(&t, "library ");
     put_target(&t, p, o);
+    text_printf(&t, "pool %016llx\n", (unsigned long long)(o->pool.n ? hash_bytes(o->pool.at, o->pool.n, 1) : 0));
     for (const program *q = p; q; q = q->next) {
         text_printf(&t, "%s\n", q->entry ? q->entry : "");
         put_program(&t, q);
