@@ -207,6 +207,8 @@ static const char *library_path(arena *a, const program *p, const codegen_option
     text t = { .a = a };
     int64_t total = 0;
     if (!o->cache_dir || o->external_weights || o->profile || p->kernels.n > MAX_KERNELS) return NULL;
+    for (const program *q = p; q && p->next; q = q->next)         /* entries share kernels, each with the sizes of its own program */
+        if (dims_n_symbols(q->dims)) return NULL;
     text_put(&t, "library ");
     put_target(&t, p, o);
     text_printf(&t, "pool %016llx\n", (unsigned long long)(o->pool.n ? hash_bytes(o->pool.at, o->pool.n, 1) : 0));
