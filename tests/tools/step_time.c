@@ -18,6 +18,7 @@ static bool time_one(const char *path)
     dlc_context *ctx = context_new();
     arena *a = arena_new(&ctx->mem);
     driver_options o = driver_defaults();
+    o.codegen.cache_dir = getenv("DLC_CACHE_DIR");
     lang_training t;
     tensor *values;
     program *p = NULL;
