@@ -232,7 +232,7 @@ dlc_status dlc_compile_file(dlc_context *ctx, const char *model, const char *out
         diag_option_value(ctx, (place){ 0 }, "output", "ends in none of .so, .o, .a, .ll, .s, .h");
         s = DLC_ERR_INPUT;
     }
-    if (s == DLC_OK) s = output_compile(ctx, a, model, output_path, kind, &set);
+    if (s == DLC_OK) s = output_compile(ctx, a, model, output_path, kind, &set, NULL);
     arena_free(a);
     mem_end(&ctx->mem, &frame);
     return s;

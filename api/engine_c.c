@@ -58,7 +58,7 @@ dlc_status c_library(dlc_context *ctx, arena *a, const program *p, const driver_
     bytes c, bin;
     text t = { .a = a };
     dlc_status s = driver_emit_c(ctx, a, p, o, "model.h", &c, &bin);
-    header_write(p, o->codegen.prefix, false, &t);
+    header_write(p, o->codegen.prefix, false, -1, &t);
     bytes h = { (const uint8_t *)text_str(&t), (size_t)t.n };
     if (s != DLC_OK) return s;
     *weights = bin.at;

@@ -2,6 +2,7 @@
  *
  *     PREFIX_NAME_BYTES, _ELEMENTS, _SHAPE   of each input and output whose sizes are fixed
  *     PREFIX_WORKSPACE_BYTES                 if it is fixed; else PREFIX_model.workspace(dims)
+ *     PREFIX_STACK_BYTES                     of portable C: its local arrays
  *     PREFIX_infer(run, N, …, x, …, y, …)    one call, typed
  *     PREFIX_model                           the same as data (runtime/model.h)
  *
@@ -231,7 +232,7 @@ static void put_program(const program *p, const char *name, const char *prefix, 
     put_function(p, name, prefix, in, outs, dim_name, out);
 }
 
-void header_write(const program *p, const char *prefix, bool has_pool, text *out)
+void header_write(const program *p, const char *prefix, bool has_pool, int64_t stack_bytes, text *out)
 {
     arena *a = out->a;
     const char *guard = upper(a, prefix);
@@ -243,6 +244,8 @@ void header_write(const program *p, const char *prefix, bool has_pool, text *out
         put_program(q, q->entry ? arena_printf(a, "%s_%s", prefix, q->entry) : arena_printf(a, "%s_infer", prefix), own, out);
         if (q->next) text_put(out, "\n");
     }
+    if (stack_bytes >= 0)
+        text_printf(out, "\n/* The most that local arrays take on the stack, besides what calls take. */\n#define %s_STACK_BYTES %lld\n", guard, (long long)stack_bytes);
     if (p->n_states) put_states(p, prefix, out);
     text_put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

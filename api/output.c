@@ -21,6 +21,7 @@ typedef struct {
     output_kind kind;
     const settings *s;
     program *p;
+    output_memory memory;
     bool is_done;                          /* all files are written: they stay */
 } output;
 
@@ -130,7 +131,7 @@ static dlc_status write_header(output *o)
 {
     text t = { .a = o->a };
     if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s || (o->kind != OUTPUT_h && file_is_special(o->path))) return DLC_OK;
-    header_write(o->p, o->s->driver.codegen.prefix, o->s->driver.codegen.pool.n > 0, &t);
+    header_write(o->p, o->s->driver.codegen.prefix, o->s->driver.codegen.pool.n > 0, o->memory.stack, &t);
     const char *path = o->kind == OUTPUT_h ? o->path : arena_printf(o->a, "%s%s.h", o->folder, o->stem);
     return write_file(o, path, text_str(&t), (size_t)t.n);
 }
@@ -166,7 +167,18 @@ static dlc_status lower_model(output *o, const char *model, const driver_options
     return s;
 }
 
-dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set)
+static void measure(output *o)
+{
+    c_sizes c = c_measure(o->a, o->p);
+    o->memory = (output_memory){ o->p->workspace_bytes, o->p->workspace_lower_bound, c.weights_bytes, o->kind == OUTPUT_c ? c.stack_bytes : -1 };
+    for (const program *q = o->p->next; q; q = q->next) {           /* of several programs: the largest */
+        bool is_open = o->memory.workspace < 0 || q->workspace_bytes < 0;
+        if (is_open || q->workspace_bytes > o->memory.workspace) o->memory.workspace = is_open ? -1 : q->workspace_bytes;
+        if (q->workspace_lower_bound > o->memory.least) o->memory.least = q->workspace_lower_bound;
+    }
+}
+
+dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set, output_memory *memory)
 {
     output *o = NEW(a, output);
     *o = (output){ .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };
@@ -181,6 +193,8 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
     set->driver.codegen.pool = pool_object(o);
     dlc_status s = set->driver.train ? training_programs(ctx, a, model, &set->driver, &o->p) : lower_model(o, model, &set->driver);
+    if (s == DLC_OK) measure(o);
+    if (s == DLC_OK && memory) *memory = o->memory;
     if (s == DLC_OK) s = write_code(o);
     if (s == DLC_OK) s = write_header(o);
     if (s == DLC_OK) s = write_pool(o);

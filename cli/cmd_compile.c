@@ -1,6 +1,16 @@
 /* compile: a model to a file: what kind is said by its ending, or by --emit (api/output.h) */
 #include "api/output.h"
 #include "cli/cli.h"
+#include <stdio.h>
+
+/* Whoever asks for C wants to know what it takes. */
+static void print_memory(const char *path, const output_memory *m)
+{
+    printf("%s: ", path);
+    if (m->workspace < 0) printf("workspace by the sizes");
+    else printf("workspace %lld bytes (no plan could take less than %lld)", (long long)m->workspace, (long long)m->least);
+    printf(", local arrays %lld, constants %lld\n", (long long)m->stack, (long long)m->weights);
+}
 
 int command_compile(cli *c)
 {
@@ -14,5 +24,8 @@ int command_compile(cli *c)
         return EXIT_USAGE;
     }
     if (!cli_settings(c, &s)) return EXIT_USAGE;
-    return exit_code(output_compile(c->ctx, c->a, model, path, kind, &s));
+    output_memory memory;
+    dlc_status status = output_compile(c->ctx, c->a, model, path, kind, &s, &memory);
+    if (status == DLC_OK && kind == OUTPUT_c && !opt_given(c, OPT_compile_quiet)) print_memory(path, &memory);
+    return exit_code(status);
 }

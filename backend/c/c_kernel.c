@@ -606,6 +606,33 @@ static void put_block(scope_text *s, const block *b)
     }
 }
 
+/* -- Stack ----------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Local arrays that live at once, each `times` over: the block's own, and those of one block inside. */
+static int64_t live_bytes(const kernel_code *k, const block *b, int64_t times)
+{
+    int64_t own = 0, inner = 0, lo, hi;
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        int64_t n = times, e = 1, at, other = live_bytes(k, &x->other, times);
+        bool is_vector = x->kind == STMT_for && x->mark == MARK_vector && x_is_int(x->lo, &lo) && x_is_int(x->hi, &hi) && hi - lo <= MAX_LANES;
+        if (is_vector) n *= hi - lo;
+        at = live_bytes(k, &x->body, n);
+        if (is_vector && x->body.n && x->body.at[x->body.n - 1]->kind == STMT_store)       /* put_staged */
+            at += n * dtype_bytes(k->bufs.at[x->body.at[x->body.n - 1]->id].dtype);
+        inner = at > inner ? at : inner;
+        inner = other > inner ? other : inner;
+        if (x->kind != STMT_alloc) continue;
+        const buffer *f = &k->bufs.at[x->id];
+        for (int j = 0; j < f->rank; j++)
+            if (dim_is_const(f->dims[j], &at)) e *= at;
+        own += times * e * dtype_bytes(f->dtype);
+    }
+    return own + inner;
+}
+
+int64_t kernel_stack_bytes(const kernel_code *k) { return live_bytes(k, &k->body, 1); }
+
 /* -- The kernel ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void name_all(scope_text *s)

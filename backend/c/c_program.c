@@ -901,3 +901,18 @@ dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options 
     *bin_file = outside ? weights_file(a, z, n, weights_bytes) : (bytes){ 0 };
     return DLC_OK;
 }
+
+c_sizes c_measure(arena *a, const program *p)
+{
+    c_sizes r = { 0, 0 };
+    writer w = { .a = a };
+    for (const program *q = p; q; q = q->next) {
+        state z = { .w = &w, .p = q };
+        lay_out_weights(&z, &r.weights_bytes);
+        for (int64_t i = 0; i < q->kernels.n; i++) {
+            int64_t n = kernel_stack_bytes(q->kernels.at[i]);
+            if (n > r.stack_bytes) r.stack_bytes = n;
+        }
+    }
+    return r;
+}

@@ -17,6 +17,11 @@ typedef struct c_options {
 
 enum { C_MAX_INSIDE = 1 << 20 };
 
+/* What the code takes besides workspace: constants, and local arrays of the kernel that has most of them (an upper bound:
+ * compilers keep small ones in registers). */
+typedef struct { int64_t weights_bytes, stack_bytes; } c_sizes;
+c_sizes c_measure(arena *a, const program *p);
+
 /* The files, in arena a; bin_file is {NULL, 0} if the weights stand in the C file. */
 dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *bin_file);
 

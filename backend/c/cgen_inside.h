@@ -113,5 +113,6 @@ void put_vector_types(writer *w, text *t);                 /* after everything e
 bool mentions(const char *source, const char *name);      /* as a word */
 void kernel_open_dims_c(arena *a, const kernel_code *k, dim_list *out);
 void write_kernel(writer *w, kernel_code *k, const char *name);
+int64_t kernel_stack_bytes(const kernel_code *k);
 
 #endif

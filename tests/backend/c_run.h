@@ -50,7 +50,7 @@ static const dlc_model *c_open(dlc_context *ctx, arena *a, const program *p, int
     assert_non_null(mkdtemp(dir));
     assert_int_equal(c_emit(ctx, a, p, &o, &c, &bin), DLC_OK);
     *weights = bin.at;
-    header_write(p, "t", false, &h);
+    header_write(p, "t", false, c_measure(a, p).stack_bytes, &h);
     write_bytes(arena_printf(a, "%s/t.c", dir), c);
     write_bytes(arena_printf(a, "%s/t.h", dir), (bytes){ (const uint8_t *)h.at, (size_t)h.n });
     const char *line = arena_printf(a, "%s %s -Dt_SHARED -shared -fPIC -o %s/t.so %s/t.c", compilers[cc].command, flags, dir, dir);

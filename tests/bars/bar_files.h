@@ -5,11 +5,6 @@
 
 static char dir[] = "/tmp/dlc-test-XXXXXX";
 
-typedef struct { const char *triple, *cpu, *compiler, *runner; } other_machine;
-static const other_machine machines[] = {
-    { "x86_64", "x86-64", "cc", "" }, { "aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64" }, { "riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64" },
-};
-enum { N_MACHINES = sizeof machines / sizeof *machines };
 static const int64_t open_sizes[2] = { 2, 19 };
 
 static inline bool has_program(const char *name)

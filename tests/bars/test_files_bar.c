@@ -118,6 +118,11 @@ static void needs_nothing(void **state)
 
 /* -- Other machines ---------------------------------------------------------------------------------------------------------------- */
 
+typedef struct { const char *triple, *cpu, *compiler, *runner; } other_machine;
+static const other_machine machines[] = {
+    { "x86_64", "x86-64", "cc", "" }, { "aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64" }, { "riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64" },
+};
+enum { N_MACHINES = sizeof machines / sizeof *machines };
 typedef struct { const char *model; const other_machine *machine; } model_there;
 static void elsewhere(bar *b, void *arg)
 {

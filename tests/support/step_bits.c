@@ -36,7 +36,7 @@ static int compare_files(dlc_context *ctx, arena *a, const char *file, settings 
     char dir[] = "/tmp/step_bits.XXXXXX";
     if (!mkdtemp(dir)) return 1;
     const char *so = arena_printf(a, "%s/m.so", dir), *c = arena_printf(a, "%s/m.c", dir), *cso = arena_printf(a, "%s/mc.so", dir);
-    int bad = output_compile(ctx, a, file, so, OUTPUT_so, set) != DLC_OK || output_compile(ctx, a, file, c, OUTPUT_c, set) != DLC_OK;
+    int bad = output_compile(ctx, a, file, so, OUTPUT_so, set, NULL) != DLC_OK || output_compile(ctx, a, file, c, OUTPUT_c, set, NULL) != DLC_OK;
     const char *options = "-O1 -std=c99 -pedantic -Wall -Wextra -Werror -Dm_SHARED -shared -fPIC";
     bad += !run_command(arena_printf(a, "cd %s && cc %s %s $(test -f m.bin && echo '-Dm_INCBIN=\"m.bin\"') -o mc.so m.c", dir, options, set->driver.c_fma ? "-mfma" : ""));
     if (!bad) bad = compare_library(a, "library", so, t, steps, base) + compare_library(a, "C", cso, t, steps, base);
