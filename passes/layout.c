@@ -440,18 +440,19 @@ static bool window_along(pass_run *run, graph *g, const node *n, const value *in
     return true;
 }
 
-/* Channels kept: the result's [.., C/16, .., 16] is [.., C, ..]. Sums over the batch too (BatchNorm) go over the last spatial
- * axis first, then over what is left: short chains. */
+/* Channels kept: the result's [.., C/16, .., 16] is [.., C, ..]. Sums over the batch too (BatchNorm) go over one axis after
+ * another, the last one first: chains as short as those of the 16 lanes that they replace. */
 static bool reduce_along(pass_run *run, graph *g, const node *n, const value *in, value *out)
 {
     alternative a = look(run, g, in[0]);
     type t = type_of(g, in[0]);
-    uint32_t axes = n->reduce->axes, last = 1u << (t.rank - 1);
+    uint32_t axes = n->reduce->axes;
     if (a.form != FORM_blocked || n->reduce->kind >= REDUCE_argmax || t.rank < 3 || !axes || axes & 2) return false;
     value y = a.x;
-    if (axes & 1 && axes & last) {
-        y = reduce(g, n->reduce->kind, y, last, false);
-        axes &= ~last;
+    for (int k = t.rank - 1; k >= 2 && axes & 1; k--) {
+        if (!(axes >> k & 1)) continue;
+        y = reduce(g, n->reduce->kind, y, 1u << k, false);
+        axes &= ~(1u << k);
     }
     y = reduce(g, n->reduce->kind, y, axes, false);              /* its axes: those kept before C/16, C/16, others kept, 16 */
     type u = type_of(g, y);
