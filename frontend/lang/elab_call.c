@@ -5,7 +5,7 @@
  */
 #include "frontend/lang/elab.h"
 
-enum { MAX_DEPTH = 400 };
+enum { MAX_DEPTH = 160 };
 
 typedef struct { const char *what, *name, *of; const ast *at; } role;      /* "argument `x` of `Dense`", and whom to blame */
 
