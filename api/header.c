@@ -115,40 +115,6 @@ static void put_runtime(bool has_pool, text *out)
         }
 }
 
-static void find_symbols(dims *t, dim d, bool *found)
-{
-    if (dim_is_const(d, NULL)) return;
-    dim_view v = dim_look(t, d);
-    if (v.kind == DIM_SYMBOL) found[v.symbol] = true;
-    else if (v.kind != DIM_CONST)
-        for (int i = 0; i < v.n_args; i++) find_symbols(t, v.args[i], found);
-}
-
-/* Symbols that the program finds: set by it, or in no input's shape, so that no caller could know them. */
-static bool *result_symbols(arena *a, const program *p)
-{
-    int n = dims_n_symbols(p->dims);
-    bool *given = NEW_ARRAY(a, bool, n + 1), *result = NEW_ARRAY(a, bool, n + 1);
-    for (int64_t i = 0; i < p->bufs.n; i++)
-        for (int k = 0; p->bufs.at[i].kind == PBUF_input && k < p->bufs.at[i].rank; k++)
-            find_symbols(p->dims, p->bufs.at[i].dims[k], given);
-    for (int i = 0; i < n; i++) result[i] = !given[i];
-    vec(const prog_block *) todo = { 0 };
-    vec_push(a, &todo, &p->body);
-    while (todo.n) {
-        const prog_block *b = vec_pop(&todo);
-        for (int i = 0; i < b->n; i++) {
-            const prog_op *op = b->at[i];
-            if (op->kind == PROG_setdim) result[op->symbol] = true;
-            if (op->kind == PROG_call || op->kind == PROG_setdim) continue;
-            vec_push(a, &todo, &op->body);
-            vec_push(a, &todo, &op->other);
-            vec_push(a, &todo, &op->test);
-        }
-    }
-    return result;
-}
-
 static const char *entry_doc(const char *entry)
 {
     static const struct { const char *name, *doc; } all[] = {
@@ -168,7 +134,7 @@ static void put_function(const program *p, const char *name, const char *prefix,
                          const char *const *dim_name, text *out)
 {
     int n_dims = dims_n_symbols(p->dims);
-    const bool *is_result = result_symbols(out->a, p);
+    const bool *is_result = program_found_symbols(out->a, p);
     const char *what = p->entry ? entry_doc(p->entry) : "Runs the model once, in the environment dlc_env: its workspace, and threads if there are any. Sizes that data decide\n"
                                                         " * are written through their pointers.";
     text_printf(out, "\n/* %s */\n", what);

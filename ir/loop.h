@@ -271,6 +271,9 @@ void x_print(const kernel_code *k, const expr *e, text *out);
 void s_print_line(const kernel_code *k, const stmt *s, text *out);       /* its first line only: for messages */
 const char *program_show(const program *p);
 
+/* By symbol: is it found by a run (setdim, or in no input's shape), and not given by the inputs? In `a`. */
+bool *program_found_symbols(arena *a, const program *p);
+
 program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name);
 int program_buf(program *p, const char *name, pbuf_kind kind, int index, dtype t, int rank, const dim *dims);
 void program_join(program *p, program *q);                          /* q becomes p's last entry, its kernels part of p's list */

@@ -134,39 +134,6 @@ static bytes weights_file(arena *a, const state *z, int n, int64_t total)
 
 /* -- Symbols -------------------------------------------------------------------------------------------------------------------- */
 
-static void find_results(const prog_block *b, bool *is_result)
-{
-    for (int i = 0; i < b->n; i++) {
-        const prog_op *x = b->at[i];
-        if (x->kind == PROG_setdim) is_result[x->symbol] = true;
-        find_results(&x->body, is_result);
-        find_results(&x->other, is_result);
-        find_results(&x->test, is_result);
-    }
-}
-
-static void find_symbols(dims *t, dim d, bool *found)
-{
-    if (dim_is_const(d, NULL)) return;
-    dim_view v = dim_look(t, d);
-    if (v.kind == DIM_SYMBOL) found[v.symbol] = true;
-    else if (v.kind != DIM_CONST)
-        for (int i = 0; i < v.n_args; i++) find_symbols(t, v.args[i], found);
-}
-
-/* Set by the program; or in no input's shape, so that no caller could know it: then it stays at its bound. */
-static void find_all_results(state *z)
-{
-    const program *p = z->p;
-    int n = dims_n_symbols(p->dims);
-    bool *given = NEW_ARRAY(z->w->a, bool, n);
-    z->is_result = NEW_ARRAY(z->w->a, bool, n);
-    for (int64_t i = 0; i < p->bufs.n; i++)
-        for (int j = 0; p->bufs.at[i].kind == PBUF_input && j < p->bufs.at[i].rank; j++) find_symbols(p->dims, p->bufs.at[i].dims[j], given);
-    for (int i = 0; i < n; i++) z->is_result[i] = !given[i];
-    find_results(&p->body, z->is_result);
-}
-
 static const pbuf *tensor_of(const program *p, pbuf_kind kind, int index)
 {
     for (int64_t i = 0; i < p->bufs.n; i++)
@@ -888,7 +855,7 @@ dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options 
         z[n] = (state){ .w = &w, .p = q, .prefix = entry_name(&w, q), .buf_name = NEW_ARRAY(a, const char *, q->bufs.n),
                         .is_read = NEW_ARRAY(a, bool, q->bufs.n), .open = open_plan_make(a, q) };
         if (!lay_out_weights(&z[n], &weights_bytes)) return refuse(ctx, "constants without elements");
-        find_all_results(&z[n]);
+        z[n].is_result = program_found_symbols(z[n].w->a, z[n].p);
     }
     bool outside = weights_bytes > (o->max_inside_bytes ? o->max_inside_bytes : C_MAX_INSIDE);
     for (int i = 0; i < n; i++) {

@@ -154,7 +154,7 @@ static const char *named_helper(writer *w, lane_shape sh, const char *name, dtyp
     return converts && dtype_bytes(t) == sh.bytes ? "" : vector_helper(w, sh, name, t);
 }
 
-static const char *placeholder(writer *w, lane_shape sh, dtype t, char c)
+static const char *spelled(writer *w, lane_shape sh, dtype t, char c)
 {
     switch (c) {
     case 'V': return memory_vector(w, sh, t);
@@ -166,7 +166,7 @@ static const char *placeholder(writer *w, lane_shape sh, dtype t, char c)
     case 'S': return step_of(w, sh);
     case 'R': return t == DTYPE_f32 ? "0x1p23f" : "0x1p52";
     case 'F': return t == DTYPE_f32 ? "f" : "";
-    default: assert(!"a placeholder"); return "";
+    default: assert(!"no such word of a template"); return "";
     }
 }
 
@@ -183,7 +183,7 @@ static const char *vector_helper(writer *w, lane_shape sh, const char *name, dty
         if (end) {
             text_put(&out, named_helper(w, sh, arena_strndup(w->a, s + 1, (size_t)(end - s) - 1), t));
             s = end;
-        } else if (*s == '%') text_put(&out, placeholder(w, sh, t, *++s));
+        } else if (*s == '%') text_put(&out, spelled(w, sh, t, *++s));
         else if (*s == '$') text_printf(&out, "%s_", w->prefix);
         else text_putn(&out, s, 1);
     }

@@ -186,8 +186,7 @@ static V load_symbols(prog_state *s, V open)
     emitter *e = s->e;
     int n = dims_n_symbols(s->p->dims);
     s->symbol = NEW_ARRAY(e->a, V, n);
-    bool *is_result = NEW_ARRAY(e->a, bool, n);
-    program_results(e->a, s->p, is_result);
+    const bool *is_result = program_found_symbols(e->a, s->p);
     V ok = LLVMConstInt(e->i1, 1, 0);
     for (int i = 0; i < n; i++) {
         int64_t lo, hi;
@@ -201,38 +200,6 @@ static V load_symbols(prog_state *s, V open)
         LLVMBuildStore(e->b, v, s->symbol[i]);
     }
     return ok;
-}
-
-static void find_results(const prog_block *b, bool *is_result)
-{
-    for (int i = 0; i < b->n; i++) {
-        const prog_op *x = b->at[i];
-        if (x->kind == PROG_setdim) is_result[x->symbol] = true;
-        find_results(&x->body, is_result);
-        find_results(&x->other, is_result);
-        find_results(&x->test, is_result);
-    }
-}
-
-static void find_symbols(dims *t, dim d, bool *found)
-{
-    if (dim_is_const(d, NULL)) return;
-    dim_view v = dim_look(t, d);
-    if (v.kind == DIM_SYMBOL) found[v.symbol] = true;
-    else if (v.kind != DIM_CONST)
-        for (int i = 0; i < v.n_args; i++) find_symbols(t, v.args[i], found);
-}
-
-/* Set by the program; or in no input's shape, so that no caller could know it: then it stays at its bound. */
-void program_results(arena *a, const program *p, bool *is_result)
-{
-    int n = dims_n_symbols(p->dims);
-    bool *given = NEW_ARRAY(a, bool, n);
-    for (int64_t i = 0; i < p->bufs.n; i++)
-        for (int j = 0; p->bufs.at[i].kind == PBUF_input && j < p->bufs.at[i].rank; j++)
-            find_symbols(p->dims, p->bufs.at[i].dims[j], given);
-    for (int i = 0; i < n; i++) is_result[i] = !given[i];
-    find_results(&p->body, is_result);
 }
 
 /* -- Workspace ------------------------------------------------------------------------------------------------------------- */
@@ -630,8 +597,7 @@ static V emit_run(prog_state *s)
     fp_leave(e, old);
     s->symbols = NULL;
     int n = dims_n_symbols(s->p->dims);
-    bool *is_result = NEW_ARRAY(e->a, bool, n);
-    program_results(e->a, s->p, is_result);
+    const bool *is_result = program_found_symbols(e->a, s->p);
     for (int i = 0; i < n; i++) {
         if (!is_result[i]) continue;
         V at = k_i64(e, i);
@@ -766,8 +732,7 @@ static V dim_table(prog_state *s)
     emitter *e = s->e;
     int n = dims_n_symbols(s->p->dims);
     V *rows = NEW_ARRAY(e->a, V, n);
-    bool *is_result = NEW_ARRAY(e->a, bool, n);
-    program_results(e->a, s->p, is_result);
+    const bool *is_result = program_found_symbols(e->a, s->p);
     for (int i = 0; i < n; i++) {
         int64_t lo, hi;
         dims_symbol_range(s->p->dims, i, &lo, &hi);

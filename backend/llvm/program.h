@@ -9,7 +9,6 @@ void emit_program(emitter *e, const program *p, const codegen_options *o, const 
                   emit_kind kind);
 const char *kernel_symbol(arena *a, const char *prefix, int kernel);
 const pbuf **program_tensors(arena *a, const program *p);               /* inputs, then outputs, by index */
-void program_results(arena *a, const program *p, bool *is_result);      /* by symbol: found by the run */
 
 /* Constants: bytes (-1: open); by buffer the first with the same data, which is stored; small ones stand in the code, and all of
  * them in LLVM IR and assembly. */

@@ -526,16 +526,16 @@ bool depends(elab *e, graph *g, value y, value x)
 {
     if (same_value(y, x)) return true;
     char *seen = NEW_ARRAY(e->a, char, g->nodes.n + 1);
-    vec(value) todo = { 0 };
-    vec_push(e->a, &todo, y);
-    while (todo.n) {
-        value v = vec_pop(&todo);
+    vec(value) pending = { 0 };
+    vec_push(e->a, &pending, y);
+    while (pending.n) {
+        value v = vec_pop(&pending);
         if (same_value(v, x)) return true;
         if (!is_float(type_of(g, v).dtype)) continue;
         uint32_t k = g->owner.at[v.id];
         if (seen[k]) continue;
         seen[k] = 1;
-        for (int i = 0; i < g->nodes.at[k].n_in; i++) vec_push(e->a, &todo, g->nodes.at[k].in[i]);
+        for (int i = 0; i < g->nodes.at[k].n_in; i++) vec_push(e->a, &pending, g->nodes.at[k].in[i]);
     }
     return false;
 }

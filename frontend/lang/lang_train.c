@@ -497,14 +497,14 @@ static graph *take_graph(elab *e)
 static void mark_cone(elab *e, value from, bool *seen)
 {
     const graph *g = e->fr->g;
-    vec(value) todo = { 0 };
-    vec_push(e->a, &todo, from);
-    while (todo.n) {
-        value v = vec_pop(&todo);
+    vec(value) pending = { 0 };
+    vec_push(e->a, &pending, from);
+    while (pending.n) {
+        value v = vec_pop(&pending);
         if (seen[v.id]) continue;
         seen[v.id] = true;
         const node *x = node_of(g, v);
-        for (int k = 0; k < x->n_in; k++) vec_push(e->a, &todo, x->in[k]);
+        for (int k = 0; k < x->n_in; k++) vec_push(e->a, &pending, x->in[k]);
     }
 }
 
