@@ -196,27 +196,27 @@ const type *intern_type(graph *g, type t)
 
 /* -- Attributes ------------------------------------------------------------------------------------------------------------ */
 
-typedef struct { const graph_shared *s; const void *at; size_t n; } attr_key;
+typedef struct { prim p; const void *at; } attr_key;
 
 static bool attr_cons_equal(const void *owner, uint32_t id, const void *key)
 {
     const graph_shared *s = owner;
     const attr_key *k = key;
-    return s->attrs.at[id].n == k->n && memcmp(s->attrs.at[id].at, k->at, k->n) == 0;
+    return s->attrs.at[id].p == k->p && attr_same(k->p, s->attrs.at[id].at, k->at, ATTR_ALL);
 }
 
-const void *intern_attr(graph *g, const void *attr, size_t n_bytes)
+const void *intern_attr(graph *g, prim p, const void *attr)
 {
     if (!attr) return NULL;
     graph_shared *s = g->shared;
-    attr_key key = { s, attr, n_bytes };
-    uint64_t hash = hash_bytes(attr, n_bytes, 0);
+    attr_key key = { p, attr };
+    uint64_t hash = attr_hash(p, attr, ATTR_ALL, p);
     uint32_t id;
     if (cons_find(&s->attr_cons, hash, attr_cons_equal, s, &key, &id)) return s->attrs.at[id].at;
-    const void *kept = arena_copy(s->arena, attr, n_bytes);
+    const void *kept = arena_copy(s->arena, attr, attr_bytes(p));
     vec_grow(s->arena, &s->attrs, 1);
-    s->attrs.at[s->attrs.n].at = kept;
-    s->attrs.at[s->attrs.n++].n = n_bytes;
+    s->attrs.at[s->attrs.n].p = p;
+    s->attrs.at[s->attrs.n++].at = kept;
     cons_add(&s->attr_cons, hash, (uint32_t)s->attrs.n - 1);
     return kept;
 }
@@ -237,24 +237,13 @@ static uint64_t const_hash(const const_attr *c, int element_bytes)
     return hash_bytes(c->bytes, (size_t)c->n * (size_t)element_bytes, 2);
 }
 
-/* Everything but the names of labels. */
-static const void *contract_content(const contract_attr *c, contract_attr *room)
-{
-    *room = *c;
-    memset(room->label_name, 0, sizeof room->label_name);
-    return room;
-}
-
 static bool attr_equal(const node *x, const node *y)
 {
-    contract_attr a, b;
     if (x->attr == y->attr) return true;
     switch (x->prim) {
     case PRIM_const: return const_equal(x->konst, y->konst, dtype_bytes(x->types[0].dtype));
-    case PRIM_contract:
-        return memcmp(contract_content(x->contract, &a), contract_content(y->contract, &b), sizeof a) == 0;
-    case PRIM_compact: return x->compact->has_symbol == y->compact->has_symbol;
-    default: return false;
+    case PRIM_contract: case PRIM_compact: return attr_same((prim)x->prim, x->attr, y->attr, ATTR_MEANING);
+    default: return false;                           /* without names: interned */
     }
 }
 
@@ -262,11 +251,9 @@ static uint64_t node_hash(const node *x)
 {
     uint64_t h = hash_bytes(x->in, x->n_in * sizeof(value), x->prim);
     h = hash_u64(h, (uint64_t)(uintptr_t)(x->n_out == 1 ? x->types : NULL));
-    contract_attr room;
     switch (x->prim) {
     case PRIM_const: return hash_u64(h, const_hash(x->konst, dtype_bytes(x->types[0].dtype)));
-    case PRIM_contract: return hash_bytes(contract_content(x->contract, &room), sizeof room, h);
-    case PRIM_compact: return h;
+    case PRIM_contract: case PRIM_compact: return attr_hash((prim)x->prim, x->attr, ATTR_MEANING, h);
     default: return hash_u64(h, (uint64_t)(uintptr_t)x->attr);
     }
 }
@@ -319,8 +306,7 @@ static const node *add_node(graph *g, node *x)
     return &g->nodes.at[id];
 }
 
-const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, size_t attr_bytes, int n_out,
-                        const type *types)
+const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, int n_out, const type *types)
 {
     if (n_in > UINT16_MAX || n_out > UINT16_MAX) {
         build_fail(g, "%s: %d operands and %d results are more than the %d supported", prim_info[p].name, n_in, n_out, UINT16_MAX);
@@ -328,13 +314,13 @@ const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void 
     }
     node x = { .prim = (uint8_t)p, .n_in = (uint16_t)n_in, .n_out = (uint16_t)n_out, .in = in, .types = types };
     if (n_out == 1) x.types = intern_type(g, types[0]);
-    x.attr = intern_attr(g, attr, attr_bytes);
+    x.attr = intern_attr(g, p, attr);
     return add_node(g, &x);
 }
 
-value make_node(graph *g, prim p, int n_in, const value *in, const void *attr, size_t attr_bytes, type t)
+value make_node(graph *g, prim p, int n_in, const value *in, const void *attr, type t)
 {
-    const node *x = make_node_n(g, p, n_in, in, attr, attr_bytes, 1, &t);
+    const node *x = make_node_n(g, p, n_in, in, attr, 1, &t);
     return x ? result_of(x, 0) : NO_VALUE;
 }
 
@@ -350,7 +336,7 @@ value input(graph *g, const char *name, dtype t, int rank, const dim *d)
 {
     if (g->failed || !check_shape(g, "input", rank, d)) return NO_VALUE;
     input_attr a = { .index = (int)g->inputs.n, .name = name ? arena_strdup(g->arena, name) : NULL };
-    value v = make_node(g, PRIM_input, 0, NULL, &a, sizeof a, (type){ t, rank, d });
+    value v = make_node(g, PRIM_input, 0, NULL, &a, (type){ t, rank, d });
     vec_push(g->arena, &g->inputs, v);
     if (name) set_name(g, v, name);
     return v;

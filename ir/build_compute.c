@@ -73,7 +73,7 @@ static value map_to(graph *g, scalar fn, dtype to, int n, const value *x)
     memset(&a, 0, sizeof a);
     a.fn = fn;
     a.to = fn == SCALAR_cast ? to : DTYPE_NONE;
-    return make_node(g, PRIM_map, n, x, &a, sizeof a, t);
+    return make_node(g, PRIM_map, n, x, &a, t);
 }
 
 value map(graph *g, scalar fn, int n, const value *x)
@@ -118,7 +118,7 @@ value reduce(graph *g, reduce_kind kind, value x, uint32_t axes, bool last)
     a.last = is_arg && last;
     SIMPLER(simplify_reduce(g, &a, x, to));
     SIMPLER(fold_reduce(g, &a, x, to));
-    return fold_by_evaluator(g, make_node(g, PRIM_reduce, 1, &x, &a, sizeof a, to));
+    return fold_by_evaluator(g, make_node(g, PRIM_reduce, 1, &x, &a, to));
 }
 
 /* -- window ------------------------------------------------------------------------------------------------------------- */
@@ -158,7 +158,7 @@ value window_reduce(graph *g, window_kind kind, value x, int n, const window_axi
     if (kind == WINDOW_argmax) to.dtype = DTYPE_i64;
     if (!check_shape(g, "window", to.rank, d)) return NO_VALUE;
     if (n == 0 && kind != WINDOW_argmax) return x;
-    return fold_by_evaluator(g, make_node(g, PRIM_window, 1, &x, &a, sizeof a, to));
+    return fold_by_evaluator(g, make_node(g, PRIM_window, 1, &x, &a, to));
 }
 
 /* -- random --------------------------------------------------------------------------------------------------------------- */
@@ -172,5 +172,5 @@ value random_bits(graph *g, value key, int rank, const dim *d)
         return build_fail(g, "random: the key is %s, expected u32[5]", show_type(g, k));
     if (dim_is_const(type_elements(g, to), &n) && n >= (int64_t)1 << 34)
         return build_fail(g, "random: %s has 2^34 elements or more", show_type(g, to));
-    return make_node(g, PRIM_random, 1, &key, NULL, 0, to);
+    return make_node(g, PRIM_random, 1, &key, NULL, to);
 }

@@ -256,7 +256,7 @@ static value contract_checked(graph *g, value a, value b, value init, const cont
     renumber(&k);
     value in[3] = { a, b, init };
     type t = { out, rank_o, d };
-    return fold_by_evaluator(g, make_node(g, PRIM_contract, is_value(init) ? 3 : 2, in, &k.c, sizeof k.c, t));
+    return fold_by_evaluator(g, make_node(g, PRIM_contract, is_value(init) ? 3 : 2, in, &k.c, t));
 }
 
 /* The rank of the result: the labels that are neither summed nor a window's position in a. */

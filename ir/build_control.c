@@ -120,7 +120,7 @@ bool scan(graph *g, graph *body, int n_carry, int n_xs, dim n, bool reverse, int
     attr.n_xs = n_xs;
     attr.n = n;
     attr.reverse = reverse;
-    return results_to(make_node_n(g, PRIM_scan, n_in, in, &attr, sizeof attr, n_out, types), out);
+    return results_to(make_node_n(g, PRIM_scan, n_in, in, &attr, n_out, types), out);
 }
 
 bool cond(graph *g, value pred, graph *then_body, graph *else_body, int n_in, const value *in, value *out)
@@ -152,7 +152,7 @@ bool cond(graph *g, value pred, graph *then_body, graph *else_body, int n_in, co
     all[0] = pred;
     if (n_in) memcpy(all + 1, in, (size_t)n_in * sizeof *in);
     cond_attr attr = { closed(then_body), closed(else_body) };
-    return results_to(make_node_n(g, PRIM_cond, n_in + 1, all, &attr, sizeof attr, n_out, types), out);
+    return results_to(make_node_n(g, PRIM_cond, n_in + 1, all, &attr, n_out, types), out);
 }
 
 bool while_loop(graph *g, graph *test, graph *body, int n_carry, int64_t max_trip, int n_in, const value *in, value *out)
@@ -179,7 +179,7 @@ bool while_loop(graph *g, graph *test, graph *body, int n_carry, int64_t max_tri
     attr.body = closed(body);
     attr.n_carry = n_carry;
     attr.max_trip = max_trip < 0 ? -1 : max_trip;
-    return results_to(make_node_n(g, PRIM_while, n_in, in, &attr, sizeof attr, n_carry, types), out);
+    return results_to(make_node_n(g, PRIM_while, n_in, in, &attr, n_carry, types), out);
 }
 
 bool kernel(graph *g, anchor_kind anchor, graph *body, int n_in, const value *in, value *out)
@@ -197,5 +197,5 @@ bool kernel(graph *g, anchor_kind anchor, graph *body, int n_in, const value *in
     memset(&attr, 0, sizeof attr);
     attr.anchor = anchor;
     attr.body = closed(body);
-    return results_to(make_node_n(g, PRIM_kernel, n_in, in, &attr, sizeof attr, n_out, types), out);
+    return results_to(make_node_n(g, PRIM_kernel, n_in, in, &attr, n_out, types), out);
 }

@@ -125,20 +125,11 @@ static graph *copy_body(graph *like, const graph *body, body_list *bodies)
     return to;
 }
 
-/* n's attribute for `to`, in *room; its size in *n_bytes. */
-static const void *copy_attr(graph *to, const node *n, body_list *bodies, void *room, size_t *n_bytes)
+/* n's attribute for `to`, in *room. */
+static const void *copy_attr(graph *to, const node *n, body_list *bodies, void *room)
 {
-    static const size_t size[PRIM_COUNT] = {
-        [PRIM_iota] = sizeof(iota_attr), [PRIM_map] = sizeof(map_attr), [PRIM_reduce] = sizeof(reduce_attr),
-        [PRIM_contract] = sizeof(contract_attr), [PRIM_window] = sizeof(window_attr), [PRIM_transpose] = sizeof(transpose_attr),
-        [PRIM_slice] = sizeof(slice_attr), [PRIM_pad] = sizeof(pad_attr), [PRIM_concat] = sizeof(concat_attr),
-        [PRIM_gather] = sizeof(gather_attr), [PRIM_scatter] = sizeof(gather_attr), [PRIM_sort] = sizeof(sort_attr),
-        [PRIM_scan] = sizeof(scan_attr), [PRIM_cond] = sizeof(cond_attr), [PRIM_while] = sizeof(while_attr),
-        [PRIM_compact] = sizeof(compact_attr), [PRIM_bitcast] = sizeof(bitcast_attr), [PRIM_kernel] = sizeof(kernel_attr),
-    };
-    *n_bytes = size[n->prim];
-    if (*n_bytes == 0) return NULL;
-    memcpy(room, n->attr, *n_bytes);
+    if (attr_bytes((prim)n->prim) == 0) return NULL;
+    memcpy(room, n->attr, attr_bytes((prim)n->prim));
     if (n->prim == PRIM_scan) ((scan_attr *)room)->body = copy_body(to, n->scan->body, bodies);
     if (n->prim == PRIM_kernel) ((kernel_attr *)room)->body = copy_body(to, n->kernel->body, bodies);
     if (n->prim == PRIM_cond) {
@@ -167,9 +158,8 @@ static void copy_node(graph *to, const graph *from, const node *n, value *map, b
         map[n->first] = rebuild_const(to, from, n);
         return;
     }
-    size_t n_bytes;
-    const void *attr = copy_attr(to, n, bodies, &room, &n_bytes);
-    const node *made = make_node_n(to, n->prim, n->n_in, in, attr, n_bytes, n->n_out, n->types);
+    const void *attr = copy_attr(to, n, bodies, &room);
+    const node *made = make_node_n(to, n->prim, n->n_in, in, attr, n->n_out, n->types);
     for (int k = 0; k < n->n_out; k++) map[n->first + (uint32_t)k] = result_of(made, k);
 }
 

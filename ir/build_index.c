@@ -73,7 +73,7 @@ value gather(graph *g, value x, int n, const value *idx, const int *axes, int n_
     SIMPLER(fold_gather(g, x, n, idx, &a, to));
     value in[MAX_RANK + 1] = { x };
     memcpy(in + 1, idx, (size_t)n * sizeof *idx);
-    return make_node(g, PRIM_gather, n + 1, in, &a, sizeof a, to);
+    return make_node(g, PRIM_gather, n + 1, in, &a, to);
 }
 
 value scatter(graph *g, scatter_mode mode, value x, value upd, int n, const value *idx, const int *axes,
@@ -94,7 +94,7 @@ value scatter(graph *g, scatter_mode mode, value x, value upd, int n, const valu
     a.mode = mode;
     value in[MAX_RANK + 2] = { x, upd };
     memcpy(in + 2, idx, (size_t)n * sizeof *idx);
-    return fold_by_evaluator(g, make_node(g, PRIM_scatter, n + 2, in, &a, sizeof a, t));
+    return fold_by_evaluator(g, make_node(g, PRIM_scatter, n + 2, in, &a, t));
 }
 
 /* -- sort, compact --------------------------------------------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ value sort(graph *g, int n_keys, const value *keys, int axis, uint32_t descendin
     a.axis = axis;
     a.descending = n_keys == 32 ? descending : descending & ((1u << n_keys) - 1);
     a.k = k;
-    return fold_by_evaluator(g, make_node(g, PRIM_sort, n_keys, keys, &a, sizeof a, to));
+    return fold_by_evaluator(g, make_node(g, PRIM_sort, n_keys, keys, &a, to));
 }
 
 /* The compact node of mask with a symbol (or without); NULL on error. */
@@ -143,7 +143,7 @@ static const node *compact_node(graph *g, value mask, const dim *symbol, bool ha
     a.has_symbol = has_symbol;
     if (symbol) a.symbol = *symbol;
     type types[2] = { { DTYPE_i64, 1, t.dims }, { DTYPE_i64, 0, NULL } };
-    return make_node_n(g, PRIM_compact, 1, &mask, &a, sizeof a, 2, types);
+    return make_node_n(g, PRIM_compact, 1, &mask, &a, 2, types);
 }
 
 bool compact(graph *g, value mask, value *idx, value *count)

@@ -1,7 +1,7 @@
 /* ir/build_inner.h: what the files of the builder share; nobody else includes it.
  *
  * A builder function checks its operands, infers the result's type, tries simplify_* and fold_*, and only then makes the
- * node (make_node). Attribute structs are zeroed before they are filled: they are interned by their bytes.
+ * node (make_node). Attribute structs are zeroed before they are filled, so that what is unused compares equal.
  */
 #ifndef DLC_IR_BUILD_INNER_H
 #define DLC_IR_BUILD_INNER_H
@@ -13,7 +13,7 @@ struct graph_shared {
     arena *arena;
     vec(const type *) types;                    /* interned */
     cons_table type_cons;
-    vec(struct { const void *at; size_t n; }) attrs;      /* interned */
+    vec(struct { prim p; const void *at; }) attrs;        /* interned */
     cons_table attr_cons;
     const place *last_place;                    /* given to the newest node */
     const char *label[128];                     /* names of one character */
@@ -25,13 +25,18 @@ bool ready(const graph *g, int n, const value *x);
 static inline bool ready1(const graph *g, value x) { return ready(g, 1, &x); }
 
 const type *intern_type(graph *g, type t);
-const void *intern_attr(graph *g, const void *attr, size_t n_bytes);
 
-/* One result of type t; attr may be NULL. */
-value make_node(graph *g, prim p, int n_in, const value *in, const void *attr, size_t attr_bytes, type t);
+/* Attributes (ir/attr.c): the struct of primitive p; 0 bytes if it has none, or is a constant. */
+typedef enum { ATTR_MEANING, ATTR_ALL } attr_part;           /* ATTR_ALL: names, too */
+size_t attr_bytes(prim p);
+bool attr_same(prim p, const void *a, const void *b, attr_part part);
+uint64_t attr_hash(prim p, const void *a, attr_part part, uint64_t seed);
+const void *intern_attr(graph *g, prim p, const void *attr);
+
+/* One result of type t; attr is p's struct, or NULL. */
+value make_node(graph *g, prim p, int n_in, const value *in, const void *attr, type t);
 /* Several results. */
-const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, size_t attr_bytes, int n_out,
-                        const type *types);
+const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, int n_out, const type *types);
 bool compact_to(graph *g, value mask, dim symbol, value *idx, dim *count);
 value make_const(graph *g, type t, const const_attr *c);
 value constant_of_dims(graph *g, type t, const dim *d, int n);

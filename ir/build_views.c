@@ -14,7 +14,7 @@ value iota(graph *g, dtype t, int rank, const dim *d, int axis)
     if (axis < 0 || axis >= rank) return build_fail(g, "iota: axis %d of a result of rank %d", axis, rank);
     if (is_storage(t) || t == DTYPE_bool) return build_fail(g, "iota: %s does not count", dtype_info[t].name);
     iota_attr a = { axis };
-    return make_node(g, PRIM_iota, 0, NULL, &a, sizeof a, (type){ t, rank, d });
+    return make_node(g, PRIM_iota, 0, NULL, &a, (type){ t, rank, d });
 }
 
 value reshape(graph *g, value x, int rank, const dim *d)
@@ -28,7 +28,7 @@ value reshape(graph *g, value x, int rank, const dim *d)
                           show_shape(g, rank, d), show_dim(g, m));
     SIMPLER(simplify_reshape(g, x, to));
     SIMPLER(fold_reshape(g, x, to));
-    return make_node(g, PRIM_reshape, 1, &x, NULL, 0, to);
+    return make_node(g, PRIM_reshape, 1, &x, NULL, to);
 }
 
 value transpose(graph *g, value x, const int *perm)
@@ -50,7 +50,7 @@ value transpose(graph *g, value x, const int *perm)
     to.dims = d;
     SIMPLER(simplify_transpose(g, x, &a, to));
     SIMPLER(fold_transpose(g, x, &a, to));
-    return make_node(g, PRIM_transpose, 1, &x, &a, sizeof a, to);
+    return make_node(g, PRIM_transpose, 1, &x, &a, to);
 }
 
 value broadcast(graph *g, value x, int rank, const dim *d)
@@ -66,7 +66,7 @@ value broadcast(graph *g, value x, int rank, const dim *d)
                               show_type(g, from), show_dim(g, d[i]));
     SIMPLER(simplify_broadcast(g, x, to));
     SIMPLER(fold_broadcast(g, x, to));
-    return make_node(g, PRIM_broadcast, 1, &x, NULL, 0, to);
+    return make_node(g, PRIM_broadcast, 1, &x, NULL, to);
 }
 
 /* -- slice ------------------------------------------------------------------------------------------------------------- */
@@ -127,7 +127,7 @@ value slice(graph *g, value x, const dim *start, const dim *size, const int64_t 
     if (same) return x;
     SIMPLER(simplify_slice(g, x, &a, to));
     SIMPLER(fold_slice(g, x, &a, to));
-    return make_node(g, PRIM_slice, 1, &x, &a, sizeof a, to);
+    return make_node(g, PRIM_slice, 1, &x, &a, to);
 }
 
 /* -- pad --------------------------------------------------------------------------------------------------------------- */
@@ -162,7 +162,7 @@ static value pad_any(graph *g, value x, const dim *lo, const dim *hi, const int6
     SIMPLER(simplify_pad(g, x, with, &a, to));
     SIMPLER(fold_pad(g, x, with, &a, to));
     value in[2] = { x, with };
-    return make_node(g, PRIM_pad, is_value(with) ? 2 : 1, in, &a, sizeof a, to);
+    return make_node(g, PRIM_pad, is_value(with) ? 2 : 1, in, &a, to);
 }
 
 value pad(graph *g, value x, const dim *lo, const dim *hi, const int64_t *interior, value with)
@@ -205,7 +205,7 @@ value concat(graph *g, int n, const value *x, int axis)
     SIMPLER(simplify_concat(g, n, x, axis, to));
     SIMPLER(fold_concat(g, n, x, axis, to));
     concat_attr a = { axis };
-    return make_node(g, PRIM_concat, n, x, &a, sizeof a, to);
+    return make_node(g, PRIM_concat, n, x, &a, to);
 }
 
 value bitcast(graph *g, value x, dtype to)
@@ -220,5 +220,5 @@ value bitcast(graph *g, value x, dtype to)
     if (n->prim == PRIM_bitcast) return bitcast(g, n->in[0], to);
     SIMPLER(fold_bitcast(g, x, t));
     bitcast_attr a = { to };
-    return make_node(g, PRIM_bitcast, 1, &x, &a, sizeof a, t);
+    return make_node(g, PRIM_bitcast, 1, &x, &a, t);
 }

@@ -4,7 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "ir/build.h"
+#include "ir/build_inner.h"
 
 static dlc_context *ctx;
 static graph *g;
@@ -203,6 +203,55 @@ static bool build_something(dlc_context *c)
     return true;
 }
 
+/* Bytes between the fields mean nothing, and every field means something. */
+static void attributes_are_compared_by_fields(void **state)
+{
+    (void)state;
+    contract_attr c[2];
+    reduce_attr r[2];
+    for (int i = 0; i < 2; i++) {
+        int padding = i ? 0xff : 0;
+        memset(&r[i], padding, sizeof r[i]);
+        r[i].kind = REDUCE_max;
+        r[i].axes = 2;
+        r[i].last = false;
+        memset(&c[i], 0, sizeof c[i]);
+        memset(&c[i].windows[0], padding, sizeof c[i].windows[0]);
+        c[i].windows[0].a = c[i].windows[0].b = c[i].windows[0].o = 1;
+        c[i].windows[0].r = (relation){ 1, 1, 1, 0 };
+        memset(&c[i].limits[3], padding, sizeof c[i].limits[3]);
+        c[i].limits[3].x = c[i].limits[3].y = 2;
+        c[i].limits[3].scale = 16;
+        c[i].limits[3].bound = dim_const(24);
+    }
+    assert_ptr_equal(intern_attr(g, PRIM_reduce, &r[0]), intern_attr(g, PRIM_reduce, &r[1]));
+    assert_ptr_equal(intern_attr(g, PRIM_contract, &c[0]), intern_attr(g, PRIM_contract, &c[1]));
+    r[1].last = true;
+    assert_ptr_not_equal(intern_attr(g, PRIM_reduce, &r[0]), intern_attr(g, PRIM_reduce, &r[1]));
+    c[1].limits[3].bound = dim_const(25);
+    assert_ptr_not_equal(intern_attr(g, PRIM_contract, &c[0]), intern_attr(g, PRIM_contract, &c[1]));
+    c[1] = c[0];
+    c[1].label_name[0] = "n";
+    assert_ptr_not_equal(intern_attr(g, PRIM_contract, &c[0]), intern_attr(g, PRIM_contract, &c[1]));
+    assert_true(attr_same(PRIM_contract, &c[0], &c[1], ATTR_MEANING));
+}
+
+/* What no field covers is shorter than the alignment: no field is missing. */
+static void every_byte_is_a_field_or_padding(void **state)
+{
+    (void)state;
+    for (int p = 0; p < PRIM_COUNT; p++) {
+        uint8_t zero[sizeof(contract_attr)] = { 0 }, one[sizeof(contract_attr)] = { 0 };
+        size_t gap = 0;
+        for (size_t i = 0; i < attr_bytes((prim)p); i++) {
+            one[i] = 1;
+            gap = attr_same((prim)p, zero, one, ATTR_ALL) ? gap + 1 : 0;
+            one[i] = 0;
+            assert_in_range(gap, 0, 7);
+        }
+    }
+}
+
 static void every_allocation_can_fail(void **state)
 {
     (void)state;
@@ -238,7 +287,9 @@ static void a_million_nodes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(types), test(narrowed_symbol), test(messages), test(equal_nodes_are_one), test(scans), test(every_allocation_can_fail), test(a_million_nodes),
+        test(types), test(narrowed_symbol), test(messages), test(equal_nodes_are_one),
+        test(attributes_are_compared_by_fields), test(every_byte_is_a_field_or_padding), test(scans),
+        test(every_allocation_can_fail), test(a_million_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
