@@ -335,15 +335,30 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
     return DLC_OK;
 }
 
-dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **p)
+static dlc_status program_passes(dlc_context *ctx, const driver_options *o, const graph *g, program **p, int first, int last)
 {
-    for (int i = PASS_lower; i < PASS_COUNT; i++) {
+    for (int i = first; i <= last; i++) {
         if (!driver_runs(o, i) || (i == PASS_lower && *p)) continue;
         if (i != PASS_lower && !*p) break;
         dlc_status s = program_pass(ctx, o, i, g, p);
         if (s != DLC_OK) return s;
     }
     return DLC_OK;
+}
+
+dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **p)
+{
+    return program_passes(ctx, o, g, p, PASS_lower, PASS_COUNT - 1);
+}
+
+dlc_status driver_lower_plain(dlc_context *ctx, const driver_options *o, const graph *g, program **p)
+{
+    return program_passes(ctx, o, g, p, PASS_lower, PASS_schedule - 1);
+}
+
+dlc_status driver_schedule(dlc_context *ctx, const driver_options *o, program *p)
+{
+    return program_passes(ctx, o, NULL, &p, PASS_schedule, PASS_COUNT - 1);
 }
 
 /* -- Running ---------------------------------------------------------------------------------------------------------------- */

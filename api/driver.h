@@ -35,6 +35,7 @@ typedef struct {
     const char *params;            /* a pattern of the initializers that are trained; NULL: all of floating point */
     const state_binding *states;   /* of a training step: inputs and outputs that are its states; NULL: none */
     const char *schedule_file;     /* --schedule */
+    bool no_variants;              /* --no-specialize: code in memory stays open (api/variants.h) */
     codegen_options codegen;
     text *explain; int explain_pass;
     /* Called after each pass (and once with PASS_COUNT, "import", before the first); either may be NULL. */
@@ -55,6 +56,9 @@ dlc_status driver_train(dlc_context *ctx, arena *a, const char *path, const char
 dlc_status driver_passes(dlc_context *ctx, const driver_options *o, graph **g);
 /* lower, unless *p is there already, and the passes on the program. */
 dlc_status driver_lower(dlc_context *ctx, const driver_options *o, const graph *g, program **p);
+/* The same in two parts: plain nests, and their schedules and plan. */
+dlc_status driver_lower_plain(dlc_context *ctx, const driver_options *o, const graph *g, program **p);
+dlc_status driver_schedule(dlc_context *ctx, const driver_options *o, program *p);
 /* Does this pass run under these options? */
 bool driver_runs(const driver_options *o, int pass);
 

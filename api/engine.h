@@ -10,6 +10,7 @@
 #ifndef DLC_API_ENGINE_H
 #define DLC_API_ENGINE_H
 #include "api/driver.h"
+#include "api/variants.h"
 
 #define ENGINE_LIST(X) X(eval) X(loop) X(jit) X(so) X(c)
 typedef enum {
@@ -31,6 +32,7 @@ typedef struct engine {
     program *program;          /* NULL with eval, and for a library from a file */
     const dlc_model *model;    /* jit, so, c */
     loaded_code *code;         /* jit */
+    variants *variants;        /* jit: more code, for sizes that came twice; NULL: nothing is open */
     void *states;              /* of a training step; run() changes them */
     const void *weights;       /* c: those that do not stand in the file */
     fma_mode fma;
@@ -58,6 +60,7 @@ typedef struct {
     dlc_run run;
     struct profile *profile;            /* code made with codegen.profile: counts its kernels there (api/profile.h); or NULL */
     int64_t workspace_bytes;
+    const dlc_model *variant;           /* the code for these sizes, once there is one */
 } prepared;
 dlc_status engine_prepare(dlc_context *ctx, arena *a, const engine *e, const tensor *in, const dlc_run_hook *hook, prepared *out);
 /* With memory of the caller for generated code: the workspace (of the size that engine_sizes gives, aligned to 64) and the

@@ -203,6 +203,7 @@ static bool choose_backend(setting *t, const char *word)
 
 static bool choose_fma(setting *t, const char *word) { (void)word; t->s->driver.c_fma = true; return true; }
 static bool choose_c_vectors(setting *t, const char *word) { (void)word; t->s->driver.c_vectors = true; return true; }
+static bool choose_no_specialize(setting *t, const char *word) { (void)word; t->s->driver.no_variants = true; return true; }
 static bool choose_no_fma(setting *t, const char *word) { (void)word; t->s->driver.fma = FMA_ROUNDED; return true; }
 static bool choose_verify(setting *t, const char *word) { (void)word; t->s->driver.verify = true; return true; }
 static bool choose_cache(setting *t, const char *word)
@@ -279,6 +280,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "pool",         false, choose_pool },
     { "no-pool",      false, choose_no_pool },
     { "profile",      false, choose_profile },
+    { "no-specialize", false, choose_no_specialize },
     { "cache",        true,  choose_cache },
     { "no-cache",     false, choose_no_cache },
 };

@@ -11,7 +11,7 @@
 
 enum { MIN_RUNS = 3, MAX_RUNS = 1000000 };
 
-typedef struct { double median_ms, min_ms, p90_ms, compile_s, peak_rss_mb; int64_t workspace_bytes; int runs, threads; } figures;
+typedef struct { double median_ms, min_ms, p90_ms, compile_s, peak_rss_mb, specialize_s; int64_t workspace_bytes; int runs, threads; } figures;
 
 static double now(void)
 {
@@ -73,6 +73,7 @@ static void print_figures(const figures *f)
            "compiled in %.3g s   peak memory %.4g MB   workspace %lld bytes\n",
            f->median_ms, f->min_ms, f->p90_ms, f->runs, f->threads, f->threads == 1 ? "" : "s", f->compile_s, f->peak_rss_mb,
            (long long)f->workspace_bytes);
+    if (f->specialize_s > 0) printf("compiled for these sizes in %.3g s more\n", f->specialize_s);
 }
 
 /* -- Kernels --------------------------------------------------------------------------------------------------------------- */
@@ -112,8 +113,8 @@ static void print_profile(const profile *f, const figures *g, const machine_peak
 static void print_json(const figures *f, const profile *p, const machine_peak *peak)
 {
     printf("{\"median_ms\": %.6g, \"min_ms\": %.6g, \"p90_ms\": %.6g, \"runs\": %d, \"threads\": %d, \"compile_s\": %.6g, "
-           "\"peak_rss_mb\": %.6g, \"workspace_bytes\": %lld",
-           f->median_ms, f->min_ms, f->p90_ms, f->runs, f->threads, f->compile_s, f->peak_rss_mb, (long long)f->workspace_bytes);
+           "\"specialize_s\": %.6g, \"peak_rss_mb\": %.6g, \"workspace_bytes\": %lld",
+           f->median_ms, f->min_ms, f->p90_ms, f->runs, f->threads, f->compile_s, f->specialize_s, f->peak_rss_mb, (long long)f->workspace_bytes);
     if (p) printf(",\n \"peak_gflops\": %.6g, \"peak_gbs\": %.6g, \"kernels\": [", peak->flops * 1e-9, peak->bytes * 1e-9);
     for (int64_t i = 0, n = 0; p && i < p->n; i++) {
         const profile_row *r = &p->rows[i];
@@ -158,6 +159,7 @@ int command_bench(cli *c)
     progress_put(c, "run");
     if (s == DLC_OK) s = measure(c, &p, &f);
     f.workspace_bytes = p.workspace_bytes;
+    if (p.variant) variants_made(e->variants, &f.specialize_s);
     f.peak_rss_mb = peak_rss_mb();
     if (s == DLC_OK && p.profile) s = cli_settings(c, &set) ? profile_peak(c->ctx, &set.driver, &hook, f.threads, &peak) : DLC_ERR_INPUT;
     progress_clear(c);

@@ -861,13 +861,14 @@ bool dim_eval(const dims *t, dim d, const int64_t *symbol_values, int64_t *out)
     return true;
 }
 
-dim dim_subst(dims *t, dim d, const dim *symbol_to)
+/* d of one table, built anew in another (or the same one). */
+static dim carry(const dims *from, dim d, dims *t, const dim *symbol_to)
 {
     if (!is_expr(d)) return d;
-    entry e = *entry_of(t, d);                   /* copied: interning moves the entries */
+    entry e = *entry_of(from, d);                /* copied: interning moves the entries */
     if (e.kind == ENTRY_SYMBOL) return symbol_to[e.symbol];
     if (e.kind != ENTRY_POLY) {
-        dim a = dim_subst(t, e.a, symbol_to), b = dim_subst(t, e.b, symbol_to);
+        dim a = carry(from, e.a, t, symbol_to), b = carry(from, e.b, t, symbol_to);
         return e.kind == ENTRY_FLOORDIV ? dim_div(t, a, b) : e.kind == ENTRY_MOD ? dim_mod(t, a, b)
              : e.kind == ENTRY_MIN ? dim_min(t, a, b) : dim_max(t, a, b);
     }
@@ -875,11 +876,31 @@ dim dim_subst(dims *t, dim d, const dim *symbol_to)
     for (int i = 0; i < e.n_terms; i++) {
         dim product = dim_const(e.terms[i].coef);
         for (int j = 0; j < e.terms[i].n; j++)
-            product = dim_mul(t, product, dim_subst(t, entry_dim(e.terms[i].atoms[j]), symbol_to));
+            product = dim_mul(t, product, carry(from, entry_dim(e.terms[i].atoms[j]), t, symbol_to));
         sum = dim_add(t, sum, product);
     }
     return sum;
 }
+
+dim dim_subst(dims *t, dim d, const dim *symbol_to) { return carry(t, d, t, symbol_to); }
+
+dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *value, const bool *is_open, dim *symbol_to)
+{
+    dims *t = dims_new(ctx, a);
+    for (int i = 0; i < from->symbols.n; i++) {
+        const symbol *s = &from->symbols.at[i];
+        symbol_to[i] = dim_symbol(t, s->name);
+        symbol *mine = &t->symbols.at[i];
+        mine->lo = is_open[i] ? s->lo : value[i];
+        mine->hi = is_open[i] ? s->hi : value[i];
+        if (is_open[i] && s->has_most) dim_symbol_at_most(t, symbol_to[i], carry(from, s->most, t, symbol_to));
+        if (!is_open[i]) symbol_to[i] = dim_const(value[i]);
+    }
+    t->n_fresh = from->n_fresh;
+    return t;
+}
+
+dim dim_carry(const dims *from, dim d, dims *to, const dim *symbol_to) { return carry(from, d, to, symbol_to); }
 
 /* -- Text ------------------------------------------------------------------------------------------------------------------ */
 

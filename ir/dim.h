@@ -52,6 +52,10 @@ bool dim_divides(dims *t, dim d, int64_t k); /* k provably divides d */
 
 bool dim_eval(const dims *t, dim d, const int64_t *symbol_values, int64_t *out);   /* false: overflow, division by 0 */
 dim dim_subst(dims *t, dim d, const dim *symbol_to);                  /* symbol i becomes symbol_to[i] */
+/* A table of its own with the symbols of another: by number, those that are not open have the value given. symbol_to[i], for
+ * dim_carry, is what becomes of symbol i. `from` is only read by both. */
+dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *value, const bool *is_open, dim *symbol_to);
+dim dim_carry(const dims *from, dim d, dims *to, const dim *symbol_to);
 
 void dim_print(const dims *t, dim d, text *out);                      /* "4*N + 2", "(N + 1) floordiv 2", "min(N, 3)" */
 bool dim_parse(dims *t, const char **at, const char *end, dim *out);  /* the same form; unknown names become symbols */

@@ -18,6 +18,12 @@ bool cut_program(pass_run *run, program *p);
 /* Makes one kernel of those that do the same. */
 bool share_program(pass_run *run, program *p);
 
+/* The program at these sizes (by symbol; is_open, as of program_found_symbols: those that the run finds), with a context and
+ * arena of its own: same numbers of symbols, buffers and kernels, same bits. p: plain nests, one entry; only read. */
+program *specialize_program(dlc_context *ctx, arena *a, const program *p, const int64_t *sizes, const bool *is_open);
+/* The same program, independent of p but for constants and states. */
+program *program_copy(dlc_context *ctx, arena *a, const program *p);
+
 /* Rewrites each kernel's nest by the formula's schedule for this machine; kernels that have a schedule keep it. A refused
  * schedule leaves the plain nest. */
 bool schedule_program(pass_run *run, program *p, const machine *m);

@@ -90,6 +90,7 @@ typedef struct dlc_program dlc_program;
  *   options   NULL, or words "name=value" ended by NULL, as on the command line:
  *             backend=jit|so|c|eval|loop   dim=NAME=8   dim=NAME=1..64   bind=NAME=1,2   no-fma   O=2   cpu=NAME   jobs=2
  *             no-cache (else code and packed weights are kept in $DLC_CACHE_DIR, $XDG_CACHE_HOME/dlc or ~/.cache/dlc)
+ *             no-specialize (see dlc_program_run)
  *
  * *program is NULL unless DLC_OK is returned. */
 DLC_API dlc_status dlc_program_open(dlc_context *ctx, const char *path, const char *const *options, dlc_program **program);
@@ -118,6 +119,10 @@ struct dlc_pool;                   /* <dlc/pool.h>; libdlc has its functions */
  *            found
  *   work     work_bytes bytes aligned to 64, at least what dlc_program_prepare gave for these sizes
  *   pool     threads, or NULL; the result does not depend on it
+ *
+ * A program in memory (backend=jit) with open sizes is compiled once more for sizes that it sees a second time: that run
+ * takes as long as compiling does, later ones with these sizes are faster, and the bits are the same. It does so for at most
+ * eight choices of sizes; runs of other threads go on meanwhile. no-specialize leaves it out.
  *
  * DLC_ERR_SHAPE, DLC_ERR_DTYPE (DLC_ERR_INPUT): an input does not fit; DLC_ERR_MEMORY: work is too small or not aligned. */
 DLC_API dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in,
