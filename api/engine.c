@@ -259,6 +259,14 @@ void engine_input_shape(const engine *e, int i, int64_t *extents)
     arena_free(scratch);
 }
 
+/* Axis k of input i differs from the axis of an input that has the same size: number `other` of all axes. */
+static void report_other(dlc_context *ctx, const engine *e, int i, int k, const int64_t *have, int other)
+{
+    int at = 0, first = first_extent(e, i);
+    while (first_extent(e, at + 1) <= other) at++;
+    diag_run_same(ctx, (place){ 0 }, e->in_name[i], k, (long long)have[first + k], other - first_extent(e, at), e->in_name[at], (long long)have[other]);
+}
+
 /* The dims of a model from the sizes of its inputs. */
 static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const tensor *in, int64_t *size)
 {
@@ -270,18 +278,24 @@ static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const 
     for (int k = 0; k < m->n_dims; k++) size[k] = m->dims[k].is_result ? m->dims[k].hi : m->dims[k].lo;
     m->shapes(size, low);
     int64_t *found = NEW_ARRAY(a, int64_t, m->n_dims), *steps = NEW_ARRAY(a, int64_t, n_in + 1);
+    int *from = NEW_ARRAY(a, int, m->n_dims + 1), *dim_of = NEW_ARRAY(a, int, n_in + 1);      /* a dim's axis; an axis that is a dim */
+    for (int j = 0; j < n_in; j++) dim_of[j] = -1;
     memcpy(found, size, sizeof *size * (size_t)m->n_dims);
     for (int k = 0; k < m->n_dims; k++) {
         if (m->dims[k].is_result || m->dims[k].lo >= m->dims[k].hi) continue;
         size[k]++;
         m->shapes(size, next);
         size[k]--;
+        bool is_sure = false;
         for (int j = 0; j < n_in; j++) {
             int64_t step = next[j] - low[j];
+            bool is_dim = step == 1 && low[j] == size[k];             /* the dim itself: surely right */
             if (step > steps[j]) steps[j] = step;
-            if (step <= 0 || (have[j] - low[j]) % step) continue;
+            if (is_dim) dim_of[j] = k;
+            if (is_sure || step <= 0 || (have[j] - low[j]) % step) continue;
             found[k] = size[k] + (have[j] - low[j]) / step;
-            if (step == 1 && low[j] == size[k]) break;               /* the dim itself: surely right */
+            from[k] = j;
+            is_sure = is_dim;
         }
         if (found[k] < m->dims[k].lo || found[k] > m->dims[k].hi) {
             diag_run_dim(ctx, (place){ 0 }, m->dims[k].name, (long long)m->dims[k].lo, (long long)m->dims[k].hi, (long long)found[k]);
@@ -293,7 +307,9 @@ static dlc_status bind_model(dlc_context *ctx, arena *a, const engine *e, const 
     for (int i = 0, j = 0; i < e->n_in; i++)
         for (int k = 0; k < in[i].rank; k++, j++)
             if (next[j] != have[j]) {
-                if (steps[j] > 1 && low[j] % steps[j] == 0 && have[j] % steps[j])
+                if (dim_of[j] >= 0 && from[dim_of[j]] != j)
+                    report_other(ctx, e, i, k, have, from[dim_of[j]]);
+                else if (steps[j] > 1 && low[j] % steps[j] == 0 && have[j] % steps[j])
                     diag_run_multiple(ctx, (place){ 0 }, e->in_name[i], k, (long long)steps[j], (long long)have[j]);
                 else
                     diag_run_size(ctx, (place){ 0 }, e->in_name[i], k, (long long)next[j], (long long)have[j]);

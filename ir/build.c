@@ -143,7 +143,9 @@ static bool narrow_to_agree(graph *g, dim m, dim x)
 
 bool dims_agree(graph *g, dim a, dim b)
 {
-    return dims_equal(g, a, b) || ((narrow_to_agree(g, a, b) || narrow_to_agree(g, b, a)) && dims_equal(g, a, b));
+    if (dims_equal(g, a, b) || ((narrow_to_agree(g, a, b) || narrow_to_agree(g, b, a)) && dims_equal(g, a, b))) return true;
+    if (!g->parent) dims_want_equal(g->dims, a, b);
+    return false;
 }
 
 bool types_equal(graph *g, type a, type b)

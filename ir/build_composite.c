@@ -265,6 +265,7 @@ bool broadcast_shapes(graph *g, type a, type b, int *rank, dim *d)
         dim p = ia < 0 ? ONE : a.dims[ia], q = ib < 0 ? ONE : b.dims[ib];
         if (dim_is(q, 1) || dim_same(p, q)) d[i] = p;
         else if (dim_is(p, 1)) d[i] = q;
+        else if (dims_agree(g, p, q)) d[i] = dim_is_const(q, NULL) ? q : p;
         else {
             text s = { .a = g->arena }, u = { .a = g->arena };
             type_print(g, a, &s);

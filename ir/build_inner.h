@@ -48,7 +48,8 @@ value build_fail_dims(graph *g, const dim *d, int n, const char *fmt, ...) DLC_P
  * left, or g is a body (which may not run for those sizes). */
 bool narrow_symbol(graph *g, dim x, int64_t lo, int64_t hi);
 /* Extents that must be equal. Where they are for all but some sizes of a symbol (N and min(N, 512), or N and 3), its
- * bounds are narrowed. */
+ * bounds are narrowed. Where they are if one open size of the inputs is another, that is noted (dims_wanted): a front end can build
+ * again with one symbol for both. */
 bool dims_agree(graph *g, dim a, dim b);
 bool types_equal(graph *g, type a, type b);
 const char *show_type(graph *g, type t);        /* for messages */

@@ -47,6 +47,7 @@ typedef struct {
     const char *name;
     uint32_t entry;
     int64_t lo, hi;
+    bool may_merge;
     bool has_most;
     dim most;                 /* has_most: at most this, too (made of symbols of earlier numbers) */
 } symbol;
@@ -60,6 +61,8 @@ struct dims {
     cons_table cons;
     uint32_t version;         /* counts changes of bounds, from 1 */
     int n_fresh;
+    bool has_wish;            /* symbol `drop` should be symbol `keep` */
+    int keep, drop;
 };
 
 dims *dims_new(dlc_context *ctx, arena *a)
@@ -883,6 +886,64 @@ static dim carry(const dims *from, dim d, dims *t, const dim *symbol_to)
 }
 
 dim dim_subst(dims *t, dim d, const dim *symbol_to) { return carry(t, d, t, symbol_to); }
+
+void dim_symbol_may_merge(dims *t, dim sym)
+{
+    if (is_expr(sym) && entry_of(t, sym)->kind == ENTRY_SYMBOL) t->symbols.at[entry_of(t, sym)->symbol].may_merge = true;
+}
+
+static void mark_symbols(const dims *t, dim d, bool *in)
+{
+    if (!is_expr(d)) return;
+    const entry *e = entry_of(t, d);
+    if (e->kind == ENTRY_SYMBOL) in[e->symbol] = true;
+    else if (e->kind != ENTRY_POLY) {
+        mark_symbols(t, e->a, in);
+        mark_symbols(t, e->b, in);
+    } else {
+        for (int i = 0; i < e->n_terms; i++)
+            for (int j = 0; j < e->terms[i].n; j++) mark_symbols(t, entry_dim(e->terms[i].atoms[j]), in);
+    }
+}
+
+/* The only symbol that stands in one and not in the other; -1: none, or several. */
+static int only_in(const dims *t, const bool *in, const bool *other)
+{
+    int found = -1;
+    for (int i = 0; i < t->symbols.n; i++) {
+        if (!in[i] || other[i]) continue;
+        if (found >= 0) return -1;
+        found = i;
+    }
+    return found;
+}
+
+bool dims_want_equal(dims *t, dim a, dim b)
+{
+    int n = dims_n_symbols(t);
+    bool *in_a = NEW_ARRAY(t->arena, bool, n + 1), *in_b = NEW_ARRAY(t->arena, bool, n + 1);
+    mark_symbols(t, a, in_a);
+    mark_symbols(t, b, in_b);
+    int x = only_in(t, in_a, in_b), y = only_in(t, in_b, in_a);
+    if (x < 0 || y < 0 || !t->symbols.at[x].may_merge || !t->symbols.at[y].may_merge) return false;
+    if (t->symbols.at[x].lo > t->symbols.at[y].hi || t->symbols.at[y].lo > t->symbols.at[x].hi) return false;
+    dim *to = NEW_ARRAY(t->arena, dim, n);
+    for (int i = 0; i < n; i++) to[i] = dims_symbol(t, i == y ? x : i);
+    if (!dim_same(dim_subst(t, b, to), a)) return false;
+    if (t->has_wish) return true;
+    t->has_wish = true;
+    t->keep = x < y ? x : y;
+    t->drop = x < y ? y : x;
+    return true;
+}
+
+bool dims_wanted(const dims *t, const char **keep, const char **drop)
+{
+    if (!t->has_wish) return false;
+    *keep = t->symbols.at[t->keep].name;
+    *drop = t->symbols.at[t->drop].name;
+    return true;
+}
 
 dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *value, const bool *is_open, dim *symbol_to)
 {

@@ -26,6 +26,12 @@ dim dim_symbol(dims *t, const char *name);
 bool dim_symbol_bounds(dims *t, dim sym, int64_t lo, int64_t hi);     /* narrows; false if empty */
 /* sym is at most `bound`, of symbols made before it (else nothing is noted): a fact for proofs, beside the bounds. */
 void dim_symbol_at_most(dims *t, dim sym, dim bound);
+/* sym is a size of which its owner can still say that it is another one (the importer, which then builds again). */
+void dim_symbol_may_merge(dims *t, dim sym);
+/* a and b have to be equal: would they be, if one such symbol were another? Then these two are noted, the earlier one first. */
+bool dims_want_equal(dims *t, dim a, dim b);
+/* What was noted, names of symbols; false: nothing. */
+bool dims_wanted(const dims *t, const char **keep, const char **drop);
 dim dim_fresh(dims *t, const char *prefix, int64_t lo, int64_t hi);   /* a new symbol, for sizes that data decide */
 int dims_n_symbols(const dims *t);
 const char *dims_symbol_name(const dims *t, int i);

@@ -398,10 +398,19 @@ static bool solve(dims *t, dim d, int s, int64_t want, int64_t *symbols)
     return false;
 }
 
-static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *x, int input, int axis, bool *known, int64_t *symbols)
+/* The axis that a symbol took its size from. */
+typedef struct { int input, axis; } symbol_source;
+
+static const char *input_name(const graph *g, int input)
 {
-    value v = g->inputs.at[input];
-    type t = type_of(g, v);
+    const char *name = node_of(g, g->inputs.at[input])->input->name;
+    return name ? name : "?";
+}
+
+static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *in, int input, int axis, bool *known, symbol_source *from, int64_t *symbols)
+{
+    const tensor *x = &in[input];
+    type t = type_of(g, g->inputs.at[input]);
     int s = symbol_index(g->dims, t.dims[axis]);
     int64_t lo, hi, want = x->dims[axis];
     int open = s < 0 ? unknown_symbol(g->dims, t.dims[axis], known) : known[s] ? -1 : s;
@@ -409,21 +418,23 @@ static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *x, int inp
         dims_symbol_range(g->dims, open, &lo, &hi);
         if (open == s) symbols[s] = want;
         known[open] = true;
+        from[open] = (symbol_source){ input, axis };
         if (symbols[open] >= lo && symbols[open] <= hi) return true;
     } else if (!dim_eval(g->dims, t.dims[axis], symbols, &want) || want == x->dims[axis]) {
         return true;
+    } else if (s >= 0) {
+        diag_run_same(ctx, (place){ 0 }, input_name(g, input), axis, (long long)x->dims[axis], from[s].axis, input_name(g, from[s].input), (long long)symbols[s]);
+        return false;
     }
     text type_text = { .a = ctx->arena };
     type_print(g, t, &type_text);
-    const char *name = node_of(g, v)->input->name;
-    diag_eval_input(ctx, (place){ 0 }, name ? name : "?", text_str(&type_text), axis, (long long)x->dims[axis]);
+    diag_eval_input(ctx, (place){ 0 }, input_name(g, input), text_str(&type_text), axis, (long long)x->dims[axis]);
     return false;
 }
 
 dlc_status eval_bind(dlc_context *ctx, const graph *g, const tensor *in, int64_t *symbols)
 {
     int n = dims_n_symbols(g->dims);
-    bool *known = NEW_ARRAY(g->arena, bool, n + 1), ok = true;
     for (int i = 0; i < n; i++) {
         int64_t lo;
         dims_symbol_range(g->dims, i, &lo, &symbols[i]);
@@ -439,12 +450,16 @@ dlc_status eval_bind(dlc_context *ctx, const graph *g, const tensor *in, int64_t
         return DLC_ERR_INPUT;
     }
     /* plain symbols first, so that N + 1 can be checked */
+    arena *scratch = arena_new(&ctx->mem);
+    bool *known = NEW_ARRAY(scratch, bool, n + 1), ok = true;
+    symbol_source *from = NEW_ARRAY(scratch, symbol_source, n + 1);
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < g->inputs.n; i++) {
             type t = type_of(g, g->inputs.at[i]);
             for (int k = 0; k < t.rank; k++)
                 if ((symbol_index(g->dims, t.dims[k]) >= 0) == (pass == 0))
-                    ok &= bind_axis(ctx, g, &in[i], (int)i, k, known, symbols);
+                    ok &= bind_axis(ctx, g, in, (int)i, k, known, from, symbols);
         }
+    arena_free(scratch);
     return ok ? DLC_OK : DLC_ERR_SHAPE;
 }

@@ -90,7 +90,24 @@ static dim bounded_dim(importer *imp, const onnx_dim_option *o, bool is_first)
     return dim_mulk(imp->g->dims, symbol, step);
 }
 
-static dim symbol_dim(importer *imp, const char *name)
+/* The symbol that stands for `name`, after what earlier tries found out. */
+static const char *merged_name(const importer *imp, const char *name)
+{
+    for (int64_t i = 0; i < imp->merged.n; i++)                          /* a later row may merge what an earlier one kept */
+        if (strcmp(imp->merged.at[i].name, name) == 0) name = imp->merged.at[i].is;
+    return name;
+}
+
+/* A try that failed because two open sizes of the inputs are the same one: the next gives them one symbol. */
+static bool merge_symbols(importer *imp)
+{
+    merged_symbol m;
+    if (imp->foreign || !dims_wanted(imp->g->dims, &m.is, &m.name)) return false;
+    vec_push(imp->scratch, &imp->merged, m);
+    return true;
+}
+
+static dim symbol_of(importer *imp, const char *name)
 {
     bool is_new;
     uint64_t *known = map_put(&imp->symbols, name, strlen(name), 0, &is_new);
@@ -108,7 +125,26 @@ static dim symbol_dim(importer *imp, const char *name)
         dim_symbol_bounds(imp->g->dims, d, 0, LONGEST_AXIS);
         if (!imp->foreign) note_bounds(imp, d, name);
     }
+    if (!imp->foreign) dim_symbol_may_merge(imp->g->dims, d);
     *known = (uint64_t)d.code;
+    return d;
+}
+
+static dim symbol_dim(importer *imp, const char *name)
+{
+    const char *is = merged_name(imp, name);
+    dim d = symbol_of(imp, is);
+    if (is == name || map_find(&imp->symbols, name, strlen(name))) return d;
+    for (int i = 0; i < imp->options->n_dims; i++) {
+        const onnx_dim_option *o = &imp->options->dims[i];
+        if (strcmp(o->name, name) != 0) continue;
+        imp->is_dim_used[i] = true;
+        if (!dim_symbol_bounds(imp->g->dims, d, o->lo, o->hi))
+            option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld leaves no size: it is the same as %.100s", name, (long long)o->lo,
+                                           (long long)o->hi, is));
+    }
+    note_bounds(imp, d, name);
+    map_put(&imp->symbols, name, strlen(name), (uint64_t)d.code, NULL);
     return d;
 }
 
@@ -649,7 +685,8 @@ static bool build_once(importer *imp)
     return !failed(imp, imp->g);
 }
 
-/* Each try after the first has taken one more of the offered values, or knows more about the open dimensions. */
+/* Each try after the first has taken one more of the offered values, or knows more about the open dimensions. The tries that
+ * merge symbols end because each leaves one less. */
 enum { MOST_NARROWED = 4 };
 
 static bool build(importer *imp)
@@ -666,7 +703,7 @@ static bool build(importer *imp)
     for (int narrowed = 0;;) {
         bool built = build_once(imp);
         if (built && (narrowed == MOST_NARROWED || !bounds_changed(imp))) break;
-        if (!built && !imp->wants_restart) {
+        if (!built && !imp->wants_restart && !merge_symbols(imp)) {
             note_open_dims(imp);
             return false;
         }

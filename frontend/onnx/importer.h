@@ -88,6 +88,7 @@ typedef struct scope {
 } scope;
 
 typedef struct { const char *name; dim symbol; int64_t lo, hi; } symbol_bounds;
+typedef struct { const char *name, *is; } merged_symbol;
 
 struct importer {
     dlc_context *ctx;
@@ -108,6 +109,7 @@ struct importer {
     bool *is_dim_used;
     map_str symbols;               /* dim_param -> dim */
     vec(symbol_bounds) bounds;     /* of those symbols, as they start in this try */
+    vec(merged_symbol) merged;     /* open sizes of other names that are the same one: found by earlier tries */
     vec(int) offer_of_input;       /* graph input -> index into options->offers, or -1 */
     bool wants_restart;            /* an offer was taken: build again with it as a constant */
     foreign_build *foreign;        /* NULL: none */

@@ -98,6 +98,63 @@ static void test_bounds_from_below(void **state)
     assert_string_equal(text_str(&shape), "f32[N, 3]");
 }
 
+/* -- Sizes of different names --------------------------------------------------------------------------------------------- */
+
+/* Inputs by open and by known sizes; what is made of them; how many open sizes are left; -1: refused. */
+typedef struct { const char *name, *open, *known, *body; int n_open; int rank[3]; int64_t d[3][3]; } merge_case;
+
+static const merge_case merges[] = {
+    { "elementwise", "in x f32 batch 3\nin z f32 batch_size 3", "in x f32 2 3\nin z f32 2 3", "y = Add x z", 1, { 2, 2 }, { { 2, 3 }, { 2, 3 } } },
+    { "inner size", "in x f32 N M\nin z f32 K 2", "in x f32 3 4\nin z f32 4 2", "y = MatMul x z", 2, { 2, 2 }, { { 3, 4 }, { 4, 2 } } },
+    { "batches of a product", "in x f32 A 2 3\nin z f32 B 3 2", "in x f32 2 2 3\nin z f32 2 3 2", "y = MatMul x z", 1, { 3, 3 }, { { 2, 2, 3 }, { 2, 3, 2 } } },
+    { "other axes of a concat", "in x f32 A 2\nin z f32 B 3", "in x f32 2 2\nin z f32 2 3", "y = Concat x z | axis=1", 1, { 2, 2 }, { { 2, 2 }, { 2, 3 } } },
+    { "a chain", "in x f32 s0\nin z f32 s1\nin u f32 s2", "in x f32 2\nin z f32 2\nin u f32 2", "v = Add z u\ny = Mul x v", 1, { 1, 1, 1 }, { { 2 }, { 2 }, { 2 } } },
+    { "both already merged", "in x f32 a b\nin z f32 c a\nin u f32 c b", "in x f32 2 2\nin z f32 2 2\nin u f32 2 2", "v = MatMul z x\nw = Add u x\ny = Add v w",
+      2, { 2, 2, 2 }, { { 2, 2 }, { 2, 2 }, { 2, 2 } } },
+    { "in a product of sizes", "in x f32 N 2\nin z f32 M 2", "in x f32 3 2\nin z f32 3 2",
+      "const s i64 [1] = -1\na = Reshape x s\nb = Reshape z s\ny = Add a b", 1, { 2, 2 }, { { 3, 2 }, { 3, 2 } } },
+    { "twice the size", "in x f32 N\nin z f32 M", "in x f32 4\nin z f32 2", "a = Concat z z | axis=0\ny = Add x a", -1, { 1, 1 }, { { 4 }, { 2 } } },
+    { "a size that data decide", "in x f32 1 N\nin z f32 M", "in x f32 1 4\nin z f32 2", "n = NonZero z\nf = Cast n | to=1\ny = Add x f", -1, { 2, 1 }, { { 1, 4 }, { 2 } } },
+};
+
+static void test_sizes_of_two_names(void **state)
+{
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof merges / sizeof *merges; i++) {
+        const merge_case *k = &merges[i];
+        tensor in[3], *y[2];
+        for (int j = 0; j < 3; j++) in[j] = floats(f, k->rank[j], k->d[j]);
+        for (int known = 0; known < 2; known++) {
+            text t = { .a = f->a };
+            text_printf(&t, "%s\n%s\nout y\n", known ? k->known : k->open, k->body);
+            context_clear_diags(f->ctx);
+            graph *g = import(f, text_str(&t));
+            if (k->n_open < 0) {
+                if (g && !known) fail_msg("%s: not refused", k->name);
+                if (!known) continue;
+                break;
+            }
+            if (!g) print_message("%s (%s)\n", k->name, known ? "known" : "open"), fixture_messages(f);
+            assert_non_null(g);
+            if (!known) assert_int_equal(dims_n_symbols(g->dims), k->n_open);
+            y[known] = run(f, g, in);
+        }
+        if (k->n_open < 0) continue;
+        assert_memory_equal(y[0]->dims, y[1]->dims, (size_t)y[1]->rank * sizeof *y[1]->dims);
+        assert_memory_equal(y[0]->bytes, y[1]->bytes, tensor_bytes(y[1]));
+    }
+}
+
+/* What is in a branch may not run for these sizes. */
+static void test_sizes_in_a_branch(void **state)
+{
+    fixture *f = *state;
+    graph *g = import(f, "in p bool\nin x f32 N\nin z f32 M\ngraph t\nu = Add x z\nout u\nend\ngraph e\nv = Neg x\nout v\nend\n"
+                         "y = If p | then_branch=@t else_branch=@e\nout y\n");
+    assert_null(g);
+    assert_non_null(strstr(f->ctx->diags.at[0].message, "N and M"));
+}
+
 /* -- Loops -------------------------------------------------------------------------------------------------------------------- */
 
 /* h = the partial sums x, 2x, 3x, … while their first element is below `lim` */
@@ -251,7 +308,7 @@ int main(void)
 {
 #define T(name) FIXTURE_TEST(name)
     const struct CMUnitTest tests[] = {
-        T(test_open_sizes), T(test_bounds_from_below), T(test_loop_scan), T(test_loop_counts_itself), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
+        T(test_open_sizes), T(test_bounds_from_below), T(test_sizes_of_two_names), T(test_sizes_in_a_branch), T(test_loop_scan), T(test_loop_counts_itself), T(test_loop_while), T(test_loop_unrolled), T(test_loop_asks),
         T(test_if_captures), T(test_if_known), T(test_if_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
