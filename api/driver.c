@@ -476,9 +476,9 @@ dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options 
 
 void driver_unload(loaded_code *code) { unload_code(code); }
 
-dlc_status driver_emit_shared(dlc_context *ctx, const program *p, const driver_options *o, const char *path)
+dlc_status driver_emit_shared(dlc_context *ctx, arena *a, const program *p, const driver_options *o, const char *path, const char **kept)
 {
-    return emit_library(ctx, p, &o->codegen, driver_llvm, path);
+    return emit_library(ctx, a, p, &o->codegen, driver_llvm, path, kept);
 }
 
 dlc_status driver_emit(dlc_context *ctx, arena *a, const program *p, const driver_options *o, emit_kind kind, bytes *out)

@@ -86,8 +86,8 @@ void driver_set_portable(driver_options *o);
 /* Code in memory. */
 dlc_status driver_load(dlc_context *ctx, const program *p, const driver_options *o, loaded_code **code, const dlc_model **model);
 void driver_unload(loaded_code *code);
-/* A shared library. */
-dlc_status driver_emit_shared(dlc_context *ctx, const program *p, const driver_options *o, const char *path);
+/* A shared library. *kept: its name in the cache, in `a`; NULL: it is not there. */
+dlc_status driver_emit_shared(dlc_context *ctx, arena *a, const program *p, const driver_options *o, const char *path, const char **kept);
 /* An object, LLVM IR or assembly, in `a`. */
 dlc_status driver_emit(dlc_context *ctx, arena *a, const program *p, const driver_options *o, emit_kind kind, bytes *out);
 /* The LLVM module; NULL and a diagnostic if it cannot be opened. */

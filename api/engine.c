@@ -140,8 +140,9 @@ static dlc_status make_library(dlc_context *ctx, engine *e, const driver_options
 
 static dlc_status write_so(dlc_context *ctx, engine *e, const driver_options *o, const char *folder, const char *path)
 {
+    const char *kept;
     (void)folder;
-    return driver_emit_shared(ctx, e->program, o, path);
+    return driver_emit_shared(ctx, e->arena, e->program, o, path, &kept);
 }
 
 static dlc_status write_c(dlc_context *ctx, engine *e, const driver_options *o, const char *folder, const char *path)

@@ -2,7 +2,9 @@
 #include "api/output.h"
 #include "api/engine_c.h"
 #include "api/header.h"
+#include "api/kept.h"
 #include "api/training.h"
+#include "backend/cache.h"
 #include "base/embed.h"
 #include <errno.h>
 #include <sys/stat.h>
@@ -22,6 +24,7 @@ typedef struct {
     const settings *s;
     program *p;
     output_memory memory;
+    kept *kept;                            /* NULL: nothing is kept */
     bool is_done;                          /* all files are written: they stay */
 } output;
 
@@ -74,7 +77,10 @@ static dlc_status write_file(output *o, const char *path, const void *p, size_t 
     file_out *f = file_create(o->a, path, 0666, &err);
     if (f) {
         file_write(f, p, n);
-        if (file_commit(f)) return DLC_OK;
+        if (file_commit(f)) {
+            kept_add(o->kept, path, (bytes){ p, n }, NULL);
+            return DLC_OK;
+        }
         err = errno;
     }
     diag_cannot_write(o->ctx, (place){ .file = path }, strerror(err));
@@ -112,8 +118,11 @@ static dlc_status write_code(output *o)
     if (o->kind == OUTPUT_h) return DLC_OK;
     if (o->kind == OUTPUT_so) {
         struct stat old;
+        const char *library;
         if (stat(o->path, &old) != 0) will_make(o, o->path);
-        return driver_emit_shared(o->ctx, o->p, d, o->path);
+        dlc_status s = driver_emit_shared(o->ctx, o->a, o->p, d, o->path, &library);
+        kept_add(o->kept, o->path, (bytes){ 0 }, library);
+        return s;
     }
     if (o->kind == OUTPUT_c) return write_c(o);
     bytes code;
@@ -162,6 +171,7 @@ static dlc_status lower_model(output *o, const char *model, const driver_options
     dlc_status s = driver_import(o->ctx, o->a, model, d, &g);
     if (s == DLC_OK) s = driver_passes(o->ctx, d, &g);
     if (s == DLC_OK) s = driver_lower(o->ctx, d, g, &o->p);
+    kept_unwatch(o->kept);
     if (s == DLC_OK) s = driver_weights(o->ctx, &o->s->driver, o->p);
     for (program *q = s == DLC_OK ? o->p : NULL; q; q = q->next) driver_merge_constants(o->ctx, q);
     return s;
@@ -178,6 +188,39 @@ static void measure(output *o)
     }
 }
 
+static dlc_status write_fresh(output *o, const char *model)
+{
+    const driver_options *d = &o->s->driver;
+    kept_watch(o->kept);
+    dlc_status s = d->train ? training_programs(o->ctx, o->a, model, d, &o->p) : lower_model(o, model, d);
+    kept_unwatch(o->kept);
+    if (s == DLC_OK) measure(o);
+    if (s == DLC_OK) s = write_code(o);
+    if (s == DLC_OK) s = write_header(o);
+    if (s == DLC_OK) s = write_pool(o);
+    if (o->kept) o->kept->memory = o->memory;
+    if (s == DLC_OK) kept_write(o->kept);
+    return s;
+}
+
+/* From the cache. False: it has them not, or they cannot be written; what was written is written again. */
+static bool write_kept(output *o)
+{
+    kept *k = o->kept;
+    if (!kept_read(k)) return false;
+    o->kept = NULL;
+    for (int64_t i = 0; i < k->files.n; i++) {
+        const kept_file *f = &k->files.at[i];
+        const char *path = strcmp(f->name, base_name(o->path)) == 0 ? o->path : arena_printf(o->a, "%s%s", o->folder, f->name);
+        struct stat old;
+        if (f->library && stat(path, &old) != 0) will_make(o, path);
+        if (f->library && !copy_library(o->a, &o->s->driver.codegen, f->library, path)) return false;
+        if (!f->library && write_file(o, path, f->contents.at, f->contents.n) != DLC_OK) return false;
+    }
+    o->memory = k->memory;
+    return true;
+}
+
 dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set, output_memory *memory)
 {
     output *o = NEW(a, output);
@@ -192,12 +235,9 @@ dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const c
     if (kind == OUTPUT_c) driver_set_portable(&set->driver);
     set->driver.codegen.debug_names = kind == OUTPUT_ll;
     set->driver.codegen.pool = pool_object(o);
-    dlc_status s = set->driver.train ? training_programs(ctx, a, model, &set->driver, &o->p) : lower_model(o, model, &set->driver);
-    if (s == DLC_OK) measure(o);
+    o->kept = file_is_special(path) ? NULL : kept_open(ctx, a, model, o->stem, kind, set);
+    dlc_status s = write_kept(o) ? DLC_OK : write_fresh(o, model);
     if (s == DLC_OK && memory) *memory = o->memory;
-    if (s == DLC_OK) s = write_code(o);
-    if (s == DLC_OK) s = write_header(o);
-    if (s == DLC_OK) s = write_pool(o);
     o->is_done = s == DLC_OK;
     return s;
 }

@@ -285,6 +285,9 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "no-cache",     false, choose_no_cache },
 };
 
+/* Does a compiled file depend on it? */
+static bool shapes_files(const char *name) { return strcmp(name, "jobs") != 0 && strcmp(name, "cache") != 0 && strcmp(name, "no-cache") != 0; }
+
 bool settings_set(dlc_context *ctx, arena *a, settings *s, const char *name, const char *word, bool *is_known)
 {
     setting t = { ctx, a, s, name };
@@ -292,6 +295,8 @@ bool settings_set(dlc_context *ctx, arena *a, settings *s, const char *name, con
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         if (strcmp(row[i].name, name) != 0) continue;
         if (row[i].needs_value && !word) return wrong(&t, "needs a value");
+        s->given.a = a;
+        if (shapes_files(name)) text_printf(&s->given, "%s=%s\n", name, word ? word : "");
         return row[i].set(&t, word);
     }
     *is_known = false;

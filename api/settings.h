@@ -11,6 +11,7 @@ typedef struct {
     bool has_no_cache;
     bool has_no_pool;                                 /* no pool in a shared library */
     bool has_pool;                                    /* write pool.c beside */
+    text given;                                       /* the options that shape files, as they were given, one a line */
     vec(onnx_dim_option) dims;
     vec(onnx_bind_option) binds;
     vec(lang_set) sets;

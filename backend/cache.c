@@ -36,7 +36,7 @@ static void put_file(text *t, const char *path)
 }
 
 /* The file of this function, and the LLVM module beside it. A program's own name may lack its folder; the system knows it. */
-static void put_build(text *t)
+void cache_put_build(text *t)
 {
     Dl_info info;
     char self[4096];
@@ -71,7 +71,7 @@ static void put_twins(text *t, const program *p)
 /* What the code is made for, and from. */
 static void put_target(text *t, const program *p, const codegen_options *o)
 {
-    put_build(t);
+    cache_put_build(t);
     text_printf(t, "%s %s %s %s %d fma %d %s\n", o->target.triple, o->target.cpu, o->target.features, o->target.tune ? o->target.tune : "",
                 o->target.vector_bytes, (int)p->fma, o->prefix);
 }
@@ -201,6 +201,8 @@ static int64_t size_of_const(const pbuf *b)
     return dim_is_const(b->bytes, &n) && b->data ? n : 0;
 }
 
+static const char *kept_path(arena *a, const codegen_options *o, const char *name) { return arena_printf(a, "%s/%s", o->cache_dir, name); }
+
 /* Where a library with its constants inside is kept; NULL: nowhere. */
 static const char *library_path(arena *a, const program *p, const codegen_options *o)
 {
@@ -226,13 +228,12 @@ static const char *library_path(arena *a, const program *p, const codegen_option
     return store_path(a, o->cache_dir, &t, "library");
 }
 
-/* The kept library to `path`. */
-static bool copy_out(arena *a, const char *kept, const char *path)
+bool copy_library(arena *a, const codegen_options *o, const char *name, const char *path)
 {
     bytes b;
     int64_t n;
     int err;
-    if (!store_map(a, kept, &b) || b.n < 64) return false;
+    if (strchr(name, '/') || !store_map(a, kept_path(a, o, name), &b) || b.n < 64) return false;
     memcpy(&n, b.at, sizeof n);
     if (n < 0 || (size_t)n > b.n - 64) return false;
     file_out *f = file_create(a, path, 0777, &err);
@@ -241,27 +242,32 @@ static bool copy_out(arena *a, const char *kept, const char *path)
     return file_commit(f);
 }
 
-static void keep_library(arena *a, const codegen_options *o, const char *kept, const char *path)
+static bool keep_library(arena *a, const codegen_options *o, const char *name, const char *path)
 {
     bytes parts[2];
     int err;
-    if (!store_ready(a, o->cache_dir) || !file_map(a, path, &parts[1], &err)) return;
+    if (!store_ready(a, o->cache_dir) || !file_map(a, path, &parts[1], &err)) return false;
     int64_t n = (int64_t)parts[1].n;
     parts[0] = (bytes){ (const uint8_t *)&n, sizeof n };
-    if (store_write(a, kept, 2, parts)) store_evict(a, o->cache_dir);
+    bool ok = store_write(a, kept_path(a, o, name), 2, parts);
+    if (ok) store_evict(a, o->cache_dir);
+    return ok;
 }
 
-dlc_status emit_library(dlc_context *ctx, const program *p, const codegen_options *o, const llvm_backend *(*llvm)(dlc_context *ctx), const char *path)
+dlc_status emit_library(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, const llvm_backend *(*llvm)(dlc_context *ctx), const char *path,
+                        const char **kept)
 {
-    arena *a = arena_new(&ctx->mem);
-    const char *kept = library_path(a, p, o);
+    arena *scratch = arena_new(&ctx->mem);
+    const char *name = library_path(scratch, p, o);
+    bool is_kept = name && copy_library(scratch, o, name = strrchr(name, '/') + 1, path);
     dlc_status s = DLC_OK;
-    if (!kept || !copy_out(a, kept, path)) {
+    if (!is_kept) {
         const llvm_backend *b = llvm(ctx);
         s = b ? b->emit_shared(ctx, p, o, path) : DLC_ERR_UNSUPPORTED;
-        if (s == DLC_OK && kept) keep_library(a, o, kept, path);
+        is_kept = s == DLC_OK && name && keep_library(scratch, o, name, path);
     }
-    arena_free(a);
+    *kept = is_kept ? arena_strdup(a, name) : NULL;
+    arena_free(scratch);
     return s;
 }
 
@@ -309,7 +315,7 @@ static const char *weights_path(dlc_context *ctx, arena *a, const program *p, co
         if (is_computed(&p->bufs.at[i]) && (!size_of(p, &p->bufs.at[i], &n) || !add_ok(total, n, &total))) return NULL;
     if (total < MIN_WEIGHTS || total > MAX_WEIGHTS) return NULL;
     text t = { .a = a };
-    put_build(&t);
+    cache_put_build(&t);
     text_printf(&t, "weights fma %d\n", (int)p->fma);
     for (int64_t i = 0; i < p->bufs.n; i++)
         if (is_computed(&p->bufs.at[i]) && !put_expression(&t, &ctx->mem, p->bufs.at[i].expr_graph, o->cache_strict)) return NULL;

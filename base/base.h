@@ -50,6 +50,15 @@ typedef struct mapped_file {
     struct mapped_file *next;
 } mapped_file;
 
+/* The files that were looked for, in order, as they were just before: what a result depends on. */
+typedef struct {
+    const char *path;
+    bool is_there;
+    uint64_t device, inode;
+    int64_t size, seconds, nanoseconds;       /* of its last change */
+} file_seen;
+typedef struct file_log file_log;
+
 typedef struct mem {
     size_t live;              /* bytes handed out now */
     size_t peak;              /* most bytes ever */
@@ -59,6 +68,7 @@ typedef struct mem {
     mem_frame *frame;         /* innermost mem_try */
     arena *arenas;            /* all living arenas, newest first */
     mapped_file *files;       /* all that are mapped, newest first */
+    file_log *log;            /* file_see writes there; NULL: nowhere */
 } mem;
 
 struct mem_frame {
@@ -161,6 +171,11 @@ file_mapping *file_mapping_new(arena *a);
 bool file_map_open(file_mapping *k, int fd, bytes *out, int *err);
 /* The mapped file that these bytes lie in; NULL: none. */
 const mapped_file *mapped_file_of(const mem *m, const void *at, size_t n);
+
+/* Whoever reads a file named by the user, or asks whether there is one, says so before; file_map does it itself. */
+struct file_log { arena *a; vec(file_seen) seen; };
+file_seen file_look(const char *path);
+void file_see(mem *m, const char *path);
 
 /* Writes to "PATH.tmpXXXX" beside it, then renames; nothing is left behind on failure. A device or pipe (/dev/null) is
  * written to as it is: renaming would put a file in its place. */

@@ -55,8 +55,24 @@ bool file_map_open(file_mapping *k, int fd, bytes *out, int *err)
     return *err == 0;
 }
 
+file_seen file_look(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return (file_seen){ .path = path };
+    return (file_seen){ path, true, (uint64_t)st.st_dev, (uint64_t)st.st_ino, (int64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
+}
+
+void file_see(mem *m, const char *path)
+{
+    if (!m->log) return;
+    file_seen f = file_look(path);
+    f.path = arena_strdup(m->log->a, path);
+    vec_push(m->log->a, &m->log->seen, f);
+}
+
 bool file_map(arena *a, const char *path, bytes *out, int *err)
 {
+    file_see(arena_mem(a), path);
     file_mapping *k = file_mapping_new(a);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);     /* a pipe must not wait for its writer */
     *err = fd < 0 ? errno : map_fd(fd, k, out);

@@ -23,12 +23,14 @@ static const char *data_path(elab *e, const ast *at, const val *v)
     const char *file = e->main->src->path, *slash = strrchr(file, '/');
     if (v->s[0] == '/' || !slash) return v->s;
     const char *beside = arena_printf(e->a, "%.*s/%s", (int)(slash - file), file, v->s);
+    file_see(arena_mem(e->a), beside);
     return access(beside, R_OK) == 0 ? beside : v->s;
 }
 
 /* A whole file, unpacked if it is gzip. */
 static bytes read_packed(elab *e, const ast *at, const char *path)
 {
+    file_see(arena_mem(e->a), path);
     gzFile f = gzopen(path, "rb");
     if (!f) elab_error(e, at, NULL, cannot_read_2, path);
     size_t n = 0, cap = 1 << 16;

@@ -102,6 +102,7 @@ static const char *file_of(external *e, const char *location, bytes *out)
     if (fault) return fault;
 
     file_mapping *k = file_mapping_new(e->a);        /* all that may run out of memory comes before the file is open */
+    file_see(arena_mem(e->a), arena_printf(e->a, "%s/%s", e->folder, location));
     int err = 0, fd = open_below(e->folder, location);
     if (fd < 0) fault = open_fault(errno);
     else if (!file_map_open(k, fd, out, &err)) fault = err == EINVAL ? "is not a regular file" : "cannot be mapped";

@@ -47,8 +47,9 @@ static void make_files(bar *b, void *arg)
     program *p = lowered(b, k->path, &o);
     const char *so = in_dir(b, k->threads == 1 ? "first.so" : "second.so");
     bytes object, c, bin;
+    const char *kept;
     bar_check(b, k->path, driver_emit(b->ctx, b->a, p, &o, EMIT_OBJECT, &object));
-    bar_check(b, k->path, driver_emit_shared(b->ctx, p, &o, so));
+    bar_check(b, k->path, driver_emit_shared(b->ctx, b->a, p, &o, so, &kept));
     bar_check(b, k->path, driver_emit_c(b->ctx, b->a, p, &o, "t.h", &c, &bin));
     k->object = keep(object);
     k->library = keep(contents(b, so));
@@ -96,13 +97,14 @@ static void needs_nothing_on(bar *b, void *arg)
 {
     const model_on *m = arg;
     bytes object;
+    const char *kept;
     driver_options o = options_for(b, NULL, m->cpu);
     program *p = lowered(b, m->model, &o);
     const char *path = in_dir(b, "t.o"), *so = in_dir(b, "t.so"), *what = arena_printf(b->a, "%s for %s", m->model, o.codegen.target.cpu);
     bar_check(b, what, driver_emit(b->ctx, b->a, p, &o, EMIT_OBJECT, &object));
     write_file(path, object);
     only(what, arena_printf(b->a, "nm -u %s | sed 's/^ *U *//'", path), "memcpy memset memmove");
-    bar_check(b, what, driver_emit_shared(b->ctx, p, &o, so));
+    bar_check(b, what, driver_emit_shared(b->ctx, b->a, p, &o, so, &kept));
     only(what, arena_printf(b->a, "readelf -d %s | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p'", so), "libc.so.6");
     unlink(path);
     unlink(so);

@@ -194,6 +194,17 @@ def cached(folder):
         assert y(HOME=home) == want
     assert y(DLC_CACHE_DIR="/proc/none/dlc") == want == y(DLC_CACHE_DIR="") == y(XDG_CACHE_HOME=str(folder / "xdg"))
     assert len(list((folder / "xdg/dlc").iterdir())) == 1
+    made = []
+    for k, args in enumerate([["--no-cache"], [], [], ["--cache=strict"]]):                     # files: made, kept, found, found
+        out = folder / f"kept{k}/digits.so"
+        out.parent.mkdir()
+        r = subprocess.run([DLC, "compile", DIGITS, "-o", str(out), *args], capture_output=True, text=True,
+                           env={**env, "HOME": str(folder)})
+        assert r.returncode == 0, r.stderr
+        made.append((out.read_bytes(), out.with_suffix(".h").read_bytes(), out.stat().st_mode,
+                     [f.stat().st_ino for f in kept.glob("*.files")]))
+    assert all(x[:3] == made[0][:3] for x in made) and made[0][3] == [] and len(made[1][3]) == 1
+    assert made[1][3] == made[2][3] == made[3][3]
     dlc("run", DIGITS, "--cache=strikt", "--zero-inputs", code=2, err="did you mean strict?")
 
 
