@@ -45,14 +45,17 @@ static inline bool label_in(const uint8_t *labels, int n, uint8_t l)
     return false;
 }
 
-/* Zero taps: windows, no batch label (ungrouped), no divided subscript, and statically fewer than 16 input channels
- * (the product of the contracted labels that belong to no window). */
+/* Zero taps: windows, no batch label (ungrouped), no divided subscript, statically fewer than 16 input channels (the product
+ * of the contracted labels that belong to no window), and no window with more taps than positions: a gradient by weights,
+ * whose taps are all the pixels of an image, leaves out those outside. */
 static inline bool contract_zero_taps(const contract_attr *c, int rank_a, int rank_b, int rank_o)
 {
     if (c->n_windows == 0) return false;
-    for (int w = 0; w < c->n_windows; w++)
-        if (c->windows[w].r.idil != 1) return false;
-    int64_t channels = 1, e;
+    int64_t channels = 1, e, taps;
+    for (int w = 0; w < c->n_windows; w++) {
+        if (c->windows[w].r.idil != 1 || !dim_is_const(c->extent[c->windows[w].b], &taps)) return false;
+        if (dim_is_const(c->extent[c->windows[w].o], &e) && taps > e) return false;
+    }
     for (int i = 0; i < rank_a; i++) {
         uint8_t l = c->la[i];
         if (!label_in(c->lb, rank_b, l)) continue;

@@ -22,6 +22,7 @@
  * Cost   O(nodes).
  * See    tests/passes/layout.test
  */
+#include "ir/order.h"
 #include "passes/pass.h"
 
 enum { BLOCK_CHANNELS = 16, MIN_OUTPUTS = 8, CONSTANT_DEPTH = 6,
@@ -263,7 +264,7 @@ static value block_conv(pass_run *run, graph *g, const node *n, const value *in,
     if (blocks_in) {
         x = to_blocked(run, g, x);
         a.la[ra] = c16;
-    } else {
+    } else if (contract_zero_taps(n->contract, ra, rb, n->types[0].rank)) {
         x = pad_input(g, x, &a, ra);
     }
     a.lo[ra] = o16;

@@ -188,6 +188,37 @@ static void convolution(int O, bool zero_taps, int channels, const char *la, con
     bench_free(&b);
 }
 
+/* A gradient by weights: its taps are the pixels, more than it has positions. Those outside are left out, though the sum
+ * contracts no channels: an infinite pixel of dy meets no zero. */
+static void weight_gradient(void **state)
+{
+    (void)state;
+    bench b = bench_new();
+    enum { O = 5, C = 4, H = 6, K = 3 };
+    graph *g = bench_graph(&b, "graph @g(%x: f32[4, 6, 6], %d: f32[5, 6, 6]) {"
+                               " %0 = contract %x, %d, [o, c, r, s | y, x] a[c, y + r - 1, x + s - 1] b[o, y, x] : f32[5, 4, 3, 3]"
+                               " return %0 }");
+    assert_non_null(g);
+    tensor in[2] = { bench_random(&b, DTYPE_f32, 3, (int64_t[]){ C, H, H }), bench_random(&b, DTYPE_f32, 3, (int64_t[]){ O, H, H }) }, y;
+    float *x = in[0].bytes, *d = in[1].bytes, *w;
+    d[0] = INFINITY;
+    tensor want = bench_tensor(&b, DTYPE_f32, 4, (int64_t[]){ O, C, K, K }, NULL);
+    w = want.bytes;
+    for (int e = 0; e < O * C * K * K; e++) {
+        int o = e / (C * K * K), c = e / (K * K) % C, r = e / K % K, q = e % K;
+        w[e] = 0;
+        for (int i = 0; i < H; i++)
+            for (int j = 0; j < H; j++) {
+                int p = i + r - 1, t = j + q - 1;
+                if (p >= 0 && p < H && t >= 0 && t < H) w[e] = fmaf(x[(c * H + p) * H + t], d[(o * H + i) * H + j], w[e]);
+            }
+    }
+    assert_true(bench_eval(&b, g, FMA_FUSED, in, &y));
+    assert_true(bench_equal(&y, &want));
+    assert_false(isnan(((float *)y.bytes)[0]));
+    bench_free(&b);
+}
+
 static void borders(void **state)
 {
     (void)state;
@@ -252,6 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_rule_of_reductions), cmocka_unit_test(row_rule_of_many),
         cmocka_unit_test(reductions_over_several_axes), cmocka_unit_test(contracts), cmocka_unit_test(borders),
+        cmocka_unit_test(weight_gradient),
         cmocka_unit_test(limits), cmocka_unit_test(narrow_floats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
