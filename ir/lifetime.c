@@ -2,7 +2,8 @@
  *
  * Calls are numbered in the order of the text, bodies in line. A buffer lives from its first to its last use. Around a
  * loop this is not enough: unless all its uses are inside and the first of them writes it whole, a value may pass from one
- * trip to the next, or must outlast all trips; then it lives through the whole loop.
+ * trip to the next, or must outlast all trips; then it lives through the whole loop. A buffer that others live in lives
+ * from the first to the last of their uses and its own.
  */
 #include "ir/lifetime.h"
 
@@ -90,6 +91,18 @@ static void collect_bounds(const program *p, const prog_block *b, dim *bound)
     }
 }
 
+/* What another buffer lives in is alive with it. */
+static void join(lifetime *l, const program *p, int buf)
+{
+    interval x = l->of[buf];
+    if (x.last < 0) return;
+    for (int at = p->bufs.at[buf].slot_of; at >= 0; at = p->bufs.at[at].slot_of) {
+        interval *i = &l->of[at];
+        if (i->last < 0 || x.first < i->first) i->first = x.first;
+        if (x.last > i->last) i->last = x.last;
+    }
+}
+
 lifetime *lifetimes_of(arena *a, const program *p)
 {
     lifetime *l = NEW(a, lifetime);
@@ -104,6 +117,7 @@ lifetime *lifetimes_of(arena *a, const program *p)
     walk_block(&w, &p->body, -1);
     for (int pass = 0; pass < 2; pass++)        /* widening at one loop can undo locality in another */
         for (int64_t i = 0; i < w.touches.n; i++) widen(&w, w.touches.at[i]);
+    for (int64_t i = 0; i < p->bufs.n; i++) join(l, p, (int)i);
     l->n_calls = w.now + 1;
     return l;
 }

@@ -5,7 +5,7 @@
 
 typedef struct { int64_t first, last; } interval;     /* calls, numbered in line; last -1: never used */
 typedef struct {
-    interval *of;             /* by buffer */
+    interval *of;             /* by buffer; of one that others live in, with theirs */
     const dim *bound;         /* by symbol: itself, or its upper bound where data decide it */
     int64_t n_calls;
 } lifetime;

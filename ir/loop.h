@@ -123,8 +123,9 @@ typedef struct {
     graph *expr_graph;                     /* const: a graph without inputs and with one result, or NULL */
     const char *external;                  /* const, read from text: what stood there for data too large to print */
     int64_t offset;                        /* temp: bytes from the workspace's start; -1 unplanned or open. state: in the block */
-    int slot_of;                           /* output/temp living in another buffer (concat parts, in place): its number, else -1 */
+    int slot_of;                           /* output/temp living in another buffer: its number, else -1 */
     dim slot_offset;                       /* in elements */
+    bool in_place;                         /* temp: in a buffer of its size that dies where it is made; the plan says so */
 } pbuf;
 
 /* A kernel's operand: a whole buffer, or part number `at` of it, counted in parts of the size that the parameter has (so

@@ -13,14 +13,10 @@
  *   11  iterations of a vector loop touch different elements of whatever is stored in it
  *   12  iterations of a parallel loop do too
  *
- * 11, 12. A buffer stored in the loop and not allocated in it: each store against each access. In some dim, or in the
- * flat address, both must be  c*v + outer + inner  with the same c and outer, and the inner parts (of variables of
- * loops inside, each ranged by itself) must differ by less than |c|: then different v give different elements. Lets
- * are looked through. What cannot be proved so is a violation: the rewrite that set the mark had no reason to.
+ * 11, 12 are proved in ir/apart.c. What cannot be proved is a violation: the rewrite that set the mark had no reason to.
  * Cost   linear, but for 11 and 12: stores times accesses of one buffer in one loop.
  */
-#include "ir/loop.h"
-#include "ir/linear.h"
+#include "ir/apart.h"
 
 typedef struct {
     dlc_context *ctx;
@@ -223,204 +219,12 @@ static void check_block(checker *c, const block *b)
 
 /* -- Independence (11, 12) -------------------------------------------------------------------------------------------------- */
 
-/* One dim of an access, or its flat address: coef*v + outer + [lo, hi]; unusable if v stands inside an atom. */
-typedef struct { bool usable; dim coef; linear outer; range inner; } position;
-typedef struct { int buf; bool is_store; const stmt *at; position pos[MAX_RANK + 1]; } touch;
-
-typedef struct {
-    checker *c;
-    kernel_code *k;
-    range *ranges;            /* of variables, -> scope */
-    const expr **lets;        /* value of each temp, lets inside looked through; NULL: none or not i64 */
-    /* of the loop under test */
-    int var;
-    bool *is_inner;           /* variables of loops inside */
-    bool *is_own;             /* buffers allocated inside */
-    bool *is_stored;
-    vec(touch) touches;
-} prover;
-
-static const expr *see_let(kernel_code *k, const expr *e, void *arg)
+static void tell_meeting(void *arg, const stmt *loop, const stmt *at, int buf)
 {
-    (void)k;
-    const prover *p = arg;
-    return e->kind == EXPR_temp && e->type == DTYPE_i64 ? p->lets[e->id] : NULL;
-}
-
-/* Is e the same in all iterations of the loop under test, whatever loops inside do? */
-static bool is_fixed(const prover *p, const expr *e)
-{
-    if (e->kind == EXPR_temp || e->kind == EXPR_tree) return false;
-    if (e->kind == EXPR_var && (e->id == p->var || p->is_inner[e->id])) return false;
-    if (e->kind == EXPR_load && p->is_stored[e->id]) return false;
-    for (int i = 0; i < e->n_args; i++)
-        if (!is_fixed(p, e->args[i])) return false;
-    return true;
-}
-
-static position position_of(prover *p, const expr *e)
-{
-    position r = { .usable = true, .coef = dim_const(0) };
-    linear_init(&r.outer);
-    linear l = linear_of(p->k, e);
-    scope s = { (int)p->k->vars.n, p->ranges };
-    if (l.bad) return (position){ 0 };
-    r.outer.constant = l.constant;
-    for (int64_t i = 0; i < l.n; i++) {
-        const expr *atom = l.at[i].atom;
-        if (dim_is(l.at[i].coef, 0)) continue;
-        if (atom->kind == EXPR_var && atom->id == p->var) { r.coef = l.at[i].coef; continue; }
-        if (x_uses_var(atom, p->var)) return (position){ 0 };
-        if (is_fixed(p, atom)) { linear_add(p->k, &r.outer, atom, l.at[i].coef); continue; }
-        linear one;
-        linear_init(&one);
-        linear_add(p->k, &one, atom, l.at[i].coef);
-        range in = x_range(p->k, &s, linear_expr(p->k, &one));
-        if (in.lo <= -DIM_LIMIT || in.hi >= DIM_LIMIT) return (position){ 0 };
-        r.inner.lo += in.lo;
-        r.inner.hi += in.hi;
-    }
-    return r;
-}
-
-/* Do different iterations use different elements, as far as this dim tells? */
-static bool separates(prover *p, position *a, position *b)
-{
-    if (!a->usable || !b->usable || dim_is(a->coef, 0) || !dim_same(a->coef, b->coef)) return false;
-    linear d;
-    linear_init(&d);
-    linear_add(p->k, &d, linear_expr(p->k, &a->outer), dim_const(1));
-    linear_add(p->k, &d, linear_expr(p->k, &b->outer), dim_const(-1));
-    int64_t off, lo, hi;
-    for (int64_t i = 0; i < d.n; i++)
-        if (!dim_is(d.at[i].coef, 0)) return false;
-    if (d.bad || !dim_is_const(d.constant, &off)) return false;
-    dim_range(p->k->dims, a->coef, &lo, &hi);
-    int64_t c = lo > 0 ? lo : hi < 0 ? -hi : 0;
-    return a->inner.hi - b->inner.lo + off < c && b->inner.hi - a->inner.lo - off < c;
-}
-
-static void note_touch(prover *p, const stmt *s, int buf, const expr *const *index, bool is_store)
-{
-    const buffer *b = &p->k->bufs.at[buf];
-    touch t = { .buf = buf, .is_store = is_store, .at = s };
-    const expr *seen[MAX_RANK];
-    if (p->is_own[buf]) return;
-    for (int i = 0; i < b->rank; i++) {
-        seen[i] = x_rewrite(p->k, index[i], see_let, p);
-        t.pos[i] = position_of(p, seen[i]);
-    }
-    t.pos[b->rank] = position_of(p, x_address(p->k, buf, seen));
-    vec_push(p->k->arena, &p->touches, t);
-}
-
-static void note_loads(prover *p, const stmt *s, const expr *e)
-{
-    if (!e) return;
-    if (e->kind == EXPR_load && p->is_stored[e->id]) note_touch(p, s, e->id, e->args, false);
-    if (e->kind == EXPR_tree && p->is_stored[e->id] && !p->is_own[e->id])
-        vec_push(p->k->arena, &p->touches, ((touch){ .buf = e->id, .at = s }));
-    for (int i = 0; i < e->n_args; i++) note_loads(p, s, e->args[i]);
-}
-
-static void enter_loop(prover *p, const stmt *s, range *saved)
-{
-    scope sc = { (int)p->k->vars.n, p->ranges };
-    stmt seen = *s;
-    seen.lo = x_rewrite(p->k, s->lo, see_let, p);
-    seen.hi = x_rewrite(p->k, s->hi, see_let, p);
-    *saved = p->ranges[s->var];
-    p->ranges[s->var] = x_var_range(p->k, &sc, &seen);
-}
-
-static void note_let(prover *p, const stmt *s)
-{
-    if (s->value->type == DTYPE_i64) p->lets[s->id] = x_rewrite(p->k, s->value, see_let, p);
-}
-
-static void note_stores(prover *p, const block *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        const stmt *s = b->at[i];
-        if (s->kind == STMT_store) p->is_stored[s->id] = true;
-        if (s->kind == STMT_alloc) p->is_own[s->id] = true;
-        if (s->kind == STMT_for) p->is_inner[s->var] = true;
-        note_stores(p, &s->body);
-        note_stores(p, &s->other);
-    }
-}
-
-static void note_block(prover *p, const block *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        const stmt *s = b->at[i];
-        range saved = { 0 };
-        note_loads(p, s, s->value);
-        note_loads(p, s, s->lo);
-        note_loads(p, s, s->hi);
-        note_loads(p, s, s->cond);
-        if (s->kind == STMT_let) note_let(p, s);
-        if (s->kind == STMT_store) {
-            for (int j = 0; j < p->k->bufs.at[s->id].rank; j++) note_loads(p, s, s->index[j]);
-            note_touch(p, s, s->id, s->index, true);
-        }
-        if (s->kind == STMT_for) enter_loop(p, s, &saved);
-        note_block(p, &s->body);
-        note_block(p, &s->other);
-        if (s->kind == STMT_for) p->ranges[s->var] = saved;
-    }
-}
-
-static void prove_loop(prover *p, const stmt *loop)
-{
-    size_t n_vars = (size_t)p->k->vars.n, n_bufs = (size_t)p->k->bufs.n;
-    memset(p->is_inner, 0, n_vars);
-    memset(p->is_own, 0, n_bufs);
-    memset(p->is_stored, 0, n_bufs);
-    p->var = loop->var;
-    p->touches.n = 0;
-    note_stores(p, &loop->body);
-    note_block(p, &loop->body);
-    for (int64_t i = 0; i < p->touches.n; i++) {
-        touch *a = &p->touches.at[i];
-        if (!a->is_store) continue;
-        for (int64_t j = 0; j < p->touches.n; j++) {
-            touch *b = &p->touches.at[j];
-            if (b->buf != a->buf) continue;
-            bool apart = false;
-            for (int d = 0; d <= p->k->bufs.at[a->buf].rank && !apart; d++) apart = separates(p, &a->pos[d], &b->pos[d]);
-            if (apart) continue;
-            p->c->at = b->at;
-            report(p->c, loop->mark == MARK_vector ? 11 : 12,
-                   arena_printf(p->k->arena, "iterations of %s may meet in an element of %s", p->k->vars.at[loop->var].name,
-                                p->k->bufs.at[a->buf].name));
-            return;
-        }
-    }
-}
-
-static void prove_block(prover *p, const block *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        const stmt *s = b->at[i];
-        range saved = { 0 };
-        if (s->kind == STMT_let) note_let(p, s);
-        if (s->kind == STMT_for) enter_loop(p, s, &saved);
-        if (s->kind == STMT_for && (s->mark == MARK_vector || s->mark == MARK_parallel)) prove_loop(p, s);
-        prove_block(p, &s->body);
-        prove_block(p, &s->other);
-        if (s->kind == STMT_for) p->ranges[s->var] = saved;
-    }
-}
-
-static void prove(checker *c)
-{
-    kernel_code *k = c->k;
-    prover p = { .c = c, .k = k, .ranges = NEW_ARRAY(k->arena, range, k->vars.n), .lets = NEW_ARRAY(k->arena, const expr *, k->temps.n),
-                 .is_inner = NEW_ARRAY(k->arena, bool, k->vars.n), .is_own = NEW_ARRAY(k->arena, bool, k->bufs.n),
-                 .is_stored = NEW_ARRAY(k->arena, bool, k->bufs.n) };
-    for (int64_t i = 0; i < k->vars.n; i++) p.ranges[i] = (range){ -DIM_LIMIT, DIM_LIMIT };
-    prove_block(&p, &k->body);
+    checker *c = arg;
+    c->at = at;
+    report(c, loop->mark == MARK_vector ? 11 : 12,
+           arena_printf(c->k->arena, "iterations of %s may meet in an element of %s", c->k->vars.at[loop->var].name, c->k->bufs.at[buf].name));
 }
 
 /* -- The whole ---------------------------------------------------------------------------------------------------------------- */
@@ -439,7 +243,7 @@ bool kernel_verify(const kernel_code *kernel, const char *when)
         for (int j = 0; j < k->bufs.at[i].rank; j++)
             if (dim_is_bad(k->bufs.at[i].dims[j])) report(&c, 1, "a dim that overflows");
     check_block(&c, &k->body);
-    if (c.ok) prove(&c);
+    if (c.ok) loops_apart(k, tell_meeting, &c);
     bool ok = c.ok;
     arena_free(scratch);
     return ok;

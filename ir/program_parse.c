@@ -105,8 +105,10 @@ static bool read_buffer(parser *p, pbuf_kind kind, int *position)
     int id = program_buf(p->p, name, kind, index, t, rank, shape);
     if (lex_take(p->l, "bytes") && !lex_dim(p->l, p->p->dims, &p->p->bufs.at[id].bytes)) return false;
     if (lex_take(p->l, "in")) {
-        if (!find_buffer(p, &p->p->bufs.at[id].slot_of) || !lex_need(p->l, "+")) return false;
-        if (!lex_dim(p->l, p->p->dims, &p->p->bufs.at[id].slot_offset)) return false;
+        pbuf *b = &p->p->bufs.at[id];
+        if (!find_buffer(p, &b->slot_of)) return false;
+        b->in_place = !lex_take(p->l, "+");
+        if (!b->in_place && !lex_dim(p->l, p->p->dims, &b->slot_offset)) return false;
     }
     if (lex_take(p->l, "at") && !lex_int(p->l, &p->p->bufs.at[id].offset)) return false;
     return !lex_take(p->l, "=") || read_data(p, id);

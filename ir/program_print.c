@@ -74,8 +74,9 @@ static void put_buffer(const program *p, int id, int position, text *out)
         text_put(out, " bytes ");
         dim_print(p->dims, b->bytes, out);
     }
-    if (b->slot_of >= 0) {
-        text_printf(out, " in %s + ", p->bufs.at[b->slot_of].name);
+    if (b->slot_of >= 0) text_printf(out, " in %s", p->bufs.at[b->slot_of].name);
+    if (b->slot_of >= 0 && !b->in_place) {
+        text_put(out, " + ");
         dim_print(p->dims, b->slot_offset, out);
     }
     if (b->offset >= 0) text_printf(out, " at %lld", (long long)b->offset);

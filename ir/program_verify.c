@@ -146,14 +146,14 @@ static void check_buffer(checker *c, int id)
     while (at >= 0 && at < c->p->bufs.n && steps++ <= c->p->bufs.n) at = c->p->bufs.at[at].slot_of;
     if (at != -1) report(c, 28, b->name, "stands in a buffer that does not exist, or in itself");
     if (b->kind == PBUF_const && !b->data && !b->expr_graph && !b->external) report(c, 28, b->name, "a constant without elements");
-    c->written[id] = b->kind == PBUF_input || b->kind == PBUF_const || b->kind == PBUF_state || b->slot_of >= 0;
+    c->written[id] = b->kind == PBUF_input || b->kind == PBUF_const || b->kind == PBUF_state || (b->slot_of >= 0 && !b->in_place);
 }
 
 /* What lives in another buffer is written when that is, and the other way round. */
 static void mark_slots(checker *c)
 {
     for (int64_t i = 0; i < c->p->bufs.n; i++)
-        if (c->p->bufs.at[i].slot_of >= 0 && c->p->bufs.at[i].slot_of < c->p->bufs.n) c->written[c->p->bufs.at[i].slot_of] = true;
+        if (c->p->bufs.at[i].slot_of >= 0 && c->p->bufs.at[i].slot_of < c->p->bufs.n && !c->p->bufs.at[i].in_place) c->written[c->p->bufs.at[i].slot_of] = true;
 }
 
 bool program_verify(const program *p, const char *when)

@@ -5,6 +5,8 @@
  *        before it writes, or that is used on both sides of the loop's border, lives through the whole loop. Buffers are
  *        placed largest first, each at the lowest offset where it meets nobody that lives at the same time (first fit by
  *        size: Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
+ *        Before, results of calls take the place of operands that die there, where that is proved (plan_in_place.c): such a
+ *        chain is one buffer. A plan without that is taken if it is smaller.
  * Needs  sizes that are constants once data-dependent symbols stand at their upper bound; otherwise the program is open,
  *        and its buffers are placed when it is entered (ir/open_plan.h).
  * Keeps  every bit; plan_check.c proves that nothing overlaps.
@@ -14,6 +16,7 @@
 #include "passes/pass.h"
 #include "ir/interval_index.h"
 #include "ir/lifetime.h"
+#include "passes/plan_in_place.h"
 #include <stdlib.h>
 
 enum { ALIGN = 64, MANY_NEAR = 2000 };
@@ -86,40 +89,72 @@ static int64_t lower_bound(arena *a, const item *items, int64_t n)
     return most;
 }
 
+typedef struct { item *items; int64_t n, total, bound; bool is_open; } layout;
+
+/* The program's temporaries placed, as they live in one another now. Open ones are not among the items. */
+static layout place_all(arena *a, program *p)
+{
+    const lifetime *lives = lifetimes_of(a, p);
+    layout l = { .items = NEW_ARRAY(a, item, p->bufs.n + 1) };
+    for (int64_t i = 0; i < p->bufs.n; i++) {
+        const pbuf *b = &p->bufs.at[i];
+        if (b->kind != PBUF_temp || b->slot_of >= 0 || lives->of[i].last < 0) continue;
+        int64_t size;
+        if (!dim_is_const(b->bytes, &size)) { l.is_open = true; continue; }
+        size = (size + ALIGN - 1) / ALIGN * ALIGN;
+        l.items[l.n++] = (item){ (int)i, size ? size : ALIGN, lives->of[i].first, lives->of[i].last, 0 };
+    }
+    l.bound = lower_bound(a, l.items, l.n);
+    qsort(l.items, (size_t)l.n, sizeof *l.items, by_size);
+    placing *placed = NEW(a, placing);
+    *placed = (placing){ .a = a, .items = l.items, .index = interval_index_new(a, lives->n_calls) };
+    for (int64_t i = 0; i < l.n; i++) {
+        item *x = &l.items[i];
+        x->offset = first_fit(placed, x);
+        interval_index_add(placed->index, (int)i, x->first, x->last);
+        if (x->offset + x->bytes > placed->total) placed->total = x->offset + x->bytes;
+    }
+    l.total = placed->total;
+    return l;
+}
+
 bool plan_program(pass_run *run, program *p)
 {
     arena *a = run->scratch;
-    lifetime *lives = lifetimes_of(a, p);
-    item *items = NEW_ARRAY(a, item, p->bufs.n + 1);
-    int64_t n = 0;
-    bool is_open = false;
+    plan_apart(p);
+    const lifetime *lives = lifetimes_of(a, p);
     for (int64_t i = 0; i < p->bufs.n; i++) {
         pbuf *b = &p->bufs.at[i];
         b->bytes = buffer_bytes(p, lives, (int)i);
         if (b->kind != PBUF_state) b->offset = -1;
-        if (b->kind != PBUF_temp || lives->of[i].last < 0) continue;
-        int64_t size;
-        if (!dim_is_const(b->bytes, &size)) { is_open = true; continue; }
-        size = (size + ALIGN - 1) / ALIGN * ALIGN;
-        items[n++] = (item){ (int)i, size ? size : ALIGN, lives->of[i].first, lives->of[i].last, 0 };
+    }
+    int64_t n_in_place = plan_in_place(run, p, lives);
+    layout l = place_all(a, p);
+    if (!l.is_open && l.total > l.bound && n_in_place) {        /* buffers that live longer may lie worse */
+        program apart = *p;
+        apart.bufs.at = arena_copy(a, p->bufs.at, (size_t)p->bufs.n * sizeof *p->bufs.at);
+        plan_apart(&apart);
+        layout other = place_all(a, &apart);
+        if (other.total < l.total) {
+            plan_apart(p);
+            l = other;
+            n_in_place = 0;
+            if (run->explain) text_put(run->explain, "nothing in place: the plan would be larger\n");
+        }
     }
     p->workspace_bytes = p->workspace_lower_bound = -1;
-    if (is_open && run->explain) text_put(run->explain, "sizes are open: the library plans at entry\n");
-    if (is_open) return true;
-    p->workspace_lower_bound = lower_bound(a, items, n);
-    qsort(items, (size_t)n, sizeof *items, by_size);
-    placing *placed = NEW(a, placing);
-    *placed = (placing){ .a = a, .items = items, .index = interval_index_new(a, lives->n_calls) };
-    for (int64_t i = 0; i < n; i++) {
-        items[i].offset = first_fit(placed, &items[i]);
-        interval_index_add(placed->index, (int)i, items[i].first, items[i].last);
-        if (items[i].offset + items[i].bytes > placed->total) placed->total = items[i].offset + items[i].bytes;
-        p->bufs.at[items[i].buf].offset = items[i].offset;
+    run->changes += n_in_place;
+    if (l.is_open && run->explain) text_put(run->explain, "sizes are open: the library plans at entry\n");
+    if (l.is_open) return true;
+    p->workspace_bytes = l.total;
+    p->workspace_lower_bound = l.bound;
+    for (int64_t i = 0; i < l.n; i++) {
+        const item *x = &l.items[i];
+        p->bufs.at[x->buf].offset = x->offset;
         if (run->explain)
-            text_printf(run->explain, "%s: %lld bytes at %lld, calls %lld to %lld\n", p->bufs.at[items[i].buf].name, (long long)items[i].bytes,
-                        (long long)items[i].offset, (long long)items[i].first, (long long)items[i].last);
+            text_printf(run->explain, "%s: %lld bytes at %lld, calls %lld to %lld\n", p->bufs.at[x->buf].name, (long long)x->bytes,
+                        (long long)x->offset, (long long)x->first, (long long)x->last);
     }
-    p->workspace_bytes = placed->total;
-    run->changes += n;
+    run->changes += l.n;
     return true;
 }

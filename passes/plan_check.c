@@ -2,9 +2,12 @@
  *
  * Runs the program symbolically: at each call, every byte range a temporary occupies carries the name of the buffer that
  * last wrote there. A call must find, in the range of each buffer it reads, that buffer's own name; loops are run twice, so
- * that values carried from one trip to the next are checked too. Where sizes are open, buffers are placed as at entry
- * (ir/open_plan.h), for several values of the symbols.
+ * that values carried from one trip to the next are checked too. Of the ranges that a call writes none may meet another, and
+ * one that meets a range which the call reads must be that range, whole, and the kernel as it stands must read each element
+ * before it stores over it (ir/apart.h). Where sizes are open, buffers are placed as at entry (ir/open_plan.h), for several
+ * values of the symbols.
  */
+#include "ir/apart.h"
 #include "ir/open_plan.h"
 #include "passes/pipeline.h"
 #include <stdlib.h>
@@ -15,6 +18,7 @@ typedef struct {
     program *p;
     vec(span) spans;
     int64_t *offset, *size;         /* by buffer; size -1: not in the workspace */
+    map_str in_place;               /* kernel, in, out -> kernel_in_place */
     bool ok;
 } check;
 
@@ -49,21 +53,67 @@ static bool owns(const check *c, int64_t begin, int64_t end, int owner)
     return found == end - begin;
 }
 
-static void touch(check *c, view v, buf_role role, const char *kernel)
+static const char *name_of(const check *c, int buf) { return c->p->bufs.at[buf].name ? c->p->bufs.at[buf].name : "unnamed"; }
+
+static void read(check *c, view v, const char *kernel)
 {
     if (v.buf < 0) return;
-    const pbuf *b = &c->p->bufs.at[v.buf];
     int64_t at = c->offset[v.buf], end = at + c->size[v.buf];
-    if (end <= at) return;
-    bool is_write = role == ROLE_out || role == ROLE_inout;
-    if (is_write) {
-        if (!owns(c, at, end, v.buf)) give(c, at, end, v.buf);
-        return;
-    }
-    if (owns(c, at, end, v.buf)) return;
+    if (end <= at || owns(c, at, end, v.buf)) return;
     c->ok = false;
     diag_internal(c->p->ctx, (place){ .node = kernel }, arena_printf(c->a, "plan: buffer %d (%s) was overwritten before it is read",
-                  v.buf, b->name ? b->name : "unnamed"));
+                  v.buf, name_of(c, v.buf)));
+}
+
+static bool meet(const check *c, int x, int y)
+{
+    return c->size[x] > 0 && c->size[y] > 0 && c->offset[x] < c->offset[y] + c->size[y] && c->offset[y] < c->offset[x] + c->size[x];
+}
+
+static bool may_overwrite(check *c, const prog_op *op, int in, int out)
+{
+    int x = op->args[in].buf, y = op->args[out].buf;
+    if (op->args[in].at || op->args[out].at || c->offset[x] != c->offset[y] || c->size[x] != c->size[y]) return false;
+    int key[3] = { op->kernel, in, out };
+    bool fresh;
+    uint64_t *slot = map_put(&c->in_place, (const char *)key, sizeof key, 0, &fresh);
+    if (fresh) *slot = kernel_in_place(c->p->kernels.at[op->kernel], in, out);
+    return *slot;
+}
+
+/* One buffer, given whole to be read and to be written. */
+static bool is_same_place(const check *c, const prog_op *op, int in, int out)
+{
+    int x = op->args[in].buf;
+    return in != out && x == op->args[out].buf && !op->args[in].at && !op->args[out].at && c->p->kernels.at[op->kernel]->bufs.at[in].role == ROLE_in;
+}
+
+static bool is_written(buf_role r) { return r == ROLE_out || r == ROLE_inout || r == ROLE_none; }
+
+/* What the call stores, before anybody else reads it. */
+static void write(check *c, const prog_op *op, int out)
+{
+    const kernel_code *k = c->p->kernels.at[op->kernel];
+    int y = op->args[out].buf;
+    for (int i = 0; i < k->n_params && c->ok; i++) {
+        int x = op->args[i].buf;
+        if ((x == y || !meet(c, x, y)) && !is_same_place(c, op, i, out)) continue;
+        if (!is_written(k->bufs.at[i].role) && may_overwrite(c, op, i, out)) continue;
+        c->ok = false;
+        diag_internal(c->p->ctx, (place){ .node = k->name }, arena_printf(c->a, "plan: buffer %d (%s) covers buffer %d (%s) of the same call",
+                      y, name_of(c, y), x, name_of(c, x)));
+    }
+    int64_t at = c->offset[y], end = at + c->size[y];
+    if (end > at && !owns(c, at, end, y)) give(c, at, end, y);
+}
+
+static void call(check *c, const prog_op *op)
+{
+    const kernel_code *k = c->p->kernels.at[op->kernel];
+    for (int i = 0; i < k->n_params; i++)
+        if (!is_written(k->bufs.at[i].role)) read(c, op->args[i], k->name);
+    for (int i = 0; i < k->n_params && c->ok; i++)
+        if (is_written(k->bufs.at[i].role)) write(c, op, i);
 }
 
 static void run(check *c, const prog_block *b)
@@ -71,28 +121,45 @@ static void run(check *c, const prog_block *b)
     for (int i = 0; i < b->n && c->ok; i++) {
         const prog_op *op = b->at[i];
         int trips = op->kind == PROG_scan || op->kind == PROG_while ? 2 : 1;
-        if (op->kind == PROG_call) {
-            const kernel_code *k = c->p->kernels.at[op->kernel];
-            for (int reads = 0; reads <= 1; reads++)      /* outputs first: they must not cover an input */
-                for (int q = 0; q < k->n_params; q++)
-                    if ((k->bufs.at[q].role == ROLE_in || k->bufs.at[q].role == ROLE_const) == reads)
-                        touch(c, op->args[q], k->bufs.at[q].role, k->name);
-        }
-        if (op->kind == PROG_setdim) touch(c, op->source, ROLE_in, "setdim");
-        if (op->kind == PROG_cond) touch(c, op->pred, ROLE_in, "cond");
+        if (op->kind == PROG_call) call(c, op);
+        if (op->kind == PROG_setdim) read(c, op->source, "setdim");
+        if (op->kind == PROG_cond) read(c, op->pred, "cond");
         for (int t = 0; t < trips && op->kind != PROG_call; t++) {
             run(c, &op->test);
-            if (op->kind == PROG_while) touch(c, op->pred, ROLE_in, "while");
+            if (op->kind == PROG_while) read(c, op->pred, "while");
             run(c, &op->body);
             run(c, &op->other);
         }
     }
 }
 
-static bool check_placed(check *c)
+/* Buffers that live in others lie where those do. */
+static void place_inside(check *c, const int64_t *symbols)
+{
+    for (int64_t i = 0; i < c->p->bufs.n; i++) {
+        const pbuf *b = &c->p->bufs.at[i];
+        int64_t at = 0, off = 0, size = 0;
+        int in = (int)i;
+        bool known = b->slot_of >= 0 && dim_eval(c->p->dims, b->bytes, symbols, &size);
+        for (; known && c->p->bufs.at[in].slot_of >= 0; in = c->p->bufs.at[in].slot_of) {
+            known = dim_eval(c->p->dims, c->p->bufs.at[in].slot_offset, symbols, &off);
+            if (known) at += off * dtype_bytes(c->p->bufs.at[in].dtype);
+        }
+        if (!known || c->p->bufs.at[in].kind != PBUF_temp) continue;
+        c->offset[i] = c->offset[in] + at;
+        c->size[i] = c->size[in] < 0 ? -1 : size;
+        if (c->size[in] < 0 || at + size <= c->size[in]) continue;
+        c->ok = false;
+        diag_internal(c->p->ctx, (place){ 0 }, arena_printf(c->a, "plan: buffer %d (%s) does not fit into buffer %d (%s)", (int)i, name_of(c, (int)i),
+                      in, name_of(c, in)));
+    }
+}
+
+static bool check_placed(check *c, const int64_t *symbols)
 {
     c->ok = true;
     c->spans.n = 0;
+    place_inside(c, symbols);
     run(c, &c->p->body);
     return c->ok;
 }
@@ -104,7 +171,7 @@ static bool check_static(check *c)
         if (b->kind != PBUF_temp || !dim_is_const(b->bytes, &c->size[i])) c->size[i] = -1;
         c->offset[i] = b->offset;
     }
-    return check_placed(c);
+    return check_placed(c, NEW_ARRAY(c->a, int64_t, dims_n_symbols(c->p->dims) + 1));
 }
 
 /* Symbols at lo + t^2, kept within their bounds, the first one larger than the others. */
@@ -126,13 +193,14 @@ static bool check_open(check *c, const open_plan *o, int64_t t)
         c->size[i] = item < 0 ? -1 : size[o->size_of[item]];
         c->offset[i] = item < 0 ? 0 : offset[item];
     }
-    return check_placed(c);
+    return check_placed(c, symbols);
 }
 
 bool plan_check(program *p)
 {
     arena *a = arena_new(&p->ctx->mem);
     check c = { .a = a, .p = p, .offset = NEW_ARRAY(a, int64_t, p->bufs.n + 1), .size = NEW_ARRAY(a, int64_t, p->bufs.n + 1) };
+    map_init(&c.in_place, a);
     const open_plan *o = open_plan_make(a, p);
     bool ok = true;
     if (!o) ok = check_static(&c);

@@ -9,13 +9,15 @@
  *          1  one call of the main sequence makes it, whole;
  *          2  whoever else reads the old value comes before that call; where one comes after it, the call is moved behind
  *             that reader, if it depends on nothing it passes;
- *          3  the call does not read the old value, or reads each element in the iteration that stores it and not later. This
- *             is looked for in maps only: other anchors may be scheduled so that partial sums rest in the result.
+ *          3  the call does not read the old value, or reads each element in the iteration that stores it and not later
+ *             (ir/apart.h). This is looked for in maps only: other anchors may be scheduled so that partial sums rest in the
+ *             result.
  *        Else the new value is a temporary, and is copied at the program's end. A state that stays as it is costs nothing.
  * Needs  a program of plain nests, each kernel called once, as lower leaves it; positions of inputs and outputs.
  * Keeps  every bit.
  * Cost   O(states · calls) for moved calls, else O(operands).
  */
+#include "ir/apart.h"
 #include "ir/loop_names.h"
 #include "passes/pipeline.h"
 
@@ -117,7 +119,7 @@ static bool depend(const binding *b, int x, int y)
     return false;
 }
 
-/* -- Iterations that read and store the same element ---------------------------------------------------------------------- */
+/* -- In place -------------------------------------------------------------------------------------------------------------- */
 
 static bool same_index(const kernel_code *k, int in, int out, const expr *const *i, const expr *const *j)
 {
@@ -128,101 +130,6 @@ static bool same_index(const kernel_code *k, int in, int out, const expr *const 
     return true;
 }
 
-typedef struct { const kernel_code *k; int in, out; const stmt *store; int n_stores; bool ok; } elementwise;
-
-static void find_stores(elementwise *e, const block *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        const stmt *s = b->at[i];
-        if (s->kind == STMT_store && s->id == e->out) { e->store = s; e->n_stores++; }
-        find_stores(e, &s->body);
-        find_stores(e, &s->other);
-    }
-}
-
-static void check_loads(elementwise *e, const expr *x)
-{
-    if (!x) return;
-    if (x->kind == EXPR_load && x->id == e->out) e->ok = false;
-    if (x->kind == EXPR_tree && (x->id == e->in || x->id == e->out)) e->ok = false;
-    if (x->kind == EXPR_load && x->id == e->in && !same_index(e->k, e->in, e->out, x->args, e->store->index)) e->ok = false;
-    for (int i = 0; i < x->n_args; i++) check_loads(e, x->args[i]);
-}
-
-static bool block_loads(const kernel_code *k, const block *b, int buf);
-
-static int index_rank(const kernel_code *k, const stmt *s)
-{
-    return s->kind == STMT_store || s->kind == STMT_prefetch ? k->bufs.at[s->id].rank : 0;
-}
-
-static bool line_loads(const kernel_code *k, const stmt *s, int buf)
-{
-    const expr *all[] = { s->lo, s->hi, s->cond, s->value };
-    for (int i = 0; i < 4; i++)
-        if (all[i] && x_loads(all[i], buf)) return true;
-    for (int i = 0; i < index_rank(k, s); i++)
-        if (x_loads(s->index[i], buf)) return true;
-    return false;
-}
-
-static bool stmt_loads(const kernel_code *k, const stmt *s, int buf)
-{
-    return line_loads(k, s, buf) || block_loads(k, &s->body, buf) || block_loads(k, &s->other, buf);
-}
-
-static bool block_loads(const kernel_code *k, const block *b, int buf)
-{
-    for (int i = 0; i < b->n; i++)
-        if (stmt_loads(k, b->at[i], buf)) return true;
-    return false;
-}
-
-/* The block of the store: loads at or before it, of the same place. */
-static void check_place(elementwise *e, const block *b, int store)
-{
-    for (int i = 0; i < b->n && e->ok; i++) {
-        const stmt *s = b->at[i];
-        if (i > store || s->body.n || s->other.n) {
-            e->ok = !stmt_loads(e->k, s, e->in) && !stmt_loads(e->k, s, e->out);
-            continue;
-        }
-        const expr *all[] = { s->lo, s->hi, s->cond, s->value };
-        for (int j = 0; j < 4; j++) check_loads(e, all[j]);
-        for (int j = 0; j < index_rank(e->k, s); j++) check_loads(e, s->index[j]);
-    }
-}
-
-/* A block around it: no loads, and every loop on the way gives the place a coordinate. */
-static void check_block(elementwise *e, const block *b)
-{
-    for (int i = 0; i < b->n; i++)
-        if (b->at[i] == e->store) { check_place(e, b, i); return; }
-    for (int i = 0; i < b->n && e->ok; i++) {
-        const stmt *s = b->at[i];
-        elementwise inner = { .k = e->k, .out = e->out };
-        find_stores(&inner, &s->body);
-        find_stores(&inner, &s->other);
-        if (!inner.n_stores) {
-            e->ok = !stmt_loads(e->k, s, e->in) && !stmt_loads(e->k, s, e->out);
-            continue;
-        }
-        bool is_used = false;
-        for (int d = 0; d < e->k->bufs.at[e->out].rank; d++) is_used |= s->kind == STMT_for && x_uses_var(e->store->index[d], s->var);
-        e->ok = is_used && !line_loads(e->k, s, e->in);
-        if (e->ok) check_block(e, &s->body);
-    }
-}
-
-static bool is_elementwise(const kernel_code *k, int in, int out)
-{
-    elementwise e = { .k = k, .in = in, .out = out, .ok = true };
-    find_stores(&e, &k->body);
-    if (e.n_stores != 1 || k->anchor != ANCHOR_map || k->writes_early) return false;
-    check_block(&e, &k->body);
-    return e.ok;
-}
-
 /* for v: y[v] = x[v], and nothing else */
 static bool is_copy(const kernel_code *k)
 {
@@ -230,8 +137,6 @@ static bool is_copy(const kernel_code *k)
     const stmt *s = k->body.at[0]->body.at[0];
     return s->kind == STMT_store && s->id == 1 && s->value->kind == EXPR_load && s->value->id == 0 && same_index(k, 0, 1, s->value->args, s->index);
 }
-
-/* -- In place -------------------------------------------------------------------------------------------------------------- */
 
 static void move_behind(binding *b, int op, int to)
 {
@@ -271,7 +176,7 @@ static bool call_in_place(const binding *b, int op, int state, int out)
     if (to < 0 || k->bufs.at[to].role != ROLE_out) return false;
     for (int i = 0; i < k->n_params; i++) {
         if (b->same[x->args[i].buf] != state) continue;
-        if (x->args[i].at || k->bufs.at[i].role != ROLE_in || !is_elementwise(k, i, to)) return false;
+        if (x->args[i].at || k->anchor != ANCHOR_map || !kernel_in_place(k, i, to)) return false;
     }
     return true;
 }
