@@ -72,7 +72,7 @@ static val constant_value(elab *e, ast *d, module *home)
         home->const_known = NEW_ARRAY(e->a, bool, home->file->n + 1);
     }
     if (home->const_known[k]) return home->consts[k];
-    if (e->depth > MAX_CONSTANT_DEPTH) elab_error(e, d, NULL, constants_depend_on);
+    if (e->depth > MAX_CONSTANT_DEPTH) elab_error(e, d, NULL, constants_in_a_circle);
     scope sc = { .path = "" };
     map_init(&sc.counts, e->a);
     env n = { .mod = home, .sc = &sc };
@@ -141,7 +141,7 @@ static void assign(elab *e, env *n, const ast *at, const char *name, val v)
     for (bind *b = n->head; b; b = b->next) {
         if (n->has_barrier && b == n->barrier) outside = true;
         if (b->name != name) continue;
-        if (outside) elab_error(e, at, n->is_loop ? "carry it: for ... carry x = x { ... }" : "give the branches' value a name: y = if ... { } else { }", cannot_be_changed, name, n->barrier_what);
+        if (outside) elab_error(e, at, n->is_loop ? "carry it: for ... carry x = x { ... }" : "give the branches' value a name: y = if ... { } else { }", changed_at_run_time, name, n->barrier_what);
         if (b->state) {
             val x = to_tensor(e, at, v, b->state->t.dtype);
             b->state->now = x;
@@ -156,9 +156,9 @@ static void assign(elab *e, env *n, const ast *at, const char *name, val v)
 static void bind_statement(elab *e, env *n, ast *x)
 {
     val v = eval(e, n, x->a);
-    if (v.k == V_VOID) elab_error(e, x->a, NULL, block_value);
+    if (v.k == V_VOID) elab_error(e, x->a, NULL, block_without_value);
     if (x->n == 1) { assign(e, n, x->kid[0], x->kid[0]->name, v); return; }
-    if (v.k != V_TUPLE && v.k != V_LIST) elab_error(e, x->a, NULL, names_for_one, x->n, show_kind(e, &v));
+    if (v.k != V_TUPLE && v.k != V_LIST) elab_error(e, x->a, NULL, names_for_one_value, x->n, show_kind(e, &v));
     if (v.n != x->n) elab_error(e, x, NULL, names_for_values, x->n, v.n);
     for (int i = 0; i < x->n; i++) assign(e, n, x->kid[i], x->kid[i]->name, v.item[i]);
 }
@@ -176,13 +176,13 @@ static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *wh
             continue;
         }
         val x = eval(e, n, t->kid[i]);
-        if (r.rank == MAX_RANK) elab_error(e, t, NULL, more_than_dimensions, MAX_RANK);
+        if (r.rank == MAX_RANK) elab_error(e, t, NULL, too_many_dimensions, MAX_RANK);
         d[r.rank++] = need_dim(e, t, &x);
     }
     int64_t known;
     for (int i = 0; i < r.rank && what; i++)
-        if (dim_is_const(d[i], &known) && known < 0) elab_error(e, at, NULL, size_negative, what, name, (long long)known);
-        else if (!dim_is_const(d[i], NULL)) elab_error(e, at, NULL, size_known, what, name);
+        if (dim_is_const(d[i], &known) && known < 0) elab_error(e, at, NULL, negative_size, what, name, (long long)known);
+        else if (!dim_is_const(d[i], NULL)) elab_error(e, at, NULL, size_not_known, what, name);
     r.dims = d;
     return r;
 }
@@ -191,10 +191,10 @@ static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *wh
 val trained_value(elab *e, const ast *x, type t, const char *path)
 {
     tensor w;
-    if (!e->o->weight(e->o->weight_arg, path, &w)) elab_error(e, x, NULL, weights_have, path);
+    if (!e->o->weight(e->o->weight_arg, path, &w)) elab_error(e, x, NULL, weight_missing, path);
     bool same = w.rank == t.rank && w.dtype == t.dtype;
     for (int i = 0; same && i < t.rank; i++) same = dim_is(t.dims[i], w.dims[i]);
-    if (!same) elab_error(e, x, NULL, weights_have_type, path, dtype_info[t.dtype].name, show_dims(e, t.rank, t.dims));
+    if (!same) elab_error(e, x, NULL, weight_of_other_type, path, dtype_info[t.dtype].name, show_dims(e, t.rank, t.dims));
     return v_tensor(e, constant_borrowed(e->fr->g, t.dtype, t.rank, t.dims, w.bytes, path));
 }
 
@@ -231,7 +231,7 @@ static val initial_value(elab *e, env *n, ast *x, type t, const char *path)
     told before = told_so_far(e);
     v.v = expand_to(e->fr->g, v.v, t.rank, t.dims);
     if (e->fr->g->failed) forget_since(e, before);
-    if (e->fr->g->failed) elab_error(e, x, NULL, initial_value_have, x->name, show_dims(e, t.rank, t.dims));
+    if (e->fr->g->failed) elab_error(e, x, NULL, initial_value_shape, x->name, show_dims(e, t.rank, t.dims));
     return v;
 }
 
@@ -240,14 +240,14 @@ static void parameter_statement(elab *e, env *n, ast *x)
     bool is_state = x->kind == A_STATE_ST;
     const char *kind = is_state ? "state" : "parameter";
     type t = declared_type(e, n, x->a, x, kind, x->name);
-    if (!is_state && !is_float(t.dtype)) elab_error(e, x, NULL, parameter_would_be, x->name, dtype_info[t.dtype].name);
-    if (e->in_operator) elab_error(e, x, NULL, operator_onnx_parameters);
+    if (!is_state && !is_float(t.dtype)) elab_error(e, x, NULL, parameter_dtype, x->name, dtype_info[t.dtype].name);
+    if (e->in_operator) elab_error(e, x, NULL, onnx_function_parameters);
     const char *path = scope_name(e, n->sc, x->name);
     uint64_t *at = map_find(&e->param_at, path, strlen(path));
     if (at) {
         parameter *p = e->params.at[*at];
         if (!type_same(p->t, t) && (p->t.dtype != t.dtype || p->t.rank != t.rank || memcmp(p->t.dims, t.dims, sizeof(dim) * (size_t)t.rank) != 0))
-            elab_error(e, x, NULL, shared_would_need, kind, path);
+            elab_error(e, x, NULL, shared_two_shapes, kind, path);
         bind_name(e, n, x->name, (val){ .k = V_TENSOR, .g = p->g, .v = p->v });
     } else {
         frame *inner = e->fr;
@@ -289,7 +289,7 @@ static void statement(elab *e, env *n, ast *x)
     case A_PARAM_ST: case A_STATE_ST: parameter_statement(e, n, x); return;
     case A_ASSERT: {
         val c = eval(e, n, x->a);
-        if (c.k != V_BOOL) elab_error(e, x->a, NULL, condition_assert_must, show_kind(e, &c));
+        if (c.k != V_BOOL) elab_error(e, x->a, NULL, assert_at_run_time, show_kind(e, &c));
         if (c.b) return;
         val m = eval(e, n, x->b);
         const ast *at = e->site ? e->site->at : x;
@@ -298,7 +298,7 @@ static void statement(elab *e, env *n, ast *x)
     }
     case A_YIELD: {
         val v = eval(e, n, x->a);
-        if (!n->takes_yields) elab_error(e, x, NULL, yield_stands_body);
+        if (!n->takes_yields) elab_error(e, x, NULL, yield_outside_loop);
         v = to_tensor(e, x->a, v, DTYPE_NONE);
         vec_push(e->a, &n->yields, v);
         return;
@@ -357,7 +357,7 @@ static int flatten(elab *e, const ast *at, val v, val *out, int max)
         for (int i = 0; i < v.n; i++) n += flatten(e, at, v.item[i], out + n, max - n);
         return n;
     }
-    if (max < 1) elab_error(e, at, NULL, branch_gives_more);
+    if (max < 1) elab_error(e, at, NULL, branch_too_many_values);
     out[0] = to_tensor(e, at, v, DTYPE_NONE);
     return 1;
 }
@@ -372,7 +372,7 @@ static val unflatten(elab *e, const val *like, val **from)
 
 static val run_time_if(elab *e, env *n, ast *x, val c)
 {
-    if (!x->c) elab_error(e, x, NULL, if_at_run);
+    if (!x->c) elab_error(e, x, NULL, if_needs_else);
     val branch[2], flat[2][64];
     frame *f[2];
     int count[2];
@@ -385,14 +385,14 @@ static val run_time_if(elab *e, env *n, ast *x, val c)
         }
         env in = inner_env(n, "`if`", false);
         branch[i] = eval_block(e, &in, i ? x->c : x->b);
-        if (branch[i].k == V_VOID) elab_error(e, i ? x->c : x->b, NULL, branch_run_time);
+        if (branch[i].k == V_VOID) elab_error(e, i ? x->c : x->b, NULL, branch_without_value);
         count[i] = flatten(e, i ? x->c : x->b, branch[i], flat[i], 64);
         leave_body(e);
     }
-    if (count[0] != count[1]) elab_error(e, x, NULL, branches_give_values, count[0], count[1]);
+    if (count[0] != count[1]) elab_error(e, x, NULL, branch_counts_differ, count[0], count[1]);
     for (int k = 0; k < count[0]; k++) {
         type s = type_of(f[0]->g, flat[0][k].v), t = type_of(f[1]->g, flat[1][k].v);
-        if (!type_same(s, t)) elab_error(e, x, NULL, branches_run_time, show_value(e, &flat[0][k]), show_value(e, &flat[1][k]));
+        if (!type_same(s, t)) elab_error(e, x, NULL, branch_types_differ, show_value(e, &flat[0][k]), show_value(e, &flat[1][k]));
         add_result(f[0]->g, flat[0][k].v, NULL);
         add_result(f[1]->g, flat[1][k].v, NULL);
     }
@@ -418,7 +418,7 @@ static val eval_if(elab *e, env *n, ast *x)
             c = v_bool(known.bits != 0);
         }
         if (c.k != V_BOOL)
-            elab_error(e, x->a, c.k == V_TENSOR ? "for each element use where(c, a, b)" : NULL, condition_must_be, show_kind(e, &c));
+            elab_error(e, x->a, c.k == V_TENSOR ? "for each element use where(c, a, b)" : NULL, condition_not_bool, show_kind(e, &c));
         if (c.b) return eval_block(e, n, x->b);
         if (!x->c) return (val){ .k = V_VOID };
         if (x->c->kind != A_IF) return eval_block(e, n, x->c);
@@ -430,7 +430,7 @@ static val unrolled(elab *e, env *n, ast *x)
 {
     val last = { .k = V_VOID }, from = eval(e, n, x->a);
     if (!x->b) {
-        if (from.k != V_LIST && from.k != V_TUPLE) elab_error(e, x->a, NULL, for_runs_over, show_kind(e, &from));
+        if (from.k != V_LIST && from.k != V_TUPLE) elab_error(e, x->a, NULL, for_over, show_kind(e, &from));
         for (int i = 0; i < from.n; i++) {
             bind_name(e, n, x->name, from.item[i]);
             last = eval_block(e, n, x->d);
@@ -439,7 +439,7 @@ static val unrolled(elab *e, env *n, ast *x)
     }
     val to = eval(e, n, x->b);
     int64_t i = need_int(e, x->a, &from, "the start of an unrolled loop"), end = need_int(e, x->b, &to, "the end of an unrolled loop");
-    if (end - i > MAX_UNROLLED) elab_error(e, x, NULL, loop_more_than, MAX_UNROLLED);
+    if (end - i > MAX_UNROLLED) elab_error(e, x, NULL, loop_too_long, MAX_UNROLLED);
     for (; i < end; i++) {
         bind_name(e, n, x->name, v_int(i));
         last = eval_block(e, n, x->d);
@@ -457,7 +457,7 @@ static val loop_result(elab *e, int n, val *parts)
 /* Start values of the carries as tensors of the graph around the loop. */
 static void carry_starts(elab *e, env *n, ast *x, val *start)
 {
-    if (x->n > 32) elab_error(e, x, NULL, more_than_32);
+    if (x->n > 32) elab_error(e, x, NULL, too_many_carried);
     for (int i = 0; i < x->n; i++) start[i] = to_tensor(e, x->kid[i]->a, eval(e, n, x->kid[i]->a), DTYPE_NONE);
 }
 
@@ -476,7 +476,7 @@ static void carry_results(elab *e, env *in, ast *x, const val *start)
         type want = type_of(start[i].g, start[i].v);
         val v = to_tensor(e, x->kid[i], lookup(in, x->kid[i]->name)->v, want.dtype);
         if (!type_same(type_of(v.g, v.v), want))
-            elab_error(e, x->kid[i], NULL, carried_value_changes, x->kid[i]->name, show_value(e, &start[i]), show_value(e, &v));
+            elab_error(e, x->kid[i], NULL, carried_type_changes, x->kid[i]->name, show_value(e, &start[i]), show_value(e, &v));
         add_result(e->fr->g, v.v, NULL);
     }
 }
@@ -495,11 +495,11 @@ static val run_time_for(elab *e, env *n, ast *x)
     value t = input(f->g, x->name, DTYPE_i64, 0, NULL);
     bind_name(e, &in, x->name, v_tensor(e, t));
     val body = eval_block(e, &in, x->d);
-    if (body.k != V_VOID) elab_error(e, x->d->n ? x->d->kid[x->d->n - 1] : x->d, "assign it to a carried name, or yield it", value_used);
+    if (body.k != V_VOID) elab_error(e, x->d->n ? x->d->kid[x->d->n - 1] : x->d, "assign it to a carried name, or yield it", value_not_used);
     carry_results(e, &in, x, start);
     add_result(f->g, add(f->g, t, scalar_i64(f->g, DTYPE_i64, 1)), NULL);
     int ny = (int)in.yields.n;
-    if (ny > 1) elab_error(e, x, NULL, more_than_one);
+    if (ny > 1) elab_error(e, x, NULL, yield_twice);
     for (int i = 0; i < ny; i++) add_result(f->g, in.yields.at[i].v, NULL);
     leave_body(e);
     vec(value) args = { 0 };
@@ -507,7 +507,7 @@ static val run_time_for(elab *e, env *n, ast *x)
     for (int64_t k = 0; k < f->outer_of.n; k++) vec_push(e->a, &args, f->outer_of.at[k]);
     value out[40];
     scan(e->fr->g, f->g, x->n + 1, 0, count, false, (int)args.n, args.at, out);
-    if (e->fr->g->failed) elab_error(e, x, NULL, loop_could_be);
+    if (e->fr->g->failed) elab_error(e, x, NULL, loop_not_built);
     int np = 0;
     for (int i = 0; i < ny; i++) parts[np++] = v_tensor(e, out[x->n + 1 + i]);
     for (int i = 0; i < x->n; i++) parts[np++] = v_tensor(e, out[i]);
@@ -523,7 +523,7 @@ static val eval_while(elab *e, env *n, ast *x)
     env in = inner_env(n, "loop", true);
     carry_inputs(e, &in, x, start);
     val c = to_tensor(e, x->a, eval(e, &in, x->a), DTYPE_bool);
-    if (dtype_v(&c) != DTYPE_bool || rank_v(e, &c)) elab_error(e, x->a, NULL, condition_must_be, show_value(e, &c));
+    if (dtype_v(&c) != DTYPE_bool || rank_v(e, &c)) elab_error(e, x->a, NULL, condition_not_bool, show_value(e, &c));
     add_result(test->g, c.v, NULL);
     leave_body(e);
     frame *f = enter_body(e, "while");
@@ -559,7 +559,7 @@ static val eval_field(elab *e, env *n, ast *x)
         if (!v.space) return onnx_op_value(e, x, x->name);
         module *home;
         ast *d = v.space ? module_find(v.space, x->name, &home) : NULL;
-        if (!d) elab_error_op(e, x, NULL, definition, v.s, x->name);
+        if (!d) elab_error_op(e, x, NULL, no_definition_in, v.s, x->name);
         return d->kind == A_CONST ? constant_value(e, d, home) : definition_value(e, n, d, home);
     }
     if (v.k == V_MODEL || v.k == V_PATH) {
@@ -568,11 +568,11 @@ static val eval_field(elab *e, env *n, ast *x)
         if (at) { parameter *p = e->params.at[*at]; return (val){ .k = V_TENSOR, .g = p->g, .v = p->v }; }
         return (val){ .k = V_PATH, .s = path };
     }
-    if (v.k != V_TUPLE) elab_error_op(e, x, NULL, field, x->name, show_kind(e, &v));
+    if (v.k != V_TUPLE) elab_error_op(e, x, NULL, no_field_in, x->name, show_kind(e, &v));
     for (int i = 0; i < v.n; i++)
         if (v.names && v.names[i] && strcmp(v.names[i], x->name) == 0) return v.item[i];
     const char *near = v.names ? lang_near(x->name, 0, v.names) : NULL;
-    elab_error_op(e, x, near, field_2, x->name);
+    elab_error_op(e, x, near, no_field, x->name);
 }
 
 static val eval_list(elab *e, env *n, ast *x)
@@ -581,7 +581,7 @@ static val eval_list(elab *e, env *n, ast *x)
     for (int i = 0; i < x->n; i++) {
         if (x->kid[i]->kind == A_SPREAD) {
             val v;
-            if (!name_value(e, n, x->kid[i], x->kid[i]->name, &v) || v.k != V_LIST) elab_error(e, x->kid[i], NULL, stand_for_dimensions, x->kid[i]->name);
+            if (!name_value(e, n, x->kid[i], x->kid[i]->name, &v) || v.k != V_LIST) elab_error(e, x->kid[i], NULL, not_dimensions, x->kid[i]->name);
             for (int k = 0; k < v.n; k++) vec_push(e->a, &items, v.item[k]);
         } else {
             val v = eval(e, n, x->kid[i]);
@@ -600,7 +600,7 @@ static val eval_logic(elab *e, env *n, ast *x)
     if (a.k == V_BOOL) return b;
     if (b.k == V_BOOL) b = to_tensor(e, x, b, DTYPE_bool);
     if (a.k != V_TENSOR || b.k != V_TENSOR || dtype_v(&a) != DTYPE_bool || dtype_v(&b) != DTYPE_bool)
-        elab_error_op(e, x, NULL, joins_truth_values, x->name, show_kind(e, &a), show_kind(e, &b));
+        elab_error_op(e, x, NULL, joins_bools, x->name, show_kind(e, &a), show_kind(e, &b));
     val y[2] = { a, b };
     return elementwise(e, x, x->name, is_and ? SCALAR_and : SCALAR_or, 2, y);
 }
@@ -616,7 +616,7 @@ static val eval_unary(elab *e, env *n, ast *x)
     if (a.k == V_INT) return v_dim(dim_neg(e->dims, a.d));
     if (a.k == V_FLOAT) return v_float(-a.f);
     if (a.k == V_LIST) a = to_tensor(e, x, a, DTYPE_NONE);
-    if (a.k != V_TENSOR || dtype_v(&a) == DTYPE_bool) elab_error(e, x, NULL, of, show_kind(e, &a));
+    if (a.k != V_TENSOR || dtype_v(&a) == DTYPE_bool) elab_error(e, x, NULL, minus_of, show_kind(e, &a));
     bool weak = a.is_weak;
     val r = elementwise(e, x, "-", SCALAR_neg, 1, &a);
     r.is_weak = weak && r.is_elem;
@@ -636,13 +636,13 @@ static val eval_call(elab *e, env *n, ast *x, const val *piped, const ast *piped
     int n_pos = 0, n_named = 0;
     bool makes = f.k == V_LAYER_DEF;
     if (piped && !(makes && is_call)) { pos[0] = *piped; pos_at[0] = piped_at; n_pos = 1; }
-    if (is_call && x->n > MAX_ARGS - 2) elab_error(e, x, NULL, more_than_arguments, MAX_ARGS - 2);
+    if (is_call && x->n > MAX_ARGS - 2) elab_error(e, x, NULL, too_many_arguments, MAX_ARGS - 2);
     for (int i = 0; is_call && i < x->n; i++) {
         val v = eval(e, n, x->kid[i]->a);
         if (x->kid[i]->name) { names[n_named] = x->kid[i]->name; named_at[n_named] = x->kid[i]; named[n_named++] = v; }
         else { pos_at[n_pos] = x->kid[i]->a; pos[n_pos++] = v; }
     }
-    if (makes && !is_call) elab_error(e, x, arena_printf(e->a, "make a layer first: %s(...)", f.s), applied_anything, show_kind(e, &f));
+    if (makes && !is_call) elab_error(e, x, arena_printf(e->a, "make a layer first: %s(...)", f.s), not_applied, show_kind(e, &f));
     val r = apply(e, n, x, f, n_pos, pos, pos_at, n_named, names, named, named_at);
     if (piped && makes) r = apply(e, n, x, r, 1, piped, &piped_at, 0, NULL, NULL, NULL);
     return r;
@@ -650,8 +650,8 @@ static val eval_call(elab *e, env *n, ast *x, const val *piped, const ast *piped
 
 val eval(elab *e, env *n, ast *x)
 {
-    if (++e->depth > MAX_DEPTH) elab_error(e, x, NULL, program_nests_too);
-    if (++e->steps > MAX_STEPS) elab_error(e, x, NULL, more_than_steps, MAX_STEPS);
+    if (++e->depth > MAX_DEPTH) elab_error(e, x, NULL, program_too_deep);
+    if (++e->steps > MAX_STEPS) elab_error(e, x, NULL, too_many_steps, MAX_STEPS);
     val r;
     if (!x->src->is_std) e->fr->g->at = (place){ .file = x->src->path, .line = x->line, .col = x->col };
     switch (x->kind) {
@@ -662,7 +662,7 @@ val eval(elab *e, env *n, ast *x)
     case A_FALSE: r = v_bool(false); break;
     case A_NONE: r = v_none(); break;
     case A_NAME:
-        if (!name_value(e, n, x, x->name, &r)) elab_error(e, x, NULL, value, x->name);
+        if (!name_value(e, n, x, x->name, &r)) elab_error(e, x, NULL, no_value, x->name);
         break;
     case A_TUPLE:
         r = (val){ .k = V_TUPLE, .n = x->n, .item = NEW_ARRAY(e->a, val, x->n + 1), .names = x->names };
@@ -696,7 +696,7 @@ val eval(elab *e, env *n, ast *x)
         r = eval_call(e, n, x->b, &a, x->b);
         break;
     }
-    default: elab_error(e, x, NULL, cannot_stand);
+    default: elab_error(e, x, NULL, cannot_stand_here);
     }
     if (e->fr->g->failed) {
         /* the builder refused what was not checked here: its message stands */

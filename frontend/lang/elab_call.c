@@ -79,8 +79,8 @@ static dim line_at(elab *e, env *n, ast *d, const char *name, int64_t at)
 static _Noreturn void misfit(elab *e, const role *r, dim given, const char *wanted_name, dim wanted, const char *from)
 {
     const char *g = show_value(e, &(val){ .k = V_INT, .d = given }), *w = show_value(e, &(val){ .k = V_INT, .d = wanted });
-    if (from) elab_error(e, r->at, NULL, shapes_do_fit, role_text(e, r), g, wanted_name ? wanted_name : "", wanted_name ? " = " : "", w, from);
-    elab_error(e, r->at, NULL, shapes_do_fit_where, role_text(e, r), g, w);
+    if (from) elab_error(e, r->at, NULL, argument_dim_is, role_text(e, r), g, wanted_name ? wanted_name : "", wanted_name ? " = " : "", w, from);
+    elab_error(e, r->at, NULL, argument_dim, role_text(e, r), g, w);
 }
 
 static void match_dim(elab *e, env *n, ast *d, dim given, const role *r, bool exprs)
@@ -103,16 +103,16 @@ static void match_dim(elab *e, env *n, ast *d, dim given, const role *r, bool ex
         if (!dim_same(want, given)) misfit(e, r, given, NULL, want, NULL);
         return;
     }
-    if (count > 1) elab_error(e, r->at, NULL, dimension_more_than, role_text(e, r));
+    if (count > 1) elab_error(e, r->at, NULL, dim_of_two_unknowns, role_text(e, r));
     dim k = line_at(e, n, d, unknown, 0), one = line_at(e, n, d, unknown, 1), two = line_at(e, n, d, unknown, 2);
     dim slope = dim_sub(e->dims, one, k);
     int64_t c;
     if (!dim_same(dim_sub(e->dims, two, one), slope) || !dim_is_const(slope, &c) || c == 0)
-        elab_error(e, r->at, NULL, dimension_cannot_be, role_text(e, r), unknown);
+        elab_error(e, r->at, NULL, dim_not_solved, role_text(e, r), unknown);
     dim rest = dim_sub(e->dims, given, k);
     int64_t known;
     if (dim_is_const(rest, &known) ? known % c != 0 || known / c < 0 : !dim_divides(e->dims, rest, c))
-        elab_error(e, r->at, NULL, shapes_do_fit_for, role_text(e, r), show_value(e, &(val){ .k = V_INT, .d = given }), unknown);
+        elab_error(e, r->at, NULL, argument_dim_unsolvable, role_text(e, r), show_value(e, &(val){ .k = V_INT, .d = given }), unknown);
     bind_from(e, n, unknown, v_dim(dim_div(e->dims, rest, dim_const(c))), r->name);
 }
 
@@ -134,7 +134,7 @@ static void match_spread(elab *e, env *n, const ast *d, int count, const dim *gi
     if (same) return;
     const char *help = nw == count + 1 ? arena_printf(e->a, "drop the last axis of `%s` with `[.., 0]`, or add one here with `[.., none]`", from ? from : "the other")
                      : nw == count - 1 ? "drop the last axis here with `[.., 0]`" : NULL;
-    elab_error(e, r->at, help, shapes_do_fit_2, role_text(e, r), d->name, show_dims(e, count, given), from ? from : "the type", show_dims(e, nw, want));
+    elab_error(e, r->at, help, argument_rest_dims, role_text(e, r), d->name, show_dims(e, count, given), from ? from : "the type", show_dims(e, nw, want));
 }
 
 /* Matches a tensor (or an element type alone) with a type. */
@@ -149,11 +149,11 @@ static void match(elab *e, env *n, ast *t, const val *x, const role *r, bool exp
     if (!exprs) {
         if (!known_name(e, n, t, t->name, &tv, &from)) bind_from(e, n, t->name, (val){ .k = V_DTYPE, .t = given, .s = dtype_info[given].name }, r->name);
         else if (tv.k == V_DTYPE && tv.t != given) {
-            if (from) elab_error(e, r->at, NULL, element_types_differ, role_text(e, r), show_value(e, x), t->name, dtype_info[tv.t].name, from);
-            elab_error(e, r->at, arena_printf(e->a, "convert it: %s(x)", dtype_info[tv.t].name), should_be, role_text(e, r), show_type_text(e, t), show_value(e, x));
+            if (from) elab_error(e, r->at, NULL, argument_dtype_is, role_text(e, r), show_value(e, x), t->name, dtype_info[tv.t].name, from);
+            elab_error(e, r->at, arena_printf(e->a, "convert it: %s(x)", dtype_info[tv.t].name), argument_kind, role_text(e, r), show_type_text(e, t), show_value(e, x));
         }
         if (spread < 0 ? rank != t->n : rank < t->n - 1)
-            elab_error(e, r->at, NULL, should_have_dimension, role_text(e, r), spread < 0 ? "" : "at least ", spread < 0 ? t->n : t->n - 1, (spread < 0 ? t->n : t->n - 1) == 1 ? "" : "s", rank);
+            elab_error(e, r->at, NULL, argument_rank, role_text(e, r), spread < 0 ? "" : "at least ", spread < 0 ? t->n : t->n - 1, (spread < 0 ? t->n : t->n - 1) == 1 ? "" : "s", rank);
     }
     int extra = rank - (t->n - 1);
     for (int i = 0, axis = 0; i < t->n; i++) {
@@ -174,9 +174,9 @@ static val adapted(elab *e, env *n, const ast *t, val v, const role *r)
     const char *from;
     dtype want = known_name(e, n, t, t->name, &tv, &from) && tv.k == V_DTYPE ? tv.t : DTYPE_NONE;
     if (!is_number(&v) && v.k != V_LIST)
-        elab_error(e, r->at, v.k == V_LAYER ? "apply it: `layer(x)`" : v.k == V_TUPLE ? "take a field: `|> .y`" : NULL, should_be_tensor, role_text(e, r), show_type_text(e, t), show_kind(e, &v));
+        elab_error(e, r->at, v.k == V_LAYER ? "apply it: `layer(x)`" : v.k == V_TUPLE ? "take a field: `|> .y`" : NULL, argument_tensor, role_text(e, r), show_type_text(e, t), show_kind(e, &v));
     if (v.k == V_FLOAT && want != DTYPE_NONE && !is_float(want))
-        elab_error(e, r->at, NULL, should_be, role_text(e, r), show_type_text(e, t), show_kind(e, &v));
+        elab_error(e, r->at, NULL, argument_kind, role_text(e, r), show_type_text(e, t), show_kind(e, &v));
     return to_tensor(e, r->at, v, want);
 }
 
@@ -188,8 +188,8 @@ static void place_arguments(elab *e, const ast *at, const char *kind, const char
                             const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at, arguments *out)
 {
     memset(out, 0, sizeof *out);
-    if (np > 64) elab_error(e, at, NULL, more_than_64);
-    if (n_pos > np) elab_error(e, pos_at[np], NULL, takes_argument, kind, name, np, np == 1 ? "" : "s", n_pos);
+    if (np > 64) elab_error(e, at, NULL, too_many_parameters);
+    if (n_pos > np) elab_error(e, pos_at[np], NULL, argument_count, kind, name, np, np == 1 ? "" : "s", n_pos);
     for (int i = 0; i < n_pos; i++) { out->v[i] = pos[i]; out->at[i] = pos_at[i]; out->given[i] = true; }
     for (int k = 0; k < n_named; k++) {
         int i = 0;
@@ -200,9 +200,9 @@ static void place_arguments(elab *e, const ast *at, const char *kind, const char
             const char *near = lang_near(names[k], np, all);
             text list = { .a = e->a };
             for (int j = 0; j < np; j++) text_printf(&list, "%s%s", j ? ", " : "its arguments: ", p[j]->name);
-            elab_error(e, named_at[k], near ? arena_printf(e->a, "did you mean `%s`?", near) : text_str(&list), argument, kind, name, names[k]);
+            elab_error(e, named_at[k], near ? arena_printf(e->a, "did you mean `%s`?", near) : text_str(&list), no_argument, kind, name, names[k]);
         }
-        if (out->given[i]) elab_error(e, named_at[k], NULL, argument_given_twice, names[k], name);
+        if (out->given[i]) elab_error(e, named_at[k], NULL, argument_twice, names[k], name);
         out->v[i] = named[k];
         out->at[i] = named_at[k];
         out->given[i] = true;
@@ -222,7 +222,7 @@ static void bind_parameters(elab *e, env *n, const ast *at, const char *kind, co
         }
     for (int i = 0; i < np; i++) {
         if (!g->given[i]) {
-            if (!p[i]->b) elab_error(e, at, NULL, needs_its_argument, kind, name, p[i]->name);
+            if (!p[i]->b) elab_error(e, at, NULL, argument_missing, kind, name, p[i]->name);
             g->v[i] = eval(e, n, p[i]->b);
             if (p[i]->a && g->v[i].k != V_NONE) {
                 role r = { "argument", p[i]->name, name, at };
@@ -262,8 +262,8 @@ static val check_result(elab *e, env *n, ast *want, val v, const char *of, const
         if (v.k == V_TUPLE && v.n == 1) v = v.item[0];
         return check_result(e, n, want->kid[0], v, of, want->names[0], at);
     }
-    if (v.k != V_TUPLE && v.k != V_LIST) elab_error(e, at, NULL, should_give_values, of, want->n, show_kind(e, &v));
-    if (v.n != want->n) elab_error(e, at, NULL, should_give_values_2, of, want->n, v.n);
+    if (v.k != V_TUPLE && v.k != V_LIST) elab_error(e, at, NULL, result_not_values, of, want->n, show_kind(e, &v));
+    if (v.n != want->n) elab_error(e, at, NULL, result_count, of, want->n, v.n);
     val r = { .k = V_TUPLE, .n = v.n, .item = NEW_ARRAY(e->a, val, v.n + 1), .names = want->names };
     for (int i = 0; i < v.n; i++) r.item[i] = check_result(e, n, want->kid[i], v.item[i], of, want->names[i], at);
     return r;
@@ -272,7 +272,7 @@ static val check_result(elab *e, env *n, ast *want, val v, const char *of, const
 static val run_body(elab *e, env *n, ast *body, ast *result, const char *of)
 {
     val v = eval_block(e, n, body);
-    if (v.k == V_VOID) elab_error(e, body, NULL, gives_value, of);
+    if (v.k == V_VOID) elab_error(e, body, NULL, gives_no_value, of);
     if (result) v = check_result(e, n, result, v, of, NULL, value_place(body));
     return v;
 }
@@ -322,7 +322,7 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
     place_arguments(e, at, kind, name, p, np, n_pos, pos, pos_at, has_attrs ? 0 : n_named, names, named, named_at, g);
     call_site site = { .at = at, .what = name, .outer = e->site };
     env in = { .hidden = (int)e->idx.n, .head = is_fn ? c->head : NULL, .mod = c->home, .sc = is_fn ? (d->kind == A_FN && c->at ? c->at : n->sc) : NULL };
-    if (e->depth > MAX_DEPTH) elab_error(e, at, NULL, calls_nest_too);
+    if (e->depth > MAX_DEPTH) elab_error(e, at, NULL, calls_too_deep);
     if (f.k == V_LAYER_DEF) {
         layer *l = NEW(e->a, layer);
         e->site = &site;
@@ -354,6 +354,6 @@ val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, cons
 val call1(elab *e, env *n, const ast *at, const char *name, val x)
 {
     val f;
-    if (!name_value(e, n, at, lang_intern(e->l, name, strlen(name)), &f)) elab_error(e, at, NULL, is_not_there, name);
+    if (!name_value(e, n, at, lang_intern(e->l, name, strlen(name)), &f)) elab_error(e, at, NULL, library_missing, name);
     return apply(e, n, at, f, 1, &x, &at, 0, NULL, NULL, NULL);
 }

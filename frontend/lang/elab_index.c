@@ -153,7 +153,7 @@ static void look_subscript(finder *f, ast *x)
     for (int i = 0; i < x->n; i++)
         if (x->kid[i]->kind == A_SPREAD && x->kid[i]->name) spread = i;
     if (spread < 0 ? rank != x->n : rank < x->n - 1)
-        elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", subscripts_for_dimension, x->n, rank, rank == 1 ? "" : "s");
+        elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", subscript_count, x->n, rank, rank == 1 ? "" : "s");
     for (int i = 0, axis = 0; i < x->n; i++) {
         if (i == spread) {
             struct spread_use u = { .index = index_named(f, x->kid[i]->name, true), .n = rank - (x->n - 1), .at = x->kid[i] };
@@ -161,7 +161,7 @@ static void look_subscript(finder *f, ast *x)
             if (u.index >= 0) vec_push(f->e->a, &f->spreads, u);
             continue;
         }
-        if (x->kid[i]->kind == A_SLICE || x->kid[i]->kind == A_SPREAD) elab_error(f->e, x->kid[i], NULL, part_tensor_inside);
+        if (x->kid[i]->kind == A_SLICE || x->kid[i]->kind == A_SPREAD) elab_error(f->e, x->kid[i], NULL, part_in_index);
         use_of u = { .form = form_of(f, x->kid[i]), .extent = dim_v(f->e, &base, axis++), .has_else = x->b != NULL };
         vec_push(f->e->a, &f->uses, u);
     }
@@ -172,7 +172,7 @@ static int add_index(finder *f, const ast *b)
     index_axis x = { .name = b->name, .binder = b, .is_spread = b->flag, .n = 1 };
     if (b->a && b->b) {
         bool inside = mentions(f, b->a) || mentions(f, b->b);
-        if (inside) elab_error(f->e, b, NULL, range_index_depends, b->name);
+        if (inside) elab_error(f->e, b, NULL, index_range_depends, b->name);
         val lo = eval_outside(f->e, f->n, b->a), hi = eval_outside(f->e, f->n, b->b);
         x.lo[0] = need_dim(f->e, b->a, &lo);
         x.size[0] = dim_sub(f->e->dims, need_dim(f->e, b->b, &hi), x.lo[0]);
@@ -219,7 +219,7 @@ static void plain_ranges(finder *f)
         }
         bool same = x->n == u->n;
         for (int k = 0; same && k < u->n; k++) same = dim_same(x->size[k], u->d[k]);
-        if (!same) elab_error(e, u->at, NULL, index_runs_over, x->name);
+        if (!same) elab_error(e, u->at, NULL, rest_index_sizes, x->name);
     }
     for (int64_t i = 0; i < f->uses.n; i++) {
         use_of *u = &f->uses.at[i];
@@ -228,7 +228,7 @@ static void plain_ranges(finder *f)
         if (x->binder && x->binder->a) continue;
         if (!x->known) { x->known = true; x->size[0] = u->extent; }
         else if (!dim_same(x->size[0], u->extent))
-            elab_error(e, u->form.at, NULL, index_runs_over_dimensions, x->name, show_value(e, &(val){ .k = V_INT, .d = x->size[0] }), show_value(e, &(val){ .k = V_INT, .d = u->extent }));
+            elab_error(e, u->form.at, NULL, index_sizes, x->name, show_value(e, &(val){ .k = V_INT, .d = x->size[0] }), show_value(e, &(val){ .k = V_INT, .d = u->extent }));
     }
 }
 
@@ -301,7 +301,7 @@ static void push_indices(elab *e, env *n, ast *x)
         int first = (int)f.all.n;
         for (int i = 0; i < x->n; i++) {
             for (int64_t j = 0; j < f.scope.n; j++)
-                if (f.all.at[f.scope.at[j]].name == x->kid[i]->name) elab_error(e, x->kid[i], NULL, index_hides_another, x->kid[i]->name);
+                if (f.all.at[f.scope.at[j]].name == x->kid[i]->name) elab_error(e, x->kid[i], NULL, index_hides, x->kid[i]->name);
             int k = add_index(&f, x->kid[i]);
             vec_push(e->a, &f.scope, k);
         }
@@ -309,7 +309,7 @@ static void push_indices(elab *e, env *n, ast *x)
         plain_ranges(&f);
         while (window_ranges(&f)) continue;
         for (int64_t i = first; i < f.all.n; i++)
-            if (!f.all.at[i].known) elab_error(e, f.all.at[i].binder, NULL, range_index_determined, f.all.at[i].name);
+            if (!f.all.at[i].known) elab_error(e, f.all.at[i].binder, NULL, index_range_open, f.all.at[i].name);
         found.n = 0;
         for (int i = 0; i < x->n; i++) vec_push(e->a, &found, f.all.at[first + i]);
         for (int64_t i = first + x->n; i < f.all.n; i++) vec_push(e->a, &e->ranges, f.all.at[i]);
@@ -318,7 +318,7 @@ static void push_indices(elab *e, env *n, ast *x)
         index_axis a = found.at[i];
         a.first = e->n_axes;
         e->n_axes += a.n;
-        if (e->n_axes >= MAX_RANK) elab_error(e, x, NULL, more_than_indices, MAX_RANK - 1);
+        if (e->n_axes >= MAX_RANK) elab_error(e, x, NULL, too_many_indices, MAX_RANK - 1);
         vec_push(e->a, &e->idx, a);
     }
 }
@@ -328,7 +328,7 @@ static value spread_out(elab *e, const ast *at, val v, int full, int64_t first_i
 {
     graph *g = e->fr->g;
     v = to_tensor(e, at, v, DTYPE_NONE);
-    if (!v.is_elem && rank_v(e, &v) > 0) elab_error(e, at, NULL, body_index_brackets, show_value(e, &v));
+    if (!v.is_elem && rank_v(e, &v) > 0) elab_error(e, at, NULL, index_body_not_single, show_value(e, &v));
     type t = type_of(g, v.v);
     dim d[MAX_RANK];
     for (int i = 0; i < e->n_axes; i++) d[i] = v.is_elem && i < v.axes ? t.dims[i] : dim_const(1);
@@ -343,7 +343,7 @@ static value spread_out(elab *e, const ast *at, val v, int full, int64_t first_i
 
 val eval_comp(elab *e, env *n, ast *x)
 {
-    if (e->in_index) elab_error(e, x, NULL, index_brackets_inside);
+    if (e->in_index) elab_error(e, x, NULL, index_in_index);
     int64_t mark = e->idx.n, ranges = e->ranges.n, bases = e->base_ast.n;
     int axes = e->n_axes, hidden = n->hidden;
     e->n_axes = 0;
@@ -427,10 +427,10 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
     for (int i = 0, k = 0; i < x->n; i++) {
         if (x->kid[i]->kind == A_SPREAD) {
             int s = x->kid[i]->name ? index_named(f, x->kid[i]->name, true) : -1;
-            if (s < 0) elab_error(e, x->kid[i], NULL, index, x->kid[i]->name ? x->kid[i]->name : "");
+            if (s < 0) elab_error(e, x->kid[i], NULL, rest_index_unknown, x->kid[i]->name ? x->kid[i]->name : "");
             index_axis *a = &f->all.at[s];
             for (int j = 0; j < a->n; j++) {
-                if (used[a->first + j]) elab_error(e, x->kid[i], NULL, index_stands_twice, a->name);
+                if (used[a->first + j]) elab_error(e, x->kid[i], NULL, rest_index_twice, a->name);
                 used[a->first + j] = true;
                 axis_of[k++] = a->first + j;
             }
@@ -446,11 +446,11 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
             form_range(f, &s, -1, &lo, &hi);
             below = !dim_known_le(e->dims, dim_const(0), lo);
             above = !dim_known_le(e->dims, hi, last);
-            if (below && !x->b) elab_error(e, x->kid[i], NULL, subscript_reaches_before, show_value(e, &(val){ .k = V_INT, .d = lo }));
-            if (above && !x->b) elab_error(e, x->kid[i], NULL, subscript_reaches_after, show_value(e, &(val){ .k = V_INT, .d = hi }), show_value(e, &(val){ .k = V_INT, .d = last }));
+            if (below && !x->b) elab_error(e, x->kid[i], NULL, subscript_too_low, show_value(e, &(val){ .k = V_INT, .d = lo }));
+            if (above && !x->b) elab_error(e, x->kid[i], NULL, subscript_too_high, show_value(e, &(val){ .k = V_INT, .d = hi }), show_value(e, &(val){ .k = V_INT, .d = last }));
         }
         val v = to_tensor(e, x->kid[i], eval(e, n, x->kid[i]), DTYPE_i64);
-        if (!is_int(dtype_v(&v)) || rank_v(e, &v)) elab_error(e, x->kid[i], NULL, subscript_must_be, show_value(e, &v));
+        if (!is_int(dtype_v(&v)) || rank_v(e, &v)) elab_error(e, x->kid[i], NULL, subscript_not_whole, show_value(e, &v));
         v = convert(e, x->kid[i], v, DTYPE_i64);
         if (x->b && (below || above)) {
             val ok = v_bool(true), parts[2] = { { 0 } };
@@ -530,13 +530,13 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
 static int64_t place_in(elab *e, const ast *at, int64_t i, int64_t n)
 {
     int64_t k = i < 0 ? i + n : i;
-    if (k < 0 || k >= n) elab_error(e, at, NULL, element_among, (long long)i, (long long)n);
+    if (k < 0 || k >= n) elab_error(e, at, NULL, no_element, (long long)i, (long long)n);
     return k;
 }
 
 static val list_subscript(elab *e, env *n, ast *x, val base)
 {
-    if (x->n != 1) elab_error(e, x, NULL, subscripts_for_list, x->n);
+    if (x->n != 1) elab_error(e, x, NULL, list_subscript_count, x->n);
     ast *s = x->kid[0];
     if (s->kind != A_SLICE) {
         val v = eval(e, n, s);
@@ -547,7 +547,7 @@ static val list_subscript(elab *e, env *n, ast *x, val base)
     if (s->b) { val v = eval(e, n, s->b); hi = need_int(e, s, &v, "a bound"); }
     if (lo < 0) lo += base.n;
     if (hi < 0) hi += base.n;
-    if (s->c || lo < 0 || hi > base.n || lo > hi) elab_error(e, s, NULL, bounds_do_fit, base.n);
+    if (s->c || lo < 0 || hi > base.n || lo > hi) elab_error(e, s, NULL, list_bounds, base.n);
     return v_list(e, (int)(hi - lo), base.item + lo);
 }
 
@@ -569,16 +569,16 @@ static value slice_part(elab *e, env *n, ast *s, value v, int axis)
     dim extent = dim_of(g, v, axis);
     int64_t step = 1;
     if (s->c) { val c = eval(e, n, s->c); step = need_int(e, s->c, &c, "a step"); }
-    if (step == 0) elab_error(e, s->c, NULL, step_0);
+    if (step == 0) elab_error(e, s->c, NULL, step_zero);
     if (!s->a && !s->b && step == 1) return v;
     if (step < 0) {
-        if (s->a || s->b) elab_error(e, s, NULL, bounds_negative_step);
+        if (s->a || s->b) elab_error(e, s, NULL, bounds_with_negative_step);
         v = flip(g, v, axis);
         return slice_axis(g, v, axis, dim_const(0), dim_ceildiv(t, extent, dim_const(-step)), -step);
     }
     dim lo = bound_of(e, n, s->a, extent, dim_const(0)), hi = bound_of(e, n, s->b, extent, extent);
     if (!dim_known_le(t, dim_const(0), lo) || !dim_known_le(t, lo, hi) || !dim_known_le(t, hi, extent))
-        elab_error(e, s, NULL, bounds_do_fit_dimension, show_value(e, &(val){ .k = V_INT, .d = lo }), show_value(e, &(val){ .k = V_INT, .d = hi }), show_value(e, &(val){ .k = V_INT, .d = extent }));
+        elab_error(e, s, NULL, slice_bounds, show_value(e, &(val){ .k = V_INT, .d = lo }), show_value(e, &(val){ .k = V_INT, .d = hi }), show_value(e, &(val){ .k = V_INT, .d = extent }));
     return slice_axis(g, v, axis, lo, dim_ceildiv(t, dim_sub(t, hi, lo), dim_const(step)), step);
 }
 
@@ -586,7 +586,7 @@ static value slice_part(elab *e, env *n, ast *s, value v, int axis)
 static value limited(elab *e, const ast *at, val i, dim extent)
 {
     graph *g = e->fr->g;
-    if (!is_int(dtype_v(&i))) elab_error(e, at, "convert it: i64(x)", subscript_must_be, show_value(e, &i));
+    if (!is_int(dtype_v(&i))) elab_error(e, at, "convert it: i64(x)", subscript_not_whole, show_value(e, &i));
     value v = cast(g, here(e, &i), DTYPE_i64);
     v = bin(g, SCALAR_max, v, scalar_i64(g, DTYPE_i64, 0));
     return bin(g, SCALAR_min, v, dim_value(e, dim_addk(e->dims, extent, -1)));
@@ -602,8 +602,8 @@ static val tensor_subscript(elab *e, env *n, ast *x, val base)
         if (x->kid[i]->kind == A_SPREAD) spread = true;
         else if (x->kid[i]->kind != A_NONE) given++;
     }
-    if (given > rank) elab_error(e, x, NULL, subscripts_for_dimension, given, rank, rank == 1 ? "" : "s");
-    if (x->b) elab_error(e, x->b, NULL, else_stands_subscripts);
+    if (given > rank) elab_error(e, x, NULL, subscript_count, given, rank, rank == 1 ? "" : "s");
+    if (x->b) elab_error(e, x->b, NULL, else_outside_index);
     (void)spread;
     for (int i = 0; i < x->n; i++) {
         ast *s = x->kid[i];
@@ -627,7 +627,7 @@ static val tensor_subscript(elab *e, env *n, ast *x, val base)
             continue;
         }
         if (k.k == V_LIST) k = to_tensor(e, s, k, DTYPE_i64);
-        if (k.k != V_TENSOR || k.is_elem) elab_error(e, s, NULL, subscript_must_be, show_kind(e, &k));
+        if (k.k != V_TENSOR || k.is_elem) elab_error(e, s, NULL, subscript_not_whole, show_kind(e, &k));
         int kr = rank_v(e, &k);
         v = take(g, v, limited(e, s, k, extent), axis);
         axis += kr;
@@ -645,9 +645,9 @@ val eval_subscript(elab *e, env *n, ast *x)
     bool any = false;
     for (int i = 0; i < x->n; i++) any |= mentions(&f, x->kid[i]);
     if (any && e->in_index) {
-        if (mentions(&f, x->a)) elab_error(e, x->a, NULL, base_subscript_depends);
+        if (mentions(&f, x->a)) elab_error(e, x->a, NULL, base_depends_on_index);
         val base = base_value(e, n, x->a);
-        if (base.k != V_TENSOR) elab_error(e, x->a, NULL, subscripts, show_kind(e, &base));
+        if (base.k != V_TENSOR) elab_error(e, x->a, NULL, subscripts_of, show_kind(e, &base));
         return index_gather(e, n, x, base, &f);
     }
     val base = eval(e, n, x->a);
@@ -660,6 +660,6 @@ val eval_subscript(elab *e, env *n, ast *x)
         }
         return ints ? list_subscript(e, n, x, base) : tensor_subscript(e, n, x, to_tensor(e, x->a, base, DTYPE_NONE));
     }
-    if (base.k != V_TENSOR || base.is_elem) elab_error(e, x->a, NULL, subscripts, show_kind(e, &base));
+    if (base.k != V_TENSOR || base.is_elem) elab_error(e, x->a, NULL, subscripts_of, show_kind(e, &base));
     return tensor_subscript(e, n, x, base);
 }

@@ -17,7 +17,7 @@ parameter *net_parameter(elab *e, const ast *at, const char *path, const char *n
 {
     uint64_t *known = map_find(&e->param_at, path, strlen(path));
     if (known) return e->params.at[*known];
-    if (e->in_operator) elab_error(e, at, NULL, operator_onnx_parameters);
+    if (e->in_operator) elab_error(e, at, NULL, onnx_function_parameters);
     dim *d = NEW_ARRAY(e->a, dim, MAX_RANK);
     for (int i = 0; i < first->rank; i++) d[i] = dim_const(first->dims[i]);
     type t = { .dtype = first->dtype, .rank = first->rank, .dims = d };
@@ -63,27 +63,27 @@ static void match_sizes(elab *e, const ast *at, const net *f, const model_input 
         dim have = dim_v(e, x, k);
         const char *shown = show_value(e, &(val){ .k = V_INT, .d = have });
         if (p->size[k] >= 0) {
-            if (!dim_is(have, p->size[k])) elab_error(e, at, NULL, shapes_do_fit_argument, p->name, f->name, shown, (long long)p->size[k]);
+            if (!dim_is(have, p->size[k])) elab_error(e, at, NULL, model_dim, p->name, f->name, shown, (long long)p->size[k]);
             continue;
         }
         int i = 0;
         while (i < *n_open && strcmp(open[i].name, p->symbol[k]) != 0) i++;
         if (i == *n_open) open[(*n_open)++] = (open_dim){ p->symbol[k], p->name, have };
         else if (!dim_same(open[i].d, have))
-            elab_error(e, at, NULL, shapes_do_fit_argument_where, p->name, f->name, shown, p->symbol[k], show_value(e, &(val){ .k = V_INT, .d = open[i].d }), open[i].from);
+            elab_error(e, at, NULL, model_dim_is, p->name, f->name, shown, p->symbol[k], show_value(e, &(val){ .k = V_INT, .d = open[i].d }), open[i].from);
     }
 }
 
 static val net_argument(elab *e, const ast *at, const net *f, const model_input *p, val x)
 {
-    if (x.k == V_TENSOR && x.is_elem) elab_error(e, at, NULL, model_takes_whole);
+    if (x.k == V_TENSOR && x.is_elem) elab_error(e, at, NULL, model_in_index);
     if (x.k != V_TENSOR && !is_number(&x) && x.k != V_LIST)
-        elab_error(e, at, x.k == V_LAYER ? "apply it: `layer(x)`" : NULL, argument_should_be, p->name, f->name, declared(e, p), show_kind(e, &x));
+        elab_error(e, at, x.k == V_LAYER ? "apply it: `layer(x)`" : NULL, model_argument_tensor, p->name, f->name, declared(e, p), show_kind(e, &x));
     x = to_tensor(e, at, x, p->dtype);
     if (dtype_v(&x) != p->dtype)
-        elab_error(e, at, arena_printf(e->a, "convert it: %s(x)", dtype_info[p->dtype].name), argument_should_be_2, p->name, f->name, declared(e, p), show_value(e, &x));
+        elab_error(e, at, arena_printf(e->a, "convert it: %s(x)", dtype_info[p->dtype].name), model_argument_type, p->name, f->name, declared(e, p), show_value(e, &x));
     if (rank_v(e, &x) != p->rank)
-        elab_error(e, at, NULL, argument_should_have, p->name, f->name, p->rank, p->rank == 1 ? "" : "s", rank_v(e, &x));
+        elab_error(e, at, NULL, model_argument_rank, p->name, f->name, p->rank, p->rank == 1 ? "" : "s", rank_v(e, &x));
     return x;
 }
 
@@ -95,7 +95,7 @@ static int net_input(elab *e, const ast *at, const net *f, const char *name)
         all[i] = f->sig.in[i].name;
     }
     const char *near = lang_near(name, f->sig.n_in, all);
-    elab_error(e, at, near ? arena_printf(e->a, "did you mean `%s`?", near) : NULL, model_argument, f->name, name);
+    elab_error(e, at, near ? arena_printf(e->a, "did you mean `%s`?", near) : NULL, no_model_argument, f->name, name);
 }
 
 val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at)
@@ -103,19 +103,19 @@ val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, co
     int n = f->sig.n_in, n_open = 0;
     val x[MAX_INPUTS];
     const ast *where[MAX_INPUTS] = { NULL };
-    if (n > MAX_INPUTS) elab_error(e, at, NULL, model_more_than, f->name, MAX_INPUTS);
-    if (n_pos > n) elab_error(e, pos_at[n], NULL, model_takes_argument, f->name, n, n == 1 ? "" : "s", n_pos);
+    if (n > MAX_INPUTS) elab_error(e, at, NULL, model_too_many_inputs, f->name, MAX_INPUTS);
+    if (n_pos > n) elab_error(e, pos_at[n], NULL, model_argument_count, f->name, n, n == 1 ? "" : "s", n_pos);
     for (int i = 0; i < n_pos; i++) { x[i] = pos[i]; where[i] = pos_at[i]; }
     for (int k = 0; k < n_named; k++) {
         int i = net_input(e, named_at[k], f, names[k]);
-        if (where[i]) elab_error(e, named_at[k], NULL, argument_given_twice, names[k], f->name);
+        if (where[i]) elab_error(e, named_at[k], NULL, argument_twice, names[k], f->name);
         x[i] = named[k];
         where[i] = named_at[k];
     }
     open_dim *open = NEW_ARRAY(e->a, open_dim, n * MAX_RANK + 1);
     type *types = NEW_ARRAY(e->a, type, n + 1);
     for (int i = 0; i < n; i++) {
-        if (!where[i]) elab_error(e, at, NULL, model_needs_its, f->name, f->sig.in[i].name);
+        if (!where[i]) elab_error(e, at, NULL, model_argument_missing, f->name, f->sig.in[i].name);
         x[i] = net_argument(e, where[i], f, &f->sig.in[i], x[i]);
         match_sizes(e, where[i], f, &f->sig.in[i], &x[i], open, &n_open);
         types[i] = type_of(x[i].g, x[i].v);
@@ -250,10 +250,10 @@ static void run_operator(elab *e, const definition *def, graph *g, int n_in, con
     for (int i = 0; i < n_in + n_attrs; i++) at[i] = d;
     for (int i = 0; i < n_in; i++) pos[i] = operand_value(e, g, &in[i]);
     for (int i = 0; i < n_attrs; i++) { named[i] = attr_value(e, g, &attrs[i]); names[i] = lang_intern(e->l, attrs[i].name, strlen(attrs[i].name)); }
-    if (n_attrs && !d->a) elab_error(e, d, NULL, operator_attribute, d->name, names[0]);
+    if (n_attrs && !d->a) elab_error(e, d, NULL, no_operator_attribute, d->name, names[0]);
     val r = apply(e, &n, d, fn, n_in, pos, at, n_attrs, names, named, at);
     int have = r.k == V_TUPLE ? r.n : 1;
-    if (n_out > have) elab_error(e, d, NULL, operator_gives_value, d->name, have, have == 1 ? "" : "s", n_out);
+    if (n_out > have) elab_error(e, d, NULL, operator_outputs, d->name, have, have == 1 ? "" : "s", n_out);
     for (int i = 0; i < n_out; i++) out[i] = to_tensor(e, d, r.k == V_TUPLE ? r.item[i] : r, DTYPE_NONE).v;
 }
 
@@ -327,12 +327,12 @@ val onnx_op_value(elab *e, const ast *at, const char *name)
 {
     bool is_known;
     const onnx_access *o = e->o->onnx;
-    if (!o) elab_error(e, at, NULL, operators_onnx_are);
+    if (!o) elab_error(e, at, NULL, no_onnx_operators);
     o->attribute(o->arg, name, "", &is_known);
     if (is_known) return (val){ .k = V_ONNX_OP, .s = name };
     int n;
     const char *const *all = o->names(o->arg, e->a, &n), *near = lang_near(name, n, all);
-    elab_error_op(e, at, near ? arena_printf(e->a, "did you mean `onnx.%s`?", near) : "`dlc ops` lists them", onnx_operator, name);
+    elab_error_op(e, at, near ? arena_printf(e->a, "did you mean `onnx.%s`?", near) : "`dlc ops` lists them", unknown_onnx_operator, name);
 }
 
 static double number_value(const val *v)
@@ -351,7 +351,7 @@ static void put_element(elab *e, const ast *at, const char *name, char kind, con
     if (kind == 'i' && whole) ((int64_t *)(uintptr_t)x->i)[k] = (int64_t)number_value(v);
     else if (kind == 'f' && (whole || v->k == V_FLOAT)) ((double *)(uintptr_t)x->f)[k] = number_value(v);
     else if (kind == 's' && v->k == V_STRING) ((const char **)(uintptr_t)x->s)[k] = v->s;
-    else elab_error(e, at, NULL, attribute_made, name, kind == 'i' ? "whole numbers known at compile time" : kind == 'f' ? "numbers" : "strings", show_kind(e, v));
+    else elab_error(e, at, NULL, attribute_elements, name, kind == 'i' ? "whole numbers known at compile time" : kind == 'f' ? "numbers" : "strings", show_kind(e, v));
 }
 
 static operator_attr attr_of(elab *e, env *n, const ast *at, const char *name, char kind, const val *v)
@@ -367,14 +367,14 @@ static operator_attr attr_of(elab *e, env *n, const ast *at, const char *name, c
     if (kind == 'g') {
         body_arg *b = NEW(e->a, body_arg);
         operand_body *body = NEW(e->a, operand_body);
-        if (v->k != V_FN || v->fn->def->kind == A_DEF_OP) elab_error(e, at, NULL, attribute_takes_function, name, show_kind(e, v));
+        if (v->k != V_FN || v->fn->def->kind == A_DEF_OP) elab_error(e, at, NULL, attribute_function, name, show_kind(e, v));
         *b = (body_arg){ e, n, at, *v };
         const ast *d = v->fn->def;
         *body = (operand_body){ .arg = b, .n_in = d->kind == A_FN ? d->n : d->a ? d->a->n : 0, .build = build_body };
         x.body = body;
         return x;
     }
-    if (!strchr("ifs", kind | 32)) elab_error(e, at, NULL, attribute_type_that, name);
+    if (!strchr("ifs", kind | 32)) elab_error(e, at, NULL, attribute_type, name);
     x.i = NEW_ARRAY(e->a, int64_t, x.n + 1);
     x.f = NEW_ARRAY(e->a, double, x.n + 1);
     x.s = NEW_ARRAY(e->a, const char *, x.n + 1);
@@ -404,7 +404,7 @@ static void operands_of(elab *e, const char *op, int n, const val *v, const ast 
     dtype *have = NEW_ARRAY(e->a, dtype, n + 1);
     bool is_list;
     for (int i = 0; i < n; i++) {
-        if (v[i].k == V_TENSOR && v[i].is_elem) elab_error(e, at[i], NULL, operator_onnx_takes);
+        if (v[i].k == V_TENSOR && v[i].is_elem) elab_error(e, at[i], NULL, onnx_operator_in_index);
         have[i] = v[i].k == V_TENSOR ? dtype_v(&v[i]) : DTYPE_NONE;
     }
     for (int i = 0; i < n; i++) {
@@ -412,9 +412,9 @@ static void operands_of(elab *e, const char *op, int n, const val *v, const ast 
         if (v[i].k == V_NONE) out[i] = (op_value){ .kind = OPERAND_ABSENT };
         else if (v[i].k == V_LIST && is_list && (!v[i].n || v[i].item[0].k == V_TENSOR)) out[i] = list_operand(e, at[i], &v[i]);
         else if (v[i].k == V_TENSOR || v[i].k == V_LIST || is_number(&v[i])) {
-            if (want != DTYPE_NONE && has_point(&v[i]) && !is_float(want)) elab_error(e, at[i], NULL, number_point_beside, dtype_info[want].name);
+            if (want != DTYPE_NONE && has_point(&v[i]) && !is_float(want)) elab_error(e, at[i], NULL, point_number_beside, dtype_info[want].name);
             out[i] = (op_value){ .kind = OPERAND_TENSOR, .v = to_tensor(e, at[i], v[i], want).v };
-        } else elab_error(e, at[i], v[i].k == V_STRING || v[i].k == V_BOOL ? "attributes are given by name" : NULL, operand_onnx_tensor, op, show_kind(e, &v[i]));
+        } else elab_error(e, at[i], v[i].k == V_STRING || v[i].k == V_BOOL ? "attributes are given by name" : NULL, onnx_operand, op, show_kind(e, &v[i]));
     }
 }
 
@@ -430,7 +430,7 @@ static _Noreturn void call_failed(elab *e, const ast *at, const char *op, int64_
     e->ctx->diags.n = before;
     e->ctx->n_errors = n_errors;
     e->ctx->status = unsupported ? DLC_ERR_UNSUPPORTED : status;
-    elab_error(e, at, strncmp(hint, "fix it with", 11) && *hint ? hint : NULL, onnx, op, what);
+    elab_error(e, at, strncmp(hint, "fix it with", 11) && *hint ? hint : NULL, onnx_refused, op, what);
 }
 
 val onnx_call(elab *e, env *n, const ast *at, const char *op, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at)
@@ -444,11 +444,11 @@ val onnx_call(elab *e, env *n, const ast *at, const char *op, int n_pos, const v
         char kind = o->attribute(o->arg, op, names[k], &is_known);
         if (!kind && strcmp(names[k], "outputs") == 0) {
             int64_t count = need_int(e, named_at[k], &named[k], "outputs");
-            if (count < 1 || count > 64) elab_error(e, named_at[k], NULL, from_1_64);
+            if (count < 1 || count > 64) elab_error(e, named_at[k], NULL, onnx_output_count);
             c.n_out = (int)count;
             continue;
         }
-        if (!kind) elab_error(e, named_at[k], NULL, onnx_attribute, op, names[k]);
+        if (!kind) elab_error(e, named_at[k], NULL, no_onnx_attribute, op, names[k]);
         if (named[k].k != V_NONE) attrs[c.n_attrs++] = attr_of(e, n, named_at[k], names[k], kind, &named[k]);
     }
     operands_of(e, op, n_pos, pos, pos_at, in);

@@ -15,7 +15,7 @@ static val tensor_arg(pcall *p, int i)
 {
     if (p->v[i].k == V_TENSOR || p->v[i].k == V_LIST || is_number(&p->v[i])) {
         val v = to_tensor(p->e, p->where[i], p->v[i], DTYPE_NONE);
-        if (v.is_elem) elab_error(p->e, p->at, NULL, takes_tensor_single, p->name);
+        if (v.is_elem) elab_error(p->e, p->at, NULL, takes_tensor_not_element, p->name);
         return v;
     }
     elab_error(p->e, p->where[i], p->v[i].k == V_LAYER ? "apply it: `layer(x)`" : NULL, takes_tensor, p->name, show_kind(p->e, &p->v[i]));
@@ -53,7 +53,7 @@ static val prim_unary(pcall *p)
     if (v.k == V_INT || (v.is_weak && u->fn != SCALAR_abs && u->fn != SCALAR_sign)) v = convert(p->e, p->at, v, DTYPE_f32);
     v = to_tensor(p->e, p->where[0], v, DTYPE_NONE);
     if (!scalar_accepts(u->fn, dtype_v(&v)))
-        elab_error(p->e, p->at, NULL, needs_floating_point, p->name, show_value(p->e, &v));
+        elab_error(p->e, p->at, NULL, needs_float, p->name, show_value(p->e, &v));
     return elementwise(p->e, p->at, p->name, u->fn, 1, &v);
 }
 
@@ -78,10 +78,10 @@ static val prim_extreme(pcall *p)
         val *u = &t[i], *o = &t[1 - i];
         if (o->k != V_TENSOR || (u->k == V_TENSOR && !u->is_weak)) continue;
         dtype want = dtype_v(o);
-        if (u->k == V_FLOAT && !is_float(want)) elab_error_op(p->e, p->at, NULL, element_types_differ_2, p->name);
+        if (u->k == V_FLOAT && !is_float(want)) elab_error_op(p->e, p->at, NULL, number_dtype, p->name);
         *u = u->k == V_TENSOR ? (o->is_weak ? *u : convert(p->e, p->at, *u, want)) : to_tensor(p->e, p->at, *u, want);
     }
-    if (dtype_v(&t[0]) != dtype_v(&t[1])) elab_error_op(p->e, p->at, NULL, element_types_differ_3, p->name, show_value(p->e, &t[0]), show_value(p->e, &t[1]));
+    if (dtype_v(&t[0]) != dtype_v(&t[1])) elab_error_op(p->e, p->at, NULL, operand_dtypes, p->name, show_value(p->e, &t[0]), show_value(p->e, &t[1]));
     val r = elementwise(p->e, p->at, p->name, max ? SCALAR_max : SCALAR_min, 2, t);
     r.is_weak = weak && r.is_elem;
     return r;
@@ -94,7 +94,7 @@ static val prim_where(pcall *p) { return where_v(p->e, p->at, p->v[0], p->v[1], 
 static int axis_of(pcall *p, const val *a, int rank, int i)
 {
     int64_t k = need_int(p->e, p->where[i] ? p->where[i] : p->at, a, "an axis"), real = k < 0 ? k + rank : k;
-    if (real < 0 || real >= rank) elab_error(p->e, p->at, NULL, axis_tensor_dimension, p->name, (long long)k, rank, rank == 1 ? "" : "s");
+    if (real < 0 || real >= rank) elab_error(p->e, p->at, NULL, no_axis, p->name, (long long)k, rank, rank == 1 ? "" : "s");
     return (int)real;
 }
 
@@ -112,9 +112,9 @@ val reduce_value(elab *e, const ast *at, const char *name, value x, uint32_t axe
     graph *g = e->fr->g;
     dtype t = dtype_of(g, x);
     bool logic = !strcmp(name, "any") || !strcmp(name, "all");
-    if (logic != (t == DTYPE_bool)) elab_error(e, at, logic ? NULL : "convert it: f32(mask)", of_2, name, dtype_info[t].name);
+    if (logic != (t == DTYPE_bool)) elab_error(e, at, logic ? NULL : "convert it: f32(mask)", fn_of, name, dtype_info[t].name);
     if (!strcmp(name, "mean")) {
-        if (!is_float(t)) elab_error(e, at, NULL, mean_needs_floating, dtype_info[t].name);
+        if (!is_float(t)) elab_error(e, at, NULL, mean_needs_float, dtype_info[t].name);
         return v_tensor(e, mean_over(g, x, axes, keep));
     }
     reduce_kind k = !strcmp(name, "sum") ? REDUCE_sum : !strcmp(name, "prod") ? REDUCE_prod : !strcmp(name, "max") || !strcmp(name, "any") ? REDUCE_max
@@ -140,8 +140,8 @@ static int shape_arg(pcall *p, int i, dim *d)
 {
     val *s = &p->v[i];
     if (s->k == V_INT) { d[0] = s->d; return 1; }
-    if (s->k != V_LIST) elab_error(p->e, p->where[i], NULL, takes_shape_list, p->name, show_kind(p->e, s));
-    if (s->n > MAX_RANK) elab_error(p->e, p->at, NULL, more_than_dimensions, MAX_RANK);
+    if (s->k != V_LIST) elab_error(p->e, p->where[i], NULL, takes_shape, p->name, show_kind(p->e, s));
+    if (s->n > MAX_RANK) elab_error(p->e, p->at, NULL, too_many_dimensions, MAX_RANK);
     for (int k = 0; k < s->n; k++) d[k] = need_dim(p->e, p->at, &s->item[k]);
     return s->n;
 }
@@ -155,7 +155,7 @@ static val prim_reshape(pcall *p)
     int n = shape_arg(p, 1, d), open = -1;
     for (int i = 0; i < n; i++) {
         if (dim_is(d[i], -1)) {
-            if (open >= 0) elab_error(e, p->at, NULL, reshape_more_than);
+            if (open >= 0) elab_error(e, p->at, NULL, reshape_two_unknowns);
             open = i;
         } else rest = dim_mul(e->dims, rest, d[i]);
     }
@@ -164,7 +164,7 @@ static val prim_reshape(pcall *p)
         rest = dim_mul(e->dims, rest, d[open]);
     }
     if (!dim_same(rest, total))
-        elab_error(e, p->at, NULL, reshape_changes_number, show_value(e, &x), show_value(e, &(val){ .k = V_INT, .d = total }), show_dims(e, n, d), show_value(e, &(val){ .k = V_INT, .d = rest }));
+        elab_error(e, p->at, NULL, reshape_elements, show_value(e, &x), show_value(e, &(val){ .k = V_INT, .d = total }), show_dims(e, n, d), show_value(e, &(val){ .k = V_INT, .d = rest }));
     return v_tensor(e, reshape(G(p), x.v, n, d));
 }
 
@@ -173,9 +173,9 @@ static val prim_transpose(pcall *p)
     val x = tensor_arg(p, 0);
     int rank = rank_v(p->e, &x), perm[MAX_RANK];
     uint32_t seen = 0;
-    if (p->v[1].k != V_LIST || p->v[1].n != rank) elab_error(p->e, p->at, NULL, transpose_takes_axes, rank);
+    if (p->v[1].k != V_LIST || p->v[1].n != rank) elab_error(p->e, p->at, NULL, transpose_axes, rank);
     for (int i = 0; i < rank; i++) { perm[i] = axis_of(p, &p->v[1].item[i], rank, 1); seen |= 1u << perm[i]; }
-    if (seen != (1u << rank) - 1) elab_error(p->e, p->at, NULL, transpose_lists_axis);
+    if (seen != (1u << rank) - 1) elab_error(p->e, p->at, NULL, transpose_axis_twice);
     return v_tensor(p->e, transpose(G(p), x.v, perm));
 }
 static val prim_swap(pcall *p)
@@ -191,21 +191,21 @@ static val prim_broadcast(pcall *p)
     int n = shape_arg(p, 1, d), rank = rank_v(p->e, &x);
     for (int i = 1; i <= rank; i++)
         if (i > n || !(dim_is(dim_v(p->e, &x, rank - i), 1) || dim_same(dim_v(p->e, &x, rank - i), d[n - i])))
-            elab_error(p->e, p->at, NULL, shapes_do_fit_broadcast, show_value(p->e, &x), show_dims(p->e, n, d));
+            elab_error(p->e, p->at, NULL, broadcast_shapes, show_value(p->e, &x), show_dims(p->e, n, d));
     return v_tensor(p->e, expand_to(G(p), x.v, n, d));
 }
 
 static int list_arg(pcall *p, int i, value *out, int max)
 {
     val *l = &p->v[i];
-    if (l->k != V_LIST && l->k != V_TUPLE) elab_error(p->e, p->where[i], NULL, takes_list_tensors, p->name, show_kind(p->e, l));
-    if (l->n < 1 || l->n > max) elab_error(p->e, p->at, NULL, takes_1_tensors, p->name, max);
+    if (l->k != V_LIST && l->k != V_TUPLE) elab_error(p->e, p->where[i], NULL, takes_tensor_list, p->name, show_kind(p->e, l));
+    if (l->n < 1 || l->n > max) elab_error(p->e, p->at, NULL, takes_tensors, p->name, max);
     dtype t = DTYPE_NONE;
     for (int k = 0; k < l->n; k++) if (l->item[k].k == V_TENSOR && t == DTYPE_NONE) t = dtype_v(&l->item[k]);
     for (int k = 0; k < l->n; k++) {
         val v = to_tensor(p->e, p->at, l->item[k], t);
-        if (v.is_elem) elab_error(p->e, p->at, NULL, inside_index_brackets, p->name);
-        if (t != DTYPE_NONE && dtype_v(&v) != t) elab_error(p->e, p->at, NULL, element_types_differ_3, p->name, dtype_info[t].name, show_value(p->e, &v));
+        if (v.is_elem) elab_error(p->e, p->at, NULL, not_in_index, p->name);
+        if (t != DTYPE_NONE && dtype_v(&v) != t) elab_error(p->e, p->at, NULL, operand_dtypes, p->name, dtype_info[t].name, show_value(p->e, &v));
         out[k] = v.v;
     }
     return l->n;
@@ -219,7 +219,7 @@ static val prim_concat(pcall *p)
         for (int i = 0; i < rank && fits; i++) fits = i == axis || dim_same(dim_of(G(p), x[k], i), dim_of(G(p), x[0], i));
         if (!fits || rank == 0) {
             val a = v_tensor(p->e, x[0]), b = v_tensor(p->e, x[k]);
-            elab_error(p->e, p->at, NULL, shapes_do_fit_concat, axis, show_value(p->e, &a), show_value(p->e, &b));
+            elab_error(p->e, p->at, NULL, concat_shapes, axis, show_value(p->e, &a), show_value(p->e, &b));
         }
     }
     return v_tensor(p->e, concat(G(p), n, x, axis));
@@ -231,7 +231,7 @@ static val prim_stack(pcall *p)
     for (int k = 1; k < n; k++)
         if (!type_same(type_of(G(p), x[k]), type_of(G(p), x[0]))) {
             val a = v_tensor(p->e, x[0]), b = v_tensor(p->e, x[k]);
-            elab_error(p->e, p->at, NULL, shapes_do_fit_stack, show_value(p->e, &a), show_value(p->e, &b));
+            elab_error(p->e, p->at, NULL, stack_shapes, show_value(p->e, &a), show_value(p->e, &b));
         }
     for (int k = 0; k < n; k++) x[k] = unsqueeze(G(p), x[k], 1u << axis);
     return v_tensor(p->e, concat(G(p), n, x, axis));
@@ -244,14 +244,14 @@ static val prim_split(pcall *p)
     dim extent = dim_v(e, &x, axis), at = dim_const(0);
     bool sizes = p->v[1].k == V_LIST;
     n = sizes ? p->v[1].n : (int)need_int(e, p->at, &p->v[1], "the number of parts");
-    if (n < 1 || n > 64) elab_error(e, p->at, NULL, split_makes_1);
-    if (!sizes && !dim_divides(e->dims, extent, n)) elab_error(e, p->at, NULL, split_divide_into, show_value(e, &(val){ .k = V_INT, .d = extent }), n);
+    if (n < 1 || n > 64) elab_error(e, p->at, NULL, split_parts);
+    if (!sizes && !dim_divides(e->dims, extent, n)) elab_error(e, p->at, NULL, split_uneven, show_value(e, &(val){ .k = V_INT, .d = extent }), n);
     for (int i = 0; i < n; i++) {
         dim s = sizes ? need_dim(e, p->at, &p->v[1].item[i]) : dim_div(e->dims, extent, dim_const(n));
         parts[i] = v_tensor(e, slice_axis(G(p), x.v, axis, at, s, 1));
         at = dim_add(e->dims, at, s);
     }
-    if (!dim_same(at, extent)) elab_error(e, p->at, NULL, split_sizes_do, show_value(e, &(val){ .k = V_INT, .d = extent }));
+    if (!dim_same(at, extent)) elab_error(e, p->at, NULL, split_sizes, show_value(e, &(val){ .k = V_INT, .d = extent }));
     val r = v_list(e, n, parts);
     r.k = V_TUPLE;
     return r;
@@ -263,7 +263,7 @@ static val prim_pad(pcall *p)
     int rank = rank_v(e, &x);
     dim lo[MAX_RANK], hi[MAX_RANK];
     int64_t none[MAX_RANK] = { 0 };
-    if (p->v[1].k != V_LIST || p->v[1].n != rank) elab_error(e, p->at, NULL, pad_takes_pairs, rank);
+    if (p->v[1].k != V_LIST || p->v[1].n != rank) elab_error(e, p->at, NULL, pad_pairs, rank);
     for (int i = 0; i < rank; i++) {
         val *s = &p->v[1].item[i];
         if (s->k == V_LIST && s->n == 2) { lo[i] = need_dim(e, p->at, &s->item[0]); hi[i] = need_dim(e, p->at, &s->item[1]); }
@@ -293,7 +293,7 @@ static int64_t for_axis(pcall *p, int i, int axis, int n, int64_t other, const c
 {
     val *v = &p->v[i];
     if (!p->given[i] || v->k == V_NONE) return other;
-    if (v->k == V_LIST && v->n != n) elab_error(p->e, p->at, NULL, takes_entries, p->name, n, what, v->n);
+    if (v->k == V_LIST && v->n != n) elab_error(p->e, p->at, NULL, entry_count, p->name, n, what, v->n);
     return need_int(p->e, p->at, v->k == V_LIST ? &v->item[axis] : v, what);
 }
 
@@ -305,10 +305,10 @@ static void pad_of(pcall *p, int i, int axis, int n, dim extent, int64_t taps, i
     if (!p->given[i] || v->k == V_NONE) return;
     if (v->k == V_STRING) {
         int64_t d;
-        if (strcmp(v->s, "same") != 0) elab_error(e, p->at, NULL, padding, v->s);
+        if (strcmp(v->s, "same") != 0) elab_error(e, p->at, NULL, unknown_padding, v->s);
         int64_t total = taps - 1;
         if (stride > 1) {
-            if (!dim_is_const(extent, &d)) elab_error(e, p->at, NULL, padding_same_stride);
+            if (!dim_is_const(extent, &d)) elab_error(e, p->at, NULL, same_padding_open);
             total = ((d + stride - 1) / stride - 1) * stride + taps - d;
             if (total < 0) total = 0;
         }
@@ -317,7 +317,7 @@ static void pad_of(pcall *p, int i, int axis, int n, dim extent, int64_t taps, i
         return;
     }
     if (v->k == V_LIST && v->n == n && v->item[axis].k == V_LIST) {
-        if (v->item[axis].n != 2) elab_error(e, p->at, NULL, padding_takes_pairs);
+        if (v->item[axis].n != 2) elab_error(e, p->at, NULL, padding_pairs);
         *lo = need_int(e, p->at, &v->item[axis].item[0], "padding");
         *hi = need_int(e, p->at, &v->item[axis].item[1], "padding");
         return;
@@ -331,9 +331,9 @@ static dim positions(pcall *p, const char *what, dim extent, int64_t lo, int64_t
     dims *t = p->e->dims;
     int64_t room;
     dim space = dim_addk(t, extent, lo + hi - taps);
-    if (taps < 1 || stride < 1) elab_error(p->e, p->at, NULL, sizes_strides_are, what);
+    if (taps < 1 || stride < 1) elab_error(p->e, p->at, NULL, window_sizes, what);
     if (dim_is_const(space, &room) ? room < 0 : dim_known_lt(t, space, dim_const(0)))
-        elab_error(p->e, p->at, NULL, window_larger_than, what, (long long)taps, show_value(p->e, &(val){ .k = V_INT, .d = dim_addk(t, extent, lo + hi) }));
+        elab_error(p->e, p->at, NULL, window_too_large, what, (long long)taps, show_value(p->e, &(val){ .k = V_INT, .d = dim_addk(t, extent, lo + hi) }));
     return dim_addk(t, dim_div(t, space, dim_const(stride)), 1);
 }
 
@@ -342,19 +342,19 @@ static val prim_conv(pcall *p)
     val x = tensor_arg(p, 0), w = tensor_arg(p, 1);
     elab *e = p->e;
     int rank = rank_v(e, &x), n = rank - 2;
-    if (n < 1 || rank_v(e, &w) != rank) elab_error(e, p->at, NULL, shapes_do_fit_conv, show_value(e, &x), show_value(e, &w));
-    if (dtype_v(&x) != dtype_v(&w)) elab_error(e, p->at, NULL, element_types_differ_conv, show_value(e, &x), show_value(e, &w));
+    if (n < 1 || rank_v(e, &w) != rank) elab_error(e, p->at, NULL, conv_ranks, show_value(e, &x), show_value(e, &w));
+    if (dtype_v(&x) != dtype_v(&w)) elab_error(e, p->at, NULL, conv_dtypes, show_value(e, &x), show_value(e, &w));
     conv_spec s = { .n = n, .groups = p->given[5] ? need_int(e, p->at, &p->v[5], "the number of groups") : 1 };
     if (s.groups < 1 || !dim_divides(e->dims, dim_v(e, &x, 1), s.groups) || !dim_divides(e->dims, dim_v(e, &w, 0), s.groups)
         || !dim_same(dim_div(e->dims, dim_v(e, &x, 1), dim_const(s.groups)), dim_v(e, &w, 1)))
-        elab_error(e, p->at, NULL, shapes_do_fit_conv_2, show_value(e, &x), show_value(e, &w), s.groups == 1 ? "" : arena_printf(e->a, ", %lld groups", (long long)s.groups));
+        elab_error(e, p->at, NULL, conv_channels, show_value(e, &x), show_value(e, &w), s.groups == 1 ? "" : arena_printf(e->a, ", %lld groups", (long long)s.groups));
     for (int i = 0; i < n; i++) {
         int64_t k, lo, hi;
-        if (!dim_is_const(dim_v(e, &w, 2 + i), &k)) elab_error(e, p->at, NULL, conv_needs_kernel);
+        if (!dim_is_const(dim_v(e, &w, 2 + i), &k)) elab_error(e, p->at, NULL, conv_kernel_open);
         s.stride[i] = for_axis(p, 2, i, n, 1, "stride");
         s.dil[i] = for_axis(p, 4, i, n, 1, "dilation");
         s.idil[i] = for_axis(p, 6, i, n, 1, "spread");
-        if (s.dil[i] < 1 || s.idil[i] < 1) elab_error(e, p->at, NULL, conv_dilation_spread);
+        if (s.dil[i] < 1 || s.idil[i] < 1) elab_error(e, p->at, NULL, conv_dilation);
         int64_t taps = (k - 1) * s.dil[i] + 1;
         dim extent = dim_addk(e->dims, dim_mulk(e->dims, dim_addk(e->dims, dim_v(e, &x, 2 + i), -1), s.idil[i]), 1);
         pad_of(p, 3, i, n, extent, taps, s.stride[i], &lo, &hi);
@@ -369,8 +369,8 @@ static val prim_window(pcall *p)
     val x = tensor_arg(p, 0);
     elab *e = p->e;
     int rank = rank_v(e, &x), n = rank - 2;
-    if (n < 1) elab_error(e, p->at, NULL, window_takes_n, show_value(e, &x));
-    if (p->v[1].k != V_STRING || (strcmp(p->v[1].s, "max") && strcmp(p->v[1].s, "sum"))) elab_error(e, p->at, NULL, window_takes_max);
+    if (n < 1) elab_error(e, p->at, NULL, window_rank, show_value(e, &x));
+    if (p->v[1].k != V_STRING || (strcmp(p->v[1].s, "max") && strcmp(p->v[1].s, "sum"))) elab_error(e, p->at, NULL, window_kind);
     window_axis a[MAX_RANK];
     for (int i = 0; i < n; i++) {
         int64_t k = for_axis(p, 2, i, n, 1, "size"), stride = for_axis(p, 3, i, n, k, "stride"), lo, hi;
@@ -389,7 +389,7 @@ static val prim_full(pcall *p)
     int n = shape_arg(p, 0, d);
     val v = p->name[0] == 'f' ? p->v[1] : v_float(p->name[0] == 'o');
     v = to_tensor(p->e, p->at, v, DTYPE_NONE);
-    if (rank_v(p->e, &v) || v.is_elem) elab_error(p->e, p->at, NULL, full_takes_one, show_value(p->e, &v));
+    if (rank_v(p->e, &v) || v.is_elem) elab_error(p->e, p->at, NULL, full_value, show_value(p->e, &v));
     return v_tensor(p->e, splat(G(p), v.v, n, d));
 }
 
@@ -404,8 +404,8 @@ static uint64_t fnv(const char *s)
 static value draw_key(pcall *p, const char *kind)
 {
     elab *e = p->e;
-    if (e->in_operator) elab_error(e, p->at, NULL, operator_onnx_draws);
-    if (e->fr->outer) elab_error(e, p->at, NULL, random_values_cannot);
+    if (e->in_operator) elab_error(e, p->at, NULL, onnx_function_random);
+    if (e->fr->outer) elab_error(e, p->at, NULL, random_in_loop);
     uint64_t h = fnv(scope_name(e, p->n->sc, kind));
     if (e->init && e->fr == e->top) {                     /* in the step: the number of updates so far */
         val step;
@@ -470,7 +470,7 @@ static val prim_size(pcall *p)
 static val prim_len(pcall *p)
 {
     if (p->v[0].k == V_STRING) return v_int((int64_t)strlen(p->v[0].s));
-    if (p->v[0].k != V_LIST && p->v[0].k != V_TUPLE) elab_error(p->e, p->at, NULL, len_takes_list, show_kind(p->e, &p->v[0]));
+    if (p->v[0].k != V_LIST && p->v[0].k != V_TUPLE) elab_error(p->e, p->at, NULL, len_of, show_kind(p->e, &p->v[0]));
     return v_int(p->v[0].n);
 }
 static val prim_str(pcall *p) { return (val){ .k = V_STRING, .s = show_value(p->e, &p->v[0]) }; }
@@ -483,7 +483,7 @@ static val prim_params(pcall *p)
     elab *e = p->e;
     val *m = &p->v[0];
     const char *path = m->k == V_MODEL || m->k == V_PATH ? m->s : m->k == V_LAYER && m->layer->path ? m->layer->path : NULL;
-    if (!path) elab_error(e, p->at, NULL, params_takes_model, show_kind(e, m));
+    if (!path) elab_error(e, p->at, NULL, params_of, show_kind(e, m));
     size_t n = strlen(path);
     vec(val) list = { 0 };
     for (int64_t i = 0; i < e->params.n; i++) {
@@ -514,7 +514,7 @@ static val prim_before(pcall *p)
 {
     elab *e = p->e;
     const val *x = &p->v[0];
-    if (p->v[1].k != V_STRING) elab_error(e, p->at, NULL, before_takes_name);
+    if (p->v[1].k != V_STRING) elab_error(e, p->at, NULL, before_name);
     for (int64_t k = e->squashed.n; x->k == V_TENSOR && k-- > 0;) {
         const squashed *s = &e->squashed.at[k];
         if (s->g == x->g && same_value(s->v, x->v) && strcmp(s->fn, p->v[1].s) == 0) return s->of;
@@ -546,21 +546,21 @@ static val prim_grad(pcall *p)
     graph *g = G(p);
     val loss = tensor_arg(p, 0);
     bool list = p->v[1].k == V_LIST;
-    if (rank_v(e, &loss) || !is_float(dtype_v(&loss))) elab_error(e, p->at, NULL, grad_needs_single, show_value(e, &loss));
+    if (rank_v(e, &loss) || !is_float(dtype_v(&loss))) elab_error(e, p->at, NULL, grad_of, show_value(e, &loss));
     int n = list ? p->v[1].n : 1;
     value wrt[256], d[256];
     val out[256];
-    if (n > 256) elab_error(e, p->at, NULL, grad_by_more);
+    if (n > 256) elab_error(e, p->at, NULL, grad_by_too_many);
     const ast *arg = p->where[1];
     while (arg && arg->kind == A_ARG) arg = arg->a;
     bool computed = arg && arg->kind != A_NAME && arg->kind != A_FIELD && arg->kind != A_LIST && arg->kind != A_CALL && arg->kind != A_SUB;
     for (int i = 0; i < n; i++) {
         val x = list ? p->v[1].item[i] : p->v[1];
-        if (x.k != V_TENSOR || x.is_elem) elab_error(e, p->at, NULL, grad_differentiates_by, show_kind(e, &x));
+        if (x.k != V_TENSOR || x.is_elem) elab_error(e, p->at, NULL, grad_by, show_kind(e, &x));
         wrt[i] = here(e, &x);
-        if (computed || !depends(e, g, loss.v, wrt[i])) elab_error(e, p->at, NULL, value_depend_on);
+        if (computed || !depends(e, g, loss.v, wrt[i])) elab_error(e, p->at, NULL, grad_independent);
     }
-    if (!e->o->gradient) elab_error(e, p->at, NULL, gradients_are_available);
+    if (!e->o->gradient) elab_error(e, p->at, NULL, no_gradients);
     if (!e->o->gradient(g, loss.v, n, wrt, d)) longjmp(*e->l->stop, 1);
     for (int i = 0; i < n; i++) out[i] = v_tensor(e, d[i]);
     return list ? v_list(e, n, out) : out[0];
@@ -581,10 +581,10 @@ static val prim_recipe(pcall *p)
         if (p->given[1]) r->valid = number_of(p, 1, &ok);
         if (p->given[2]) r->test = number_of(p, 2, &ok);
         if (p->given[3] && p->v[3].k == V_BOOL) r->shuffle = p->v[3].b;
-        if (!(r->valid >= 0 && r->test >= 0 && r->valid + r->test < 1)) elab_error(e, p->at, NULL, parts_must_leave);
+        if (!(r->valid >= 0 && r->test >= 0 && r->valid + r->test < 1)) elab_error(e, p->at, NULL, parts_leave_nothing);
     } else {
         if (p->v[1].k != V_STRING) elab_error(e, p->at, NULL, takes_field_name, p->name);
-        if (r->n == 8) elab_error(e, p->at, NULL, more_than_8);
+        if (r->n == 8) elab_error(e, p->at, NULL, too_many_preparations);
         r->step[r->n].op = p->name;
         r->step[r->n++].field = p->v[1].s;
     }
@@ -667,13 +667,13 @@ val prim_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const
         int i = 0;
         for (; parameter_name(r->params, i, &s, &len, &optional); i++)
             if (strlen(names[k]) == len && memcmp(s, names[k], len) == 0) break;
-        if (!parameter_name(r->params, i, &s, &len, &optional)) elab_error(e, named_at[k], arena_printf(e->a, "its arguments: %s", r->params), function_argument, name, names[k]);
-        if (p.where[i]) elab_error(e, named_at[k], NULL, argument_given_twice, names[k], name);
+        if (!parameter_name(r->params, i, &s, &len, &optional)) elab_error(e, named_at[k], arena_printf(e->a, "its arguments: %s", r->params), no_function_argument, name, names[k]);
+        if (p.where[i]) elab_error(e, named_at[k], NULL, argument_twice, names[k], name);
         p.v[i] = named[k];
         p.given[i] = named[k].k != V_NONE || !optional;
         p.where[i] = named_at[k];
     }
     for (int i = 0; parameter_name(r->params, i, &s, &len, &optional); i++)
-        if (!p.where[i] && !optional) elab_error(e, at, NULL, function_needs_its, name, (int)len, s);
+        if (!p.where[i] && !optional) elab_error(e, at, NULL, function_argument_missing, name, (int)len, s);
     return r->fn(&p);
 }

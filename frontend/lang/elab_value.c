@@ -103,13 +103,13 @@ const char *show_kind(elab *e, const val *v)
 
 dim need_dim(elab *e, const ast *at, const val *v)
 {
-    if (v->k != V_INT) elab_error(e, at, v->k == V_FLOAT && v->f == floor(v->f) ? "whole numbers divide with `//`" : NULL, dimension_must_be, show_kind(e, v));
+    if (v->k != V_INT) elab_error(e, at, v->k == V_FLOAT && v->f == floor(v->f) ? "whole numbers divide with `//`" : NULL, dim_not_whole, show_kind(e, v));
     return v->d;
 }
 int64_t need_int(elab *e, const ast *at, const val *v, const char *what)
 {
     int64_t i;
-    if (v->k != V_INT || !dim_is_const(v->d, &i)) elab_error(e, at, NULL, must_be_whole, what, show_kind(e, v));
+    if (v->k != V_INT || !dim_is_const(v->d, &i)) elab_error(e, at, NULL, not_known_whole, what, show_kind(e, v));
     return i;
 }
 
@@ -146,16 +146,16 @@ static value scalar_here(elab *e, const val *v, dtype t)
 /* The shape and kind of a nested list of numbers. */
 static void list_shape(elab *e, const ast *at, const val *v, int depth, int *rank, dim *shape, bool *has_float, bool *has_bool, bool *has_int, const val **tensor_item)
 {
-    if (v->k == V_TENSOR && v->is_elem) elab_error(e, at, NULL, list_inside_index);
+    if (v->k == V_TENSOR && v->is_elem) elab_error(e, at, NULL, list_in_index);
     if (v->k == V_TENSOR) { *tensor_item = v; return; }
     if (v->k == V_LIST) {
-        if (depth >= MAX_RANK) elab_error(e, at, NULL, list_nests_deeper, MAX_RANK);
+        if (depth >= MAX_RANK) elab_error(e, at, NULL, list_too_deep, MAX_RANK);
         if (depth == *rank) shape[(*rank)++] = dim_const(v->n);
-        else if (!dim_is(shape[depth], v->n)) elab_error(e, at, NULL, rows_entries_one, show_value(e, &(val){ .k = V_INT, .d = shape[depth] }), v->n);
+        else if (!dim_is(shape[depth], v->n)) elab_error(e, at, NULL, list_ragged, show_value(e, &(val){ .k = V_INT, .d = shape[depth] }), v->n);
         for (int i = 0; i < v->n; i++) list_shape(e, at, &v->item[i], depth + 1, rank, shape, has_float, has_bool, has_int, tensor_item);
         return;
     }
-    if (!is_number(v)) elab_error(e, at, NULL, tensor_made_numbers, show_kind(e, v));
+    if (!is_number(v)) elab_error(e, at, NULL, list_not_numbers, show_kind(e, v));
     *has_float |= v->k == V_FLOAT;
     *has_bool |= v->k == V_BOOL;
     *has_int |= v->k == V_INT;
@@ -167,10 +167,10 @@ static void list_fill(elab *e, const ast *at, const val *v, dtype t, int left, c
         for (int i = 0; i < v->n; i++) list_fill(e, at, &v->item[i], t, left - 1, to, open);
         return;
     }
-    if (v->k == V_LIST || left) elab_error(e, at, NULL, list_mixes_numbers);
+    if (v->k == V_LIST || left) elab_error(e, at, NULL, list_mixed);
     int64_t i = 0;
     if (v->k == V_INT && !dim_is_const(v->d, &i)) {
-        if (!*open) elab_error(e, at, NULL, size_known_at, show_value(e, v));
+        if (!*open) elab_error(e, at, NULL, size_at_run_time, show_value(e, v));
     }
     if (*open) { *(*open)++ = v->k == V_INT ? v->d : dim_const(v->b); return; }
     sv_store(t, *to, v->k == V_FLOAT ? sv_from_f64(t, v->f) : sv_from_i64(t, v->k == V_BOOL ? v->b : i));
@@ -195,7 +195,7 @@ static val list_tensor(elab *e, const ast *at, val v, dtype hint)
     list_shape(e, at, &v, 0, &rank, shape, &f, &b, &i, &item);
     if (item) {
         value parts[256];
-        if (v.n > 256) elab_error(e, at, NULL, list_more_than);
+        if (v.n > 256) elab_error(e, at, NULL, list_too_many_tensors);
         for (int k = 0; k < v.n; k++) {
             val t = to_tensor(e, at, v.item[k], dtype_v(item));
             value x = here(e, &t);
@@ -204,7 +204,7 @@ static val list_tensor(elab *e, const ast *at, val v, dtype hint)
         told before = told_so_far(e);
         value c = concat(g, v.n, parts, 0);
         if (g->failed) forget_since(e, before);
-        if (g->failed) elab_error(e, at, NULL, list_tensors_different);
+        if (g->failed) elab_error(e, at, NULL, list_shapes_differ);
         return v_tensor(e, c);
     }
     dtype t = hint != DTYPE_NONE ? hint : f ? DTYPE_f32 : b && !i ? DTYPE_bool : DTYPE_i64;
@@ -272,11 +272,11 @@ static void align(elab *e, const ast *at, const char *what, int n, val *x, int *
     graph *g = e->fr->g;
     for (int i = 0; i < n; i++) {
         if (!x[i].is_elem && rank_v(e, &x[i]) > 0)
-            elab_error(e, at, NULL, whole_tensor_single, show_value(e, &x[i]), what);
+            elab_error(e, at, NULL, tensor_in_index, show_value(e, &x[i]), what);
         int have = x[i].is_elem ? x[i].axes : 0;
         type t = type_of(g, x[i].v);
         dim d[MAX_RANK];
-        if (*axes > MAX_RANK) elab_error(e, at, NULL, more_than_indices, MAX_RANK);
+        if (*axes > MAX_RANK) elab_error(e, at, NULL, too_many_indices, MAX_RANK);
         for (int k = 0; k < *axes; k++) d[k] = k < have ? t.dims[k] : dim_const(1);
         if (have < *axes) x[i].v = reshape(g, x[i].v, *axes, d);
     }
@@ -289,7 +289,7 @@ static void check_broadcast(elab *e, const ast *at, const char *what, const val 
     for (int i = 1; i <= s.rank && i <= t.rank; i++) {
         dim p = s.dims[s.rank - i], q = t.dims[t.rank - i];
         if (dim_same(p, q) || dim_is(p, 1) || dim_is(q, 1)) continue;
-        elab_error_op(e, at, NULL, shapes_do_fit_3, what, show_value(e, a), show_value(e, b));
+        elab_error_op(e, at, NULL, operand_shapes, what, show_value(e, a), show_value(e, b));
     }
 }
 
@@ -318,9 +318,9 @@ static void same_type(elab *e, const ast *at, const char *op, val *a, val *b)
     if (b->k != V_TENSOR) {
         dtype t = dtype_v(a);
         if (a->is_weak && b->k == V_FLOAT) { *a = convert(e, at, *a, DTYPE_f32); t = DTYPE_f32; }
-        if (b->k == V_FLOAT && !is_float(t)) elab_error_op(e, at, "convert the tensor: f32(...)", element_types_differ_number, op, show_value(e, a), show_value(e, b));
-        if (b->k == V_BOOL && t != DTYPE_bool) elab_error_op(e, at, NULL, element_types_differ_3, op, show_value(e, a), show_value(e, b));
-        if (b->k == V_INT && t == DTYPE_bool) elab_error_op(e, at, "convert the tensor: i64(...)", element_types_differ_number, op, show_value(e, a), show_value(e, b));
+        if (b->k == V_FLOAT && !is_float(t)) elab_error_op(e, at, "convert the tensor: f32(...)", operand_number_dtype, op, show_value(e, a), show_value(e, b));
+        if (b->k == V_BOOL && t != DTYPE_bool) elab_error_op(e, at, NULL, operand_dtypes, op, show_value(e, a), show_value(e, b));
+        if (b->k == V_INT && t == DTYPE_bool) elab_error_op(e, at, "convert the tensor: i64(...)", operand_number_dtype, op, show_value(e, a), show_value(e, b));
         *b = to_tensor(e, at, *b, t);
     }
     *a = to_tensor(e, at, *a, DTYPE_NONE);
@@ -329,14 +329,14 @@ static void same_type(elab *e, const ast *at, const char *op, val *a, val *b)
     if (s == t) return;
     if (a->is_weak && t != DTYPE_bool) { *a = convert(e, at, *a, t); return; }
     if (b->is_weak && s != DTYPE_bool) { *b = convert(e, at, *b, s); return; }
-    elab_error_op(e, at, s == DTYPE_bool || t == DTYPE_bool ? "select with where(mask, a, b), or convert: f32(mask)" : "convert one of them: f32(n) * x", element_types_differ_3, op, show_value(e, a), show_value(e, b));
+    elab_error_op(e, at, s == DTYPE_bool || t == DTYPE_bool ? "select with where(mask, a, b), or convert: f32(mask)" : "convert one of them: f32(n) * x", operand_dtypes, op, show_value(e, a), show_value(e, b));
 }
 
 val where_v(elab *e, const ast *at, val c, val a, val b)
 {
     if (c.k == V_BOOL) return c.b ? a : b;
     c = to_tensor(e, at, c, DTYPE_bool);
-    if (dtype_v(&c) != DTYPE_bool) elab_error(e, at, NULL, condition_where_must, show_value(e, &c));
+    if (dtype_v(&c) != DTYPE_bool) elab_error(e, at, NULL, where_condition, show_value(e, &c));
     if (a.k != V_TENSOR && b.k != V_TENSOR) {
         dtype t = a.k == V_FLOAT || b.k == V_FLOAT ? DTYPE_f32 : DTYPE_NONE;
         a = to_tensor(e, at, a, t);
@@ -359,7 +359,7 @@ static double number(elab *e, const ast *at, const val *v)
     if (v->k == V_FLOAT) return v->f;
     if (v->k == V_BOOL) return v->b;
     if (dim_is_const(v->d, &i)) return (double)i;
-    elab_error(e, at, NULL, size_known_at, show_value(e, v));
+    elab_error(e, at, NULL, size_at_run_time, show_value(e, v));
 }
 
 static int64_t power(int64_t a, int64_t n, bool *ok)
@@ -384,7 +384,7 @@ static val dim_arith(elab *e, const ast *at, const char *op, dim a, dim b)
     case '-': r = dim_sub(t, a, b); break;
     case '*':
         if (!op[1]) { r = dim_mul(t, a, b); break; }
-        if (!known) elab_error_op(e, at, NULL, size_that_known);
+        if (!known) elab_error_op(e, at, NULL, power_of_open_size);
         if (j < 0) return v_float(pow((double)i, (double)j));
         bool ok;
         i = power(i, j, &ok);
@@ -392,15 +392,15 @@ static val dim_arith(elab *e, const ast *at, const char *op, dim a, dim b)
         break;
     case '/':
         if (!op[1]) {
-            if (!known) elab_error_op(e, at, NULL, size_that_known_at);
+            if (!known) elab_error_op(e, at, NULL, quotient_of_open_size);
             return v_float((double)i / (double)j);
         }
         r = dim_is(b, 0) ? DIM_BAD : dim_div(t, a, b);
         break;
     default: r = dim_is(b, 0) ? DIM_BAD : dim_mod(t, a, b); break;
     }
-    if (dim_is_bad(r) && dim_is(b, 0)) elab_error_op(e, at, NULL, by_0, op);
-    if (dim_is_bad(r)) elab_error_op(e, at, NULL, leaves_range_whole, op, show_value(e, &(val){ .k = V_INT, .d = a }), show_value(e, &(val){ .k = V_INT, .d = b }));
+    if (dim_is_bad(r) && dim_is(b, 0)) elab_error_op(e, at, NULL, divided_by_zero, op);
+    if (dim_is_bad(r)) elab_error_op(e, at, NULL, whole_overflow, op, show_value(e, &(val){ .k = V_INT, .d = a }), show_value(e, &(val){ .k = V_INT, .d = b }));
     return v_dim(r);
 }
 
@@ -442,7 +442,7 @@ static val number_arith(elab *e, const ast *at, const char *op, val a, val b)
     case '/': if (!op[1]) return v_float(x / y); break;
     default: break;
     }
-    elab_error_op(e, at, NULL, for_whole_numbers, op);
+    elab_error_op(e, at, NULL, only_whole, op);
 }
 
 /* -- Operators -------------------------------------------------------------------------------------------------------------- */
@@ -457,7 +457,7 @@ static val matrix_product(elab *e, const ast *at, val a, val b)
         dim p = dim_v(e, &a, ra - i), q = dim_v(e, &b, rb - i);
         ok = dim_same(p, q) || dim_is(p, 1) || dim_is(q, 1);
     }
-    if (!ok) elab_error_op(e, at, NULL, shapes_do_fit_4, show_value(e, &a), show_value(e, &b));
+    if (!ok) elab_error_op(e, at, NULL, matmul_shapes, show_value(e, &a), show_value(e, &b));
     return v_tensor(e, matmul(e->fr->g, a.v, b.v, DTYPE_NONE, DTYPE_NONE));
 }
 
@@ -493,19 +493,19 @@ val arith(elab *e, const ast *at, const char *op, val a, val b)
     }
     if (op[0] == '*' && !op[1] && a.k == V_LIST && b.k == V_INT) {
         int64_t n = need_int(e, at, &b, "how often a list is repeated");
-        if (n < 0 || n > 1 << 20 || n * a.n > 1 << 20) elab_error_op(e, at, NULL, list_more_than_2);
+        if (n < 0 || n > 1 << 20 || n * a.n > 1 << 20) elab_error_op(e, at, NULL, list_too_long);
         val r = { .k = V_LIST, .n = (int)n * a.n, .item = NEW_ARRAY(e->a, val, n * a.n + 1) };
         for (int i = 0; i < r.n; i++) r.item[i] = a.item[i % a.n];
         return r;
     }
     if (is_number(&a) && is_number(&b) && op[0] != '@') {
-        if ((a.k == V_BOOL || b.k == V_BOOL) && !(is_compare(op) && a.k == b.k)) elab_error_op(e, at, NULL, truth_values, op);
+        if ((a.k == V_BOOL || b.k == V_BOOL) && !(is_compare(op) && a.k == b.k)) elab_error_op(e, at, NULL, of_bools, op);
         return number_arith(e, at, op, a, b);
     }
     for (int i = 0; i < 2; i++) {
         const val *v = i ? &b : &a;
         if (v->k != V_TENSOR && v->k != V_LIST && !is_number(v))
-            elab_error_op(e, at, v->k == V_LAYER || v->k == V_LAYER_DEF ? "a layer is applied first: Dense(10)(x)" : NULL, of_2, op, show_kind(e, v));
+            elab_error_op(e, at, v->k == V_LAYER || v->k == V_LAYER_DEF ? "a layer is applied first: Dense(10)(x)" : NULL, fn_of, op, show_kind(e, v));
     }
     if (op[0] == '@') return matrix_product(e, at, a, b);
     if (op[0] == '*' && op[1]) {
@@ -521,7 +521,7 @@ val arith(elab *e, const ast *at, const char *op, val a, val b)
     dtype t = dtype_v(&a);
     val x[2] = { a, b }, y[2] = { b, a }, r;
     if (is_compare(op)) {
-        if (t == DTYPE_bool && op[0] != '=' && op[0] != '!') elab_error_op(e, at, NULL, bool_tensors, op);
+        if (t == DTYPE_bool && op[0] != '=' && op[0] != '!') elab_error_op(e, at, NULL, of_bool_tensors, op);
         switch (op[0]) {
         case '=': return elementwise(e, at, op, SCALAR_eq, 2, x);
         case '!': return not_v(e, at, elementwise(e, at, op, SCALAR_eq, 2, x));
@@ -529,24 +529,24 @@ val arith(elab *e, const ast *at, const char *op, val a, val b)
         default: return elementwise(e, at, op, op[1] ? SCALAR_le : SCALAR_lt, 2, y);
         }
     }
-    if (t == DTYPE_bool) elab_error_op(e, at, NULL, compute_bool_tensors, op);
+    if (t == DTYPE_bool) elab_error_op(e, at, NULL, no_bool_arithmetic, op);
     switch (op[0]) {
     case '+': r = elementwise(e, at, op, SCALAR_add, 2, x); break;
     case '-': r = elementwise(e, at, op, SCALAR_sub, 2, x); break;
     case '*': r = elementwise(e, at, op, SCALAR_mul, 2, x); break;
     case '/':
         if (!op[1]) {
-            if (!is_float(t)) elab_error_op(e, at, NULL, needs_floating_point_tensors);
+            if (!is_float(t)) elab_error_op(e, at, NULL, division_needs_float);
             r = elementwise(e, at, op, SCALAR_div, 2, x);
             break;
         }
-        if (is_float(t)) elab_error_op(e, at, NULL, for_whole_numbers_2);
+        if (is_float(t)) elab_error_op(e, at, NULL, floor_division_needs_whole);
         r = elementwise(e, at, op, SCALAR_mod, 2, x);
         { val z[2] = { a, r }; r = elementwise(e, at, op, SCALAR_sub, 2, z); }
         { val z[2] = { r, b }; r = elementwise(e, at, op, SCALAR_div, 2, z); }
         break;
     default:
-        if (is_float(t)) elab_error_op(e, at, NULL, for_whole_numbers_3);
+        if (is_float(t)) elab_error_op(e, at, NULL, remainder_needs_whole);
         r = elementwise(e, at, op, SCALAR_mod, 2, x);
     }
     r.is_weak = weak && r.is_elem;

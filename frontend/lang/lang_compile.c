@@ -82,9 +82,9 @@ static module *load_net(loader *o, const char *path, const ast *use)
     lang *l = o->l;
     net *f = NEW(l->a, net);
     module *m = NEW(l->a, module);
-    if (!use->as) lang_error(l, use->src, use->line, use->col, NULL, model_onnx_needs);
-    if (access(path, R_OK) != 0) lang_error(l, use->src, use->line, use->col, NULL, cannot_read, use->name, strerror(errno));
-    if (!o->o->onnx) lang_error(l, use->src, use->line, use->col, NULL, models_onnx_are);
+    if (!use->as) lang_error(l, use->src, use->line, use->col, NULL, onnx_model_needs_name);
+    if (access(path, R_OK) != 0) lang_error(l, use->src, use->line, use->col, NULL, cannot_read_because, use->name, strerror(errno));
+    if (!o->o->onnx) lang_error(l, use->src, use->line, use->col, NULL, no_onnx_models);
     *f = (net){ .path = path, .name = use->as };
     if (!o->o->onnx->signature(o->o->onnx->arg, l->ctx, l->a, path, &f->sig)) longjmp(*l->stop, 1);
     m->net = f;
@@ -101,11 +101,11 @@ static module *load(loader *o, const char *path, const ast *from)
     bool is_given = !from && o->o->source;
     if (is_given) file = (bytes){ (const uint8_t *)o->o->source, strlen(o->o->source) };
     if (!is_given && !file_map(l->a, path, &file, &err)) {
-        if (from) lang_error(l, from->src, from->line, from->col, NULL, cannot_read, from->name, strerror(err));
+        if (from) lang_error(l, from->src, from->line, from->col, NULL, cannot_read_because, from->name, strerror(err));
         diag_cannot_read(l->ctx, (place){ .file = path }, strerror(err));
         longjmp(*l->stop, 1);
     }
-    if (++o->n > MAX_USES) lang_error(l, from->src, from->line, from->col, NULL, more_than_files, MAX_USES);
+    if (++o->n > MAX_USES) lang_error(l, from->src, from->line, from->col, NULL, too_many_files, MAX_USES);
     module *m = module_new(l, path, arena_strndup(l->a, (const char *)file.at, file.n), file.n, false, o->std);
     bool fresh;
     map_put(&o->seen, path, strlen(path), (uint64_t)(uintptr_t)m, &fresh);
@@ -153,7 +153,7 @@ static dim open_size(elab *e, const ast *d)
         if (strcmp(o->name, d->name) != 0) continue;
         if (o->lo == o->hi) return dim_const(o->lo);
         dim s = dim_symbol(e->dims, d->name);
-        if (!dim_symbol_bounds(e->dims, s, o->lo, o->hi)) elab_error(e, d, NULL, dim_size_left, d->name);
+        if (!dim_symbol_bounds(e->dims, s, o->lo, o->hi)) elab_error(e, d, NULL, dim_leaves_no_size, d->name);
         return s;
     }
     return dim_symbol(e->dims, d->name);
@@ -164,7 +164,7 @@ static void open_names(elab *e, env *n, ast *d)
 {
     val v;
     if (!d) return;
-    if (d->kind == A_SPREAD) elab_error(e, d, NULL, inputs_model_have);
+    if (d->kind == A_SPREAD) elab_error(e, d, NULL, model_input_rank);
     if (d->kind == A_NAME && !name_value(e, n, d, d->name, &v)) {
         bind_name(e, n, d->name, v_dim(open_size(e, d)));
         return;
@@ -178,9 +178,9 @@ static void input_of(elab *e, env *n, ast *p, val *out)
 {
     ast *t = p->a;
     dtype dt = dtype_named(t->name);
-    if (dt == DTYPE_NONE) elab_error(e, t, NULL, input_needs_definite, p->name, t->name);
+    if (dt == DTYPE_NONE) elab_error(e, t, NULL, model_input_dtype, p->name, t->name);
     dim d[MAX_RANK];
-    if (t->n > MAX_RANK) elab_error(e, t, NULL, more_than_dimensions, MAX_RANK);
+    if (t->n > MAX_RANK) elab_error(e, t, NULL, too_many_dimensions, MAX_RANK);
     for (int i = 0; i < t->n; i++) open_names(e, n, t->kid[i]);
     for (int i = 0; i < t->n; i++) {
         val v = eval(e, n, t->kid[i]);
@@ -238,7 +238,7 @@ static void elaborate_once(elab *e, ast *d, module *home)
     env n = { .mod = home, .sc = &sc };
     val in[64];
     const ast *at[64];
-    if (d->a->n > 64) elab_error(e, d, NULL, more_than_64_inputs);
+    if (d->a->n > 64) elab_error(e, d, NULL, too_many_inputs);
     for (int i = 0; i < d->a->n; i++) { input_of(e, &n, d->a->kid[i], &in[i]); at[i] = d->a->kid[i]; }
     closure c = { .def = d, .home = home };
     val f = { .k = V_MODEL, .s = d->name, .fn = &c };
@@ -321,9 +321,9 @@ static ast *choose_model(elab *e, const char *name, module **home)
         if (d && d->kind == A_DEF_MODEL) return d;
     }
     ast *at = m->file;
-    if (!n) lang_error(e->l, m->src, 1, 1, NULL, file_model);
-    if (name) lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "it has %s", text_str(&all)), file_model_2, name);
-    lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "choose one with --model: %s", text_str(&all)), file_models, n);
+    if (!n) lang_error(e->l, m->src, 1, 1, NULL, file_without_model);
+    if (name) lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "it has %s", text_str(&all)), no_model_of_name, name);
+    lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "choose one with --model: %s", text_str(&all)), several_models, n);
 }
 
 static dlc_status status_of(dlc_context *ctx) { return ctx->n_errors ? ctx->status ? ctx->status : DLC_ERR_INPUT : DLC_ERR_INTERNAL; }

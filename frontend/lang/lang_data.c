@@ -19,7 +19,7 @@ enum { MAX_COLUMNS = 4096 };
 
 static const char *data_path(elab *e, const ast *at, const val *v)
 {
-    if (v->k != V_STRING) elab_error(e, at, NULL, data_source_takes, show_kind(e, v));
+    if (v->k != V_STRING) elab_error(e, at, NULL, source_path, show_kind(e, v));
     const char *file = e->main->src->path, *slash = strrchr(file, '/');
     if (v->s[0] == '/' || !slash) return v->s;
     const char *beside = arena_printf(e->a, "%.*s/%s", (int)(slash - file), file, v->s);
@@ -32,7 +32,7 @@ static bytes read_packed(elab *e, const ast *at, const char *path)
 {
     file_see(arena_mem(e->a), path);
     gzFile f = gzopen(path, "rb");
-    if (!f) elab_error(e, at, NULL, cannot_read_2, path);
+    if (!f) elab_error(e, at, NULL, cannot_read, path);
     size_t n = 0, cap = 1 << 16;
     char *p = malloc(cap);
     int got = 0;
@@ -46,7 +46,7 @@ static bytes read_packed(elab *e, const ast *at, const char *path)
     bool is_cut = gzclose(f) != Z_OK;             /* it says whether the stream came to its end */
     if (!p || got < 0 || is_cut) {
         free(p);
-        elab_error(e, at, NULL, cannot_read_damaged, path);
+        elab_error(e, at, NULL, damaged_file, path);
     }
     arena_on_free(e->a, free, p);
     return (bytes){ (uint8_t *)p, n };
@@ -77,7 +77,7 @@ static val idx_file(elab *e, const ast *at, const val *path, bool is_label)
     bool ok = b.n >= 4 && b.at[0] == 0 && b.at[1] == 0 && b.at[2] == 8 && rank >= 1 && rank <= 4 && b.n >= 4 + 4 * (size_t)rank;
     for (int i = 0; ok && i < rank; i++) { d[i] = big(b.at + 4 + 4 * i); ok = mul_ok(n, d[i], &n); }
     const uint8_t *data = b.at + 4 + 4 * (size_t)rank;
-    if (!ok || (uint64_t)n > b.n - (size_t)(data - b.at)) elab_error(e, at, NULL, well_formed_idx, name);
+    if (!ok || (uint64_t)n > b.n - (size_t)(data - b.at)) elab_error(e, at, NULL, not_idx, name);
     if (!is_label) return tensor_of(e, DTYPE_u8, rank, d, data);
     int64_t *wide = NEW_ARRAY(e->a, int64_t, n + 1);
     for (int64_t i = 0; i < n; i++) wide[i] = data[i];
@@ -125,9 +125,9 @@ static table read_csv(elab *e, const ast *at, const char *path)
             p++;
         }
         if (first) { t.columns = n; t.name = head.at; }
-        else if (n != t.columns) elab_error(e, at, NULL, row_fields_first, path, (long long)t.n + 1, n, t.columns);
+        else if (n != t.columns) elab_error(e, at, NULL, csv_row_fields, path, (long long)t.n + 1, n, t.columns);
         else t.n++;
-        if (n > MAX_COLUMNS) elab_error(e, at, NULL, more_than_columns, path, MAX_COLUMNS);
+        if (n > MAX_COLUMNS) elab_error(e, at, NULL, csv_too_many_columns, path, MAX_COLUMNS);
         first = false;
     }
     return t;
@@ -135,11 +135,11 @@ static table read_csv(elab *e, const ast *at, const char *path)
 
 static int column_named(elab *e, const ast *at, const table *t, const val *v)
 {
-    if (v->k != V_STRING) elab_error(e, at, NULL, column_name_quotes, show_kind(e, v));
+    if (v->k != V_STRING) elab_error(e, at, NULL, column_name, show_kind(e, v));
     for (int i = 0; i < t->columns; i++)
         if (strcmp(t->name[i], v->s) == 0) return i;
     const char *near = lang_near(v->s, t->columns, t->name);
-    elab_error(e, at, near ? arena_printf(e->a, "did you mean \"%s\"?", near) : NULL, column, v->s);
+    elab_error(e, at, near ? arena_printf(e->a, "did you mean \"%s\"?", near) : NULL, no_column, v->s);
 }
 
 static bool as_number(const char *s, double *x)
@@ -289,7 +289,7 @@ static val words_of(elab *e, const ast *at, const char *path, const val *text_co
     int c = column_named(e, at, &t, text_column);
     map_str number;
     int64_t vocab = number_words(e, &t, c, most, &number), d[2] = { t.n, length };
-    if (t.n && length > ((int64_t)1 << 30) / t.n) elab_error(e, at, NULL, more_than_2);
+    if (t.n && length > ((int64_t)1 << 30) / t.n) elab_error(e, at, NULL, too_many_words);
     int64_t *ids = NEW_ARRAY(e->a, int64_t, t.n * length + 1), *n = NEW_ARRAY(e->a, int64_t, t.n + 1);
     for (int64_t i = 0; i < t.n; i++) {
         const char *p = t.cell.at[i * t.columns + c];
@@ -312,11 +312,11 @@ static val cifar10(elab *e, const ast *at, const val *paths)
     bytes part[MOST];
     int64_t n = 0;
     int n_parts = paths->k == V_LIST ? paths->n : 1;
-    if (n_parts > MOST) elab_error(e, at, NULL, more_than_files, MOST);
+    if (n_parts > MOST) elab_error(e, at, NULL, too_many_files, MOST);
     for (int i = 0; i < n_parts; i++) {
         const char *path = data_path(e, at, paths->k == V_LIST ? &paths->item[i] : paths);
         part[i] = read_packed(e, at, path);
-        if (part[i].n % RECORD) elab_error(e, at, NULL, made_records_bytes, path, RECORD);
+        if (part[i].n % RECORD) elab_error(e, at, NULL, not_records, path, RECORD);
         n += (int64_t)(part[i].n / RECORD);
     }
     uint8_t *image = arena_array(e->a, (size_t)n + 1, PICTURE);
@@ -335,13 +335,13 @@ static val numpy_file(elab *e, const ast *at, const char *name, const val *file)
     size_t n_path = strlen(path), n_end = strlen(end);
     lang_tensor *t;
     int n;
-    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0) elab_error(e, at, NULL, reads_file, name, end, path);
-    if (!e->o->read_tensors) elab_error(e, at, NULL, files_tensors_cannot);
+    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0) elab_error(e, at, NULL, source_extension, name, end, path);
+    if (!e->o->read_tensors) elab_error(e, at, NULL, no_tensor_files);
     if (e->o->read_tensors(e->ctx, e->a, path, &n, &t) != DLC_OK) longjmp(*e->l->stop, 1);
     val *items = NEW_ARRAY(e->a, val, n + 1);
     const char **names = NEW_ARRAY(e->a, const char *, n + 1);
     for (int i = 0; i < n; i++) {
-        if (is_storage(t[i].t.dtype)) elab_error(e, at, NULL, holds_which_nothing, path, dtype_info[t[i].t.dtype].name);
+        if (is_storage(t[i].t.dtype)) elab_error(e, at, NULL, storage_only, path, dtype_info[t[i].t.dtype].name);
         items[i] = tensor_of(e, t[i].t.dtype, t[i].t.rank, t[i].t.dims, t[i].t.bytes);
         names[i] = lang_intern(e->l, t[i].name, strlen(t[i].name));
     }
@@ -378,16 +378,16 @@ static void source_arguments(elab *e, const ast *at, const source_row *r, int n_
 {
     int n = 0;
     while (n < 6 && r->params[n]) out[n++] = v_none();
-    if (n_pos > n) elab_error(e, at, NULL, takes_argument_2, r->name, n, n == 1 ? "" : "s", n_pos);
+    if (n_pos > n) elab_error(e, at, NULL, source_argument_count, r->name, n, n == 1 ? "" : "s", n_pos);
     for (int i = 0; i < n_pos; i++) out[i] = pos[i];
     for (int k = 0; k < n_named; k++) {
         int i = 0;
         while (i < n && !is_parameter(r->params[i], names[k])) i++;
-        if (i == n) elab_error(e, at, NULL, argument_2, r->name, names[k]);
+        if (i == n) elab_error(e, at, NULL, no_source_argument, r->name, names[k]);
         out[i] = named[k];
     }
     for (int i = 0; i < n; i++)
-        if (out[i].k == V_NONE && !strchr(r->params[i], '?')) elab_error(e, at, NULL, needs_its_argument_2, r->name, r->params[i]);
+        if (out[i].k == V_NONE && !strchr(r->params[i], '?')) elab_error(e, at, NULL, source_argument_missing, r->name, r->params[i]);
 }
 
 /* A whole number from `least`; 0 if it was left out. */
@@ -395,7 +395,7 @@ static int64_t count_argument(elab *e, const ast *at, const val *v, const char *
 {
     if (v->k == V_NONE) return 0;
     int64_t n = need_int(e, at, v, what);
-    if (n < least || n > 1 << 20) elab_error(e, at, NULL, whole_number_from, what, (long long)least);
+    if (n < least || n > 1 << 20) elab_error(e, at, NULL, source_number, what, (long long)least);
     return n;
 }
 
@@ -403,7 +403,7 @@ static val idx_files(elab *e, const ast *at, int n_pos, int n_named, const char 
 {
     val items[64];
     const char *fields[64];
-    if (n_pos || !n_named) elab_error(e, at, NULL, idx_takes_its);
+    if (n_pos || !n_named) elab_error(e, at, NULL, idx_by_name);
     for (int i = 0; i < n_named; i++) { items[i] = idx_file(e, at, &named[i], !strcmp(names[i], "label")); fields[i] = names[i]; }
     return record(e, n_named, items, fields);
 }
@@ -412,10 +412,10 @@ static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_nam
 {
     val items[64];
     const char *fields[64];
-    if (n_pos != 1) elab_error(e, at, NULL, csv_takes_one);
+    if (n_pos != 1) elab_error(e, at, NULL, csv_one_path);
     table t = read_csv(e, at, data_path(e, at, &pos[0]));
     int n = n_named ? n_named : t.columns;
-    if (n > 60) elab_error(e, at, NULL, table_more_than);
+    if (n > 60) elab_error(e, at, NULL, table_too_wide);
     for (int i = 0; i < n; i++) {
         val c = { .k = V_STRING, .s = n_named ? NULL : t.name[i] };
         items[i] = csv_field_value(e, at, &t, n_named ? &named[i] : &c);
@@ -427,7 +427,7 @@ static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_nam
 val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
 {
     val v[6];
-    if (n_named > 60) elab_error(e, at, NULL, more_than_60);
+    if (n_named > 60) elab_error(e, at, NULL, too_many_fields);
     if (!strcmp(name, "idx")) return idx_files(e, at, n_pos, n_named, names, named);
     if (!strcmp(name, "csv")) return csv_file(e, at, n_pos, pos, n_named, names, named);
     source_arguments(e, at, source_named(name), n_pos, pos, n_named, names, named, v);

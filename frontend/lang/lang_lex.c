@@ -122,9 +122,9 @@ static void lex_number(lexer *x, token *t)
     int base = p[0] == '0' && (p[1] == 'x' || p[1] == 'b') ? p[1] == 'x' ? 16 : 2 : 10;
     t->kind = T_INT;
     end = digits(base == 10 ? p : p + 2, base);
-    if (base != 10 && end == p + 2) lang_error(x->l, x->src, t->line, t->col, NULL, number, 2, p);
+    if (base != 10 && end == p + 2) lang_error(x->l, x->src, t->line, t->col, NULL, not_a_number, 2, p);
     if (base == 10 && *end == '.' && end[1] != '.') {
-        if (!is_digit(end[1])) lang_error(x->l, x->src, t->line, t->col, NULL, digit_must_follow, (int)(end - p > 60 ? 60 : end - p), p);
+        if (!is_digit(end[1])) lang_error(x->l, x->src, t->line, t->col, NULL, digit_after_point, (int)(end - p > 60 ? 60 : end - p), p);
         end = digits(end + 1, 10);
         t->kind = T_FLOAT;
     }
@@ -135,20 +135,20 @@ static void lex_number(lexer *x, token *t)
     const char *word = end;
     while (is_letter(*word) || is_digit(*word)) word++;
     if (word > end || (*p == '.'))
-        lang_error(x->l, x->src, t->line, t->col, "numbers have no suffixes: convert with f32(...)", number, (int)(word - p > 60 ? 60 : word - p), p);
+        lang_error(x->l, x->src, t->line, t->col, "numbers have no suffixes: convert with f32(...)", not_a_number, (int)(word - p > 60 ? 60 : word - p), p);
     char buffer[400];
     int n = 0;
     for (const char *q = p; q < end && n < 399; q++)
         if (*q != '_') buffer[n++] = *q;
     buffer[n] = 0;
-    if (n >= 399) lang_error(x->l, x->src, t->line, t->col, NULL, number_more_than);
+    if (n >= 399) lang_error(x->l, x->src, t->line, t->col, NULL, number_too_long);
     if (t->kind == T_FLOAT) t->f = strtod(buffer, NULL);
     else {
         t->i = 0;
         for (const char *q = base == 10 ? buffer : buffer + 2; *q; q++) {
             int d = is_digit(*q) ? *q - '0' : (*q | 32) - 'a' + 10;
             if (!mul_ok(t->i, base, &t->i) || !add_ok(t->i, d, &t->i) || t->i > (int64_t)1 << 59)
-                lang_error(x->l, x->src, t->line, t->col, NULL, too_large_number, n > 60 ? 60 : n, buffer);
+                lang_error(x->l, x->src, t->line, t->col, NULL, number_too_large, n > 60 ? 60 : n, buffer);
         }
     }
     x->p = end;
@@ -159,14 +159,14 @@ static void lex_string(lexer *x, token *t)
     text s = { .a = x->l->a };
     const char *p = x->p + 1, *end = x->src->at + x->src->n;
     for (;; p++) {
-        if (p >= end || *p == '\n') lang_error(x->l, x->src, t->line, t->col, NULL, string_without_closing);
+        if (p >= end || *p == '\n') lang_error(x->l, x->src, t->line, t->col, NULL, string_not_closed);
         if (*p == '"') break;
         if (*p == '\\') {
             p++;
             char c = *p == 'n' ? '\n' : *p == 't' ? '\t' : *p == '"' || *p == '\\' ? *p : 0;
-            if (!c || p >= end) lang_error(x->l, x->src, x->line, column(x, p - 1), NULL, such_escape_string);
+            if (!c || p >= end) lang_error(x->l, x->src, x->line, column(x, p - 1), NULL, unknown_escape);
             text_putn(&s, &c, 1);
-        } else if (*p == 0) lang_error(x->l, x->src, x->line, column(x, p), NULL, nul);
+        } else if (*p == 0) lang_error(x->l, x->src, x->line, column(x, p), NULL, nul_character);
         else text_putn(&s, p, 1);
     }
     t->kind = T_STRING;
@@ -186,8 +186,8 @@ static void lex_operator(lexer *x, token *t)
     }
     int n = 1;
     while (((unsigned char)x->p[n] & 0xc0) == 0x80 && n < 4) n++;
-    if (!*x->p) lang_error(x->l, x->src, t->line, t->col, NULL, nul);
-    lang_error(x->l, x->src, t->line, t->col, *x->p == '\'' ? "strings stand in double quotes" : NULL, character, n, x->p);
+    if (!*x->p) lang_error(x->l, x->src, t->line, t->col, NULL, nul_character);
+    lang_error(x->l, x->src, t->line, t->col, *x->p == '\'' ? "strings stand in double quotes" : NULL, unexpected_character, n, x->p);
 }
 
 tokens lang_lex(lang *l, const source *src)
@@ -199,7 +199,7 @@ tokens lang_lex(lang *l, const source *src)
     const char *end = src->at + src->n;
     bool broke = false;
     token brk = { .kind = T_NL, .name = "\n" };
-    if (src->n > MAX_TEXT) lang_error(l, src, 1, 1, NULL, file_longer_than);
+    if (src->n > MAX_TEXT) lang_error(l, src, 1, 1, NULL, file_too_long);
     if (src->n >= 3 && memcmp(src->at, "\xef\xbb\xbf", 3) == 0) { x.p += 3; x.line_at += 3; }
     while (x.p < end) {
         char c = *x.p;
@@ -230,13 +230,13 @@ tokens lang_lex(lang *l, const source *src)
             broke = false;
         }
         if (t.kind == T_OP && strchr("([{", t.name[0]) && !t.name[1]) {
-            if (n_open == MAX_BRACKETS) lang_error(l, src, t.line, t.col, NULL, brackets_nest_deeper, MAX_BRACKETS);
+            if (n_open == MAX_BRACKETS) lang_error(l, src, t.line, t.col, NULL, brackets_too_deep, MAX_BRACKETS);
             open[n_open++] = t;
         } else if (t.kind == T_OP && strchr(")]}", t.name[0]) && !t.name[1]) {
             char want = t.name[0] == ')' ? '(' : t.name[0] == ']' ? '[' : '{';
             if (!n_open) lang_error(l, src, t.line, t.col, NULL, closes_nothing, t.name);
             if (open[n_open - 1].name[0] != want)
-                lang_error(l, src, t.line, t.col, NULL, close_line, t.name, open[n_open - 1].name, open[n_open - 1].line);
+                lang_error(l, src, t.line, t.col, NULL, wrong_bracket, t.name, open[n_open - 1].name, open[n_open - 1].line);
             n_open--;
         }
         vec_push(l->a, &out, t);

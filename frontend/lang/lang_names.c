@@ -49,7 +49,7 @@ static void use(names *k, const ast *x, const char *s)
     if (known(k, s)) return;
     for (int64_t i = 0; i + 1 < k->ended.n; i += 2)
         if (k->ended.at[i] == s)
-            lang_error(k->l, x->src, x->line, x->col, NULL, index_known_its, s, k->ended.at[i + 1]);
+            lang_error(k->l, x->src, x->line, x->col, NULL, index_out_of_scope, s, k->ended.at[i + 1]);
     const char *n = near_name(k, s);
     lang_error(k->l, x->src, x->line, x->col, n ? arena_printf(k->l->a, "did you mean `%s`?", n) : NULL, unknown_name, s);
 }
@@ -110,7 +110,7 @@ static void walk_block(names *k, ast *x, bool has_value)
     for (int i = 0; i < x->n; i++) {
         walk(k, x->kid[i]);
         if (!is_statement(x->kid[i]) && (i + 1 < x->n || !has_value))
-            lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it a name, `y = ...`, or take it away", value_used);
+            lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it a name, `y = ...`, or take it away", value_not_used);
     }
 }
 
@@ -121,7 +121,7 @@ static void walk_indexed(names *k, ast *x)
     for (int i = 0; i < x->n; i++) {
         for (int64_t j = 0; j < k->indices.n; j++)
             if (k->indices.at[j] == x->kid[i]->name)
-                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name", index_hides_another, x->kid[i]->name);
+                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name", index_hides, x->kid[i]->name);
         vec_push(k->l->a, &k->indices, x->kid[i]->name);
         put_name(k, x->kid[i]->name);
     }
@@ -195,7 +195,7 @@ static void check_definition(names *k, ast *d)
             while (settings[n]) n++;
             const char *near = lang_near(s->name, n, settings);
             if (!listed(s->name, settings))
-                lang_error(k->l, s->src, s->line, s->col, near ? arena_printf(k->l->a, "did you mean `%s`?", near) : NULL, training_setting, s->name);
+                lang_error(k->l, s->src, s->line, s->col, near ? arena_printf(k->l->a, "did you mean `%s`?", near) : NULL, no_training_setting, s->name);
             walk(k, s->a);
         }
         walk_block(k, d->d, false);

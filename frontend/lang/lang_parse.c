@@ -50,7 +50,7 @@ static const char *expect_word(parser *p, const char *what)
 }
 static void enter(parser *p)
 {
-    if (++p->depth > MAX_DEPTH) FAIL(p, now(p), NULL, expressions_nest_deeper, MAX_DEPTH);
+    if (++p->depth > MAX_DEPTH) FAIL(p, now(p), NULL, expression_too_deep, MAX_DEPTH);
 }
 
 static ast *new_at(parser *p, ast_kind k, const token *t)
@@ -99,7 +99,7 @@ static ast *type_of_text(parser *p)
     ast_list dims = { 0 };
     int spreads = 0;
     while (!at_op(p, "]")) {
-        if (at_op(p, "..") && spreads++) FAIL(p, now(p), NULL, at_most_one);
+        if (at_op(p, "..") && spreads++) FAIL(p, now(p), NULL, one_rest_in_type);
         vec_push(p->l->a, &dims, at_op(p, "..") ? spread(p) : expr(p));
         if (!accept(p, ",")) break;
     }
@@ -152,7 +152,7 @@ static ast *body(parser *p)
 {
     if (accept(p, "=")) return expr(p);
     if (at_op(p, "{")) return block(p);
-    FAIL(p, now(p), NULL, expected_block, shown(p, now(p)));
+    FAIL(p, now(p), NULL, expected_body, shown(p, now(p)));
 }
 
 /* -- Expressions ---------------------------------------------------------------------------------------------------------- */
@@ -193,8 +193,8 @@ static ast *argument_list(parser *p, ast *call)
             p->at += 2;
             named = true;
         } else if (now(p)->kind == T_NAME && is_op(peek(p, 1), "=")) {
-            FAIL(p, peek(p, 1), NULL, named_arguments_are, now(p)->name);
-        } else if (named) FAIL(p, now(p), NULL, positional_arguments_come);
+            FAIL(p, peek(p, 1), NULL, named_argument_form, now(p)->name);
+        } else if (named) FAIL(p, now(p), NULL, positional_first);
         g->a = expr(p);
         if (!g->name) { g->line = g->a->line; g->col = g->a->col; }
         vec_push(p->l->a, &kids, g);
@@ -226,7 +226,7 @@ static ast *postfix_of(parser *p, ast *x)
 {
     for (int n = 0;; n++) {
         token *t = now(p);
-        if (n > 5000) FAIL(p, t, NULL, chain_more_than);
+        if (n > 5000) FAIL(p, t, NULL, chain_too_long);
         bool same_line = p->at > 0 && p->t.at[p->at - 1].line == t->line;
         if (is_op(t, "(") && same_line) {
             ast *c = new_op(p, A_CALL, x, t);
@@ -303,7 +303,7 @@ static ast *loop_expr(parser *p)
         x->a = sum_expr(p);
         if (accept(p, "..")) x->b = sum_expr(p);
         if (at_key(p, "carry")) {
-            if (!x->b) FAIL(p, now(p), NULL, run_time_loop);
+            if (!x->b) FAIL(p, now(p), NULL, run_time_loop_range);
             carries(p, x);
             x->flag = true;
         }
@@ -471,8 +471,8 @@ static ast *left(parser *p, const char *const *ops, ast *(*next)(parser *))
     for (int n = 0; at_one_of(p, ops); n++) {
         token *t = now(p);
         if (t->kind == T_OP && is_op(peek(p, 1), "=") && t->at + t->n == peek(p, 1)->at)
-            FAIL(p, t, NULL, there_is_no, t->name);
-        if (n > 150) FAIL(p, t, NULL, expression_more_than);
+            FAIL(p, t, NULL, no_compound_assignment, t->name);
+        if (n > 150) FAIL(p, t, NULL, expression_too_long);
         ast *b = new_op(p, A_BIN, x, t);
         b->name = t->name;
         p->at++;
@@ -503,7 +503,7 @@ static ast *compare(parser *p)
     p->at++;
     b->a = x;
     b->b = sum_expr(p);
-    if (at_one_of(p, ops)) FAIL(p, now(p), NULL, comparisons_do_chain);
+    if (at_one_of(p, ops)) FAIL(p, now(p), NULL, comparison_chain);
     return b;
 }
 static ast *not_expr(parser *p)
@@ -533,7 +533,7 @@ static ast *expr(parser *p)
     enter(p);
     ast *x = or_expr(p);
     for (int n = 0; at_op(p, "|>"); n++) {
-        if (n > 1000) FAIL(p, now(p), NULL, pipe_more_than);
+        if (n > 1000) FAIL(p, now(p), NULL, pipe_too_long);
         p->at++;
         if (at_op(p, ".")) {
             p->at++;
@@ -600,7 +600,7 @@ static ast *minimize(parser *p)
     }
     set_kids(x, over);
     if (!is_word(now(p), "with"))
-        lang_error(p->l, p->src, x->line, x->col, NULL, minimize_needs_optimizer);
+        lang_error(p->l, p->src, x->line, x->col, NULL, minimize_needs_with);
     p->at++;
     x->b = postfix(p);
     if (is_word(now(p), "clip")) { p->at++; x->c = postfix(p); }
@@ -659,7 +659,7 @@ static ast *statement(parser *p, bool in_train)
         return x;
     }
     if (is_key(t, "data") || is_key(t, "minimize") || is_key(t, "report") || is_key(t, "search")) {
-        if (!in_train) FAIL(p, t, NULL, stands_directly_train, t->name);
+        if (!in_train) FAIL(p, t, NULL, only_in_train, t->name);
         return train_statement(p);
     }
     return expr(p);
@@ -673,11 +673,11 @@ static void end_statement(parser *p, const token *first, int64_t n_tokens)
     if (is_op(t, "}")) return;
     if (t->kind == T_END) FAIL(p, t, NULL, expected_new_line);
     if (n_tokens == 1 && first->kind == T_NAME && t->kind != T_OP) {
-        if (strcmp(first->name, "return") == 0) FAIL(p, first, NULL, return);
-        FAIL(p, first, strcmp(first->name, "let") == 0 || strcmp(first->name, "var") == 0 ? "a binding is `name = value`" : NULL, unexpected, first->name);
+        if (strcmp(first->name, "return") == 0) FAIL(p, first, NULL, no_return);
+        FAIL(p, first, strcmp(first->name, "let") == 0 || strcmp(first->name, "var") == 0 ? "a binding is `name = value`" : NULL, unexpected_token, first->name);
     }
     bool glued = t->kind == T_OP && is_op(peek(p, 1), "=") && t->at + t->n == peek(p, 1)->at;
-    if (glued) FAIL(p, t, NULL, there_is_no, t->name);
+    if (glued) FAIL(p, t, NULL, no_compound_assignment, t->name);
     FAIL(p, t, is_op(t, "=") ? NULL : "to go on computing with a pipe's result, put the pipe in parentheses", expected_new_line_before, shown(p, t));
 }
 
@@ -686,7 +686,7 @@ static ast *block_of(parser *p, bool in_train)
     enter(p);
     ast *x = new_here(p, A_BLOCK);
     ast_list kids = { 0 };
-    if (!at_op(p, "{")) FAIL(p, now(p), NULL, expected_block_2, shown(p, now(p)));
+    if (!at_op(p, "{")) FAIL(p, now(p), NULL, expected_block, shown(p, now(p)));
     p->at++;
     while (!at_op(p, "}")) {
         if (now(p)->kind == T_NL) { p->at++; continue; }
@@ -725,7 +725,7 @@ static ast *definition(parser *p)
     }
     bool fn = is_key(t, "fn"), layer = is_key(t, "layer"), model = is_key(t, "model"), train = is_key(t, "train"), op = is_key(t, "op");
     if (!fn && !layer && !model && !train && !op)
-        FAIL(p, t, NULL, expected_definition_use, shown(p, t));
+        FAIL(p, t, NULL, expected_definition, shown(p, t));
     x->kind = fn ? A_DEF_FN : layer ? A_DEF_LAYER : model ? A_DEF_MODEL : train ? A_DEF_TRAIN : A_DEF_OP;
     p->at++;
     x->line = now(p)->line; x->col = now(p)->col;
@@ -741,7 +741,7 @@ static ast *definition(parser *p)
             x->a = new_here(p, A_CALL);
             argument_list(p, x->a);
             for (int i = 0; i < x->a->n; i++)
-                if (!x->a->kid[i]->name) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, training_settings_are);
+                if (!x->a->kid[i]->name) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, setting_by_name);
         }
         x->d = block_of(p, true);
         return x;
@@ -750,15 +750,15 @@ static ast *definition(parser *p)
     if (layer || op) {
         int64_t k = now(p)->kind == T_NL ? 1 : 0;
         if (is_op(peek(p, k), "(")) { p->at += k; x->b = params(p); }
-        else if (layer) lang_error(p->l, p->src, x->line, x->col, arena_printf(p->l->a, "layer %s()(x: ...)", x->name), layer_needs_two, x->name);
+        else if (layer) lang_error(p->l, p->src, x->line, x->col, arena_printf(p->l->a, "layer %s()(x: ...)", x->name), layer_needs_two_lists, x->name);
         else { x->b = x->a; x->a = NULL; }
     }
     if (accept(p, "->")) x->c = result_type(p);
     else if (model || op)
-        lang_error(p->l, p->src, x->line, x->col, NULL, must_declare_its, model ? "model" : "op", x->name);
+        lang_error(p->l, p->src, x->line, x->col, NULL, must_declare_outputs, model ? "model" : "op", x->name);
     if (model)
         for (int i = 0; i < x->a->n; i++)
-            if (!x->a->kid[i]->a) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, input_model_needs, x->a->kid[i]->name, x->name);
+            if (!x->a->kid[i]->a) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, model_input_needs_type, x->a->kid[i]->name, x->name);
     x->d = body(p);
     return x;
 }

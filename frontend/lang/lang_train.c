@@ -93,7 +93,7 @@ static void prepare_data(elab *e, const ast *at, lang_data *d, const recipe *r)
     for (int k = 0; r && k < r->n; k++) {
         int f = 0;
         while (f < d->n && strcmp(d->field[f], r->step[k].field) != 0) f++;
-        if (f == d->n || d->t[f].dtype != DTYPE_f32) elab_error(e, at, NULL, data_set_field, r->step[k].op, r->step[k].field);
+        if (f == d->n || d->t[f].dtype != DTYPE_f32) elab_error(e, at, NULL, no_f32_field, r->step[k].op, r->step[k].field);
         int64_t width = d->samples ? tensor_n(&d->t[f]) / d->samples : 0;
         for (int64_t c = 0; c < width; c++) prepare_column(d, d->t[f].bytes, width, c, r->step[k].op);
     }
@@ -130,15 +130,15 @@ static data_set *read_data(elab *e, const ast *x, const val *v, const char *bloc
     graph *g = graph_compact(e->fr->g);
     tensor *out = NEW_ARRAY(e->a, tensor, d->n + 1);
     bool is_shape = e->o->skips_data && shapes_of_data(g, d, out);
-    if (!e->o->evaluate) elab_error(e, x, NULL, data_sets_cannot);
+    if (!e->o->evaluate) elab_error(e, x, NULL, no_data_sets);
     if (!is_shape && e->o->evaluate(e->ctx, e->a, g, out) != DLC_OK) longjmp(*e->l->stop, 1);
     for (int i = 0; i < d->n; i++) {
         d->t[i] = out[i];
         if (!is_shape) d->t[i].bytes = arena_copy(e->a, out[i].bytes, tensor_bytes(&out[i]));
-        if (out[i].rank < 1 || (d->samples >= 0 && out[i].dims[0] != d->samples)) elab_error(e, x->a, NULL, tensors_data_set, d->field[i]);
+        if (out[i].rank < 1 || (d->samples >= 0 && out[i].dims[0] != d->samples)) elab_error(e, x->a, NULL, sample_counts_differ, d->field[i]);
         d->samples = out[i].dims[0];
     }
-    if (d->samples < 1) elab_error(e, x->a, NULL, data_set_without);
+    if (d->samples < 1) elab_error(e, x->a, NULL, no_samples);
     partition(e, d, v->recipe, block);
     if (!is_shape) prepare_data(e, x->a, d, v->recipe);
     vec_push(e->a, &e->sets, s);
@@ -157,7 +157,7 @@ static bool open_batch(elab *e, const ast *at, dim *batch)
     for (int i = 0; e->o->in_parts && i < e->o->n_dims; i++) {
         const lang_dim *o = &e->o->dims[i];
         if (strcmp(o->name, "batch") != 0) continue;
-        if (o->lo < 1 || !dim_symbol_bounds(e->dims, *batch, o->lo, o->hi)) elab_error(e, at, NULL, dim_batch_size);
+        if (o->lo < 1 || !dim_symbol_bounds(e->dims, *batch, o->lo, o->hi)) elab_error(e, at, NULL, batch_dim_leaves_no_size);
         if (o->lo != o->hi) return true;
         e->batch = o->lo;
     }
@@ -181,7 +181,7 @@ static void data_statement(elab *e, env *n, ast *x, const char *block, dim *batc
         e->fr = &data;
         e->training = e->has_grad = false;
         v = eval(e, n, x->a);
-        if (v.k != V_TUPLE || !v.names) elab_error(e, x->a, NULL, data_set_record, show_kind(e, &v));
+        if (v.k != V_TUPLE || !v.names) elab_error(e, x->a, NULL, data_not_record, show_kind(e, &v));
         for (int i = 0; i < v.n; i++)
             if (v.item[i].k == V_LIST) v.item[i] = to_tensor(e, x->a, v.item[i], DTYPE_NONE);
         if (e->is_real) s = read_data(e, x, &v, block);
@@ -233,7 +233,7 @@ static void clip(elab *e, env *n, ast *at, int count, value *d)
 {
     graph *g = e->fr->g;
     val c = eval(e, n, at);
-    if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0)) elab_error(e, at, NULL, clip_takes_number, show_kind(e, &c));
+    if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0)) elab_error(e, at, NULL, clip_not_number, show_kind(e, &c));
     value sum = scalar_f64(g, DTYPE_f32, 0), limit = to_tensor(e, at, c, DTYPE_f32).v;
     if (dtype_of(g, limit) != DTYPE_f32) limit = cast(g, limit, DTYPE_f32);
     for (int i = 0; i < count; i++) {
@@ -249,22 +249,22 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     graph *g = e->fr->g;
     val loss = eval(e, n, x->a), over[64];
     if (loss.k != V_TENSOR || rank_v(e, &loss) || !is_float(dtype_v(&loss)))
-        elab_error(e, x->a, NULL, minimize_needs_single, show_value(e, &loss));
+        elab_error(e, x->a, NULL, minimize_of, show_value(e, &loss));
     *loss_out = loss;
-    if (x->n > 64) elab_error(e, x, NULL, more_than_64_parts);
+    if (x->n > 64) elab_error(e, x, NULL, too_many_parts);
     for (int i = 0; i < x->n; i++) over[i] = eval(e, n, x->kid[i]);
     vec(parameter *) chosen = { 0 };
     vec(value) wrt = { 0 };
     for (int64_t k = 0; k < e->params.n; k++) {
         parameter *p = e->params.at[k];
         if (!is_over(x, over, p) || (e->o->trains && !e->o->trains(e->o->trains_arg, p->path)) || !depends(e, g, here(e, &loss), p->v)) continue;
-        if (p->is_updated) elab_error(e, x, NULL, parameter_already_updated, p->path);
+        if (p->is_updated) elab_error(e, x, NULL, updated_twice, p->path);
         vec_push(e->a, &chosen, p);
         vec_push(e->a, &wrt, p->v);
     }
-    if (!chosen.n) elab_error(e, x->a, NULL, loss_depend_on);
+    if (!chosen.n) elab_error(e, x->a, NULL, loss_independent);
     val opt = eval(e, n, x->b);
-    if (opt.k != V_LAYER) elab_error(e, x->b, NULL, needs_optimizer_such, show_kind(e, &opt));
+    if (opt.k != V_LAYER) elab_error(e, x->b, NULL, not_an_optimizer, show_kind(e, &opt));
     if (e->part) return;                               /* evaluation: no update */
     value *d = NEW_ARRAY(e->a, value, chosen.n + 1);
     if (e->is_real && !e->is_cut) {
@@ -336,7 +336,7 @@ static void run_block(elab *e, ast *d, module *home, outputs *o)
         case A_SEARCH:
             for (int k = 0; k < x->n; k++) {
                 val v = eval(e, &n, x->kid[k]->a);
-                if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, NULL, search_takes_list, show_kind(e, &v));
+                if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, NULL, search_not_list, show_kind(e, &v));
             }
             break;
         default: {
@@ -377,13 +377,13 @@ static void read_settings(elab *e, ast *d, module *home, lang_training *t)
         else if (!strcmp(k, "patience")) t->patience = need_int(e, s, &v, "patience");
         else if (!strcmp(k, "shuffle")) t->shuffle = v.k != V_BOOL || v.b;
         else if (!strcmp(k, "trials")) t->trials = need_int(e, s, &v, "trials");
-        else if (v.k != V_STRING) elab_error(e, s, NULL, setting_takes_string, k, show_kind(e, &v));
+        else if (v.k != V_STRING) elab_error(e, s, NULL, setting_not_string, k, show_kind(e, &v));
         else if (!strcmp(k, "monitor")) t->monitor = v.s;
         else if (!strcmp(k, "save")) t->save = v.s;
         else if (!strcmp(k, "load")) t->load = v.s;
         else t->checkpoint = v.s;
     }
-    if (t->epochs < 0 || t->steps < 0 || t->batch < 0 || t->trials < 0) elab_error(e, d, NULL, epochs_steps_batch);
+    if (t->epochs < 0 || t->steps < 0 || t->batch < 0 || t->trials < 0) elab_error(e, d, NULL, negative_setting);
 }
 
 /* The constants that the block varies, with their values as text, as --set takes them. */
@@ -395,11 +395,11 @@ static void read_search(elab *e, ast *d, module *home, lang_training *t)
     for (int i = 0; i < d->d->n; i++) {
         ast *x = d->d->kid[i];
         if (x->kind != A_SEARCH) continue;
-        if (t->n_search) elab_error(e, x, NULL, more_than_one_search);
+        if (t->n_search) elab_error(e, x, NULL, search_twice);
         t->search = arena_array(e->a, (size_t)x->n + 1, sizeof *t->search);
         for (int k = 0; k < x->n; k++) {
             val v = eval(e, &n, x->kid[k]->a);
-            if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, NULL, search_takes_list, show_kind(e, &v));
+            if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, NULL, search_not_list, show_kind(e, &v));
             t->search[k].name = x->kid[k]->name;
             t->search[k].n = v.n;
             t->search[k].value = NEW_ARRAY(e->a, const char *, v.n);
@@ -421,9 +421,9 @@ static ast *choose_block(elab *e, const char *name)
     int n = 0;
     for (int i = 0; i < f->n; i++)
         if (f->kid[i]->kind == A_DEF_TRAIN && (!name || strcmp(f->kid[i]->name, name) == 0)) { found = f->kid[i]; n++; }
-    if (!found && name) lang_error(e->l, e->main->src, 1, 1, NULL, file_train_block, name);
-    if (!found) lang_error(e->l, e->main->src, 1, 1, NULL, file_train_block_2);
-    if (n > 1) lang_error(e->l, e->main->src, 1, 1, NULL, file_train_blocks, n);
+    if (!found && name) lang_error(e->l, e->main->src, 1, 1, NULL, no_train_block_of_name, name);
+    if (!found) lang_error(e->l, e->main->src, 1, 1, NULL, file_without_train_block);
+    if (n > 1) lang_error(e->l, e->main->src, 1, 1, NULL, several_train_blocks, n);
     return found;
 }
 
@@ -620,7 +620,7 @@ dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *
     t->data = NEW_ARRAY(a, lang_data *, e->sets.n + 1);
     for (int64_t i = 0; i < e->sets.n; i++) t->data[t->n_data++] = e->sets.at[i]->data;
     const lang_data *first = t->n_data ? t->data[0] : NULL;
-    if (!first) elab_error(e, d, NULL, train_block_needs);
+    if (!first) elab_error(e, d, NULL, train_block_without_data);
     if (o->in_parts) {
         first_half(e, &all, &step, t);
         t->test = evaluation(e, d, 3, t);
