@@ -76,8 +76,8 @@ static void put_target(text *t, const program *p, const codegen_options *o)
                 o->target.vector_bytes, (int)p->fma, o->prefix);
 }
 
-/* A program without its constants. */
-static void put_program(text *t, const program *p)
+/* A program without its constants; of several, without the kernels that all share. */
+static void put_program(text *t, const program *p, bool with_kernels)
 {
     arena *a = t->a;
     program plain = *p;
@@ -87,7 +87,8 @@ static void put_program(text *t, const program *p)
         plain.bufs.at[i].expr_graph = NULL;
         plain.bufs.at[i].external = "";
     }
-    program_print(&plain, t);
+    if (with_kernels) program_print(&plain, t);
+    else program_print_frame(&plain, t);
     put_twins(t, p);
     for (int i = 0; i < p->n_states; i++)
         text_printf(t, "%s %d %lld\n", p->states[i].name, p->states[i].is_trained, (long long)p->states[i].offset);
@@ -97,7 +98,7 @@ static const char *code_path(arena *a, const program *p, const codegen_options *
 {
     text t = { .a = a };
     put_target(&t, p, o);
-    put_program(&t, p);
+    put_program(&t, p, true);
     return store_path(a, o->cache_dir, &t, "so");
 }
 
@@ -209,14 +210,13 @@ static const char *library_path(arena *a, const program *p, const codegen_option
     text t = { .a = a };
     int64_t total = 0;
     if (!o->cache_dir || o->external_weights || o->profile || p->kernels.n > MAX_KERNELS) return NULL;
-    for (const program *q = p; q && p->next; q = q->next)         /* entries share kernels, each with the sizes of its own program */
-        if (dims_n_symbols(q->dims)) return NULL;
     text_put(&t, "library ");
     put_target(&t, p, o);
     text_printf(&t, "pool %016llx\n", (unsigned long long)(o->pool.n ? hash_bytes(o->pool.at, o->pool.n, 1) : 0));
+    for (int64_t i = 0; i < p->kernels.n && p->next; i++) kernel_print(p->kernels.at[i], &t);       /* each with the symbols of its program */
     for (const program *q = p; q; q = q->next) {
         text_printf(&t, "%s\n", q->entry ? q->entry : "");
-        put_program(&t, q);
+        put_program(&t, q, !p->next);
         if (!constants_are_there(q)) return NULL;
         for (int64_t i = 0; i < q->bufs.n; i++) {
             const pbuf *b = &q->bufs.at[i];

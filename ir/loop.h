@@ -260,6 +260,7 @@ lanes x_lanes(kernel_code *k, const expr *e, int var, dim *stride);
 
 void kernel_print(const kernel_code *k, text *out);
 void program_print(const program *p, text *out);
+void program_print_frame(const program *p, text *out);       /* without its kernels */
 kernel_code *kernel_parse(dlc_context *ctx, arena *a, dims *d, const char *file, const char *src, size_t n);
 program *program_parse(dlc_context *ctx, arena *a, const char *file, const char *src, size_t n);
 bool kernel_verify(const kernel_code *k, const char *when);   /* rules: ir/loop_verify.c; reports every violation */

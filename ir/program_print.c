@@ -175,11 +175,11 @@ static void use_block(symbol_set *u, const program *p, const prog_block *b)
     }
 }
 
-void program_print(const program *p, text *out)
+static void print_program(const program *p, bool with_kernels, text *out)
 {
     arena *scratch = arena_new(arena_mem(p->arena));
     symbol_set u = symbols_new(p->dims, scratch);
-    for (int64_t i = 0; i < p->kernels.n; i++) symbols_use_kernel(&u, p->kernels.at[i]);
+    for (int64_t i = 0; i < p->kernels.n && with_kernels; i++) symbols_use_kernel(&u, p->kernels.at[i]);
     for (int64_t i = 0; i < p->bufs.n; i++) {
         const pbuf *b = &p->bufs.at[i];
         for (int j = 0; j < b->rank; j++) symbols_use(&u, b->dims[j]);
@@ -188,7 +188,7 @@ void program_print(const program *p, text *out)
     }
     use_block(&u, p, &p->body);
     symbols_print(&u, out);
-    for (int64_t i = 0; i < p->kernels.n; i++) {
+    for (int64_t i = 0; i < p->kernels.n && with_kernels; i++) {
         kernel_print_alone(p->kernels.at[i], out);
         text_put(out, "\n");
     }
@@ -210,6 +210,9 @@ void program_print(const program *p, text *out)
     text_put(out, "\n");
     arena_free(scratch);
 }
+
+void program_print(const program *p, text *out) { print_program(p, true, out); }
+void program_print_frame(const program *p, text *out) { print_program(p, false, out); }
 
 const char *program_show(const program *p)
 {

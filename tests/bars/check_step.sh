@@ -22,7 +22,15 @@ cc -std=c99 -pedantic -Wall -Wextra -Werror -O1 -o "$dir/main" "$dir/main.c" "$d
 cmp "$dir/linked" "$dir/portable"
 grep -q '1.00 right, after 1001 steps' "$dir/linked"
 # an ONNX model: as a library and as C, with the batch open
-"$DLC" compile examples/digits/digits.onnx --train --loss=cross_entropy --optimizer='adam(1e-3)' -o "$dir/digits.so"
+digits() { DLC_CACHE_DIR="$dir/cache" "$DLC" compile examples/digits/digits.onnx --train --loss=cross_entropy --optimizer='adam(1e-3)' "$@"; }
+kept() { ls "$dir"/cache/*.library | wc -l; }
+digits -o "$dir/digits.so"
+test "$(kept)" = 1
+digits --name=digits -o "$dir/again.so"                      # from the cache
+test "$(kept)" = 1
+cmp "$dir/digits.so" "$dir/again.so"
+digits --dim N=1..64 -o "$dir/digits.so"                     # other sizes: another library
+test "$(kept)" = 2
 "$DLC" compile examples/digits/digits.onnx --train --loss=cross_entropy --optimizer='adam(1e-3)' --dim N=4 -o "$dir/digits.c"
 cc -std=c99 -pedantic -Wall -Wextra -Werror -c -o "$dir/digits.o" "$dir/digits.c"
 # what is wrong says what to do
