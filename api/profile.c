@@ -19,9 +19,43 @@ static double now(void)
 
 /* -- Kernels ---------------------------------------------------------------------------------------------------------------- */
 
+/* A place in few words; NULL: nothing is known. */
+static const char *layer_text(arena *a, const place *at)
+{
+    text t = { .a = a };
+    if (!at || (!at->node && !at->op && !at->line)) return NULL;
+    if (at->node) text_put_escaped(&t, at->node, strlen(at->node), 200);
+    else if (!at->op) text_printf(&t, "line %d", at->line);
+    if (at->op) {
+        text_put(&t, at->node ? " (" : "");
+        text_put_escaped(&t, at->op, strlen(at->op), 60);
+        text_put(&t, at->node ? ")" : "");
+    }
+    return text_str(&t);
+}
+
+/* Calls nest as deep as the bodies of the program. */
+static void note_layers(arena *a, profile *f, map_str *seen, const prog_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const prog_op *x = b->at[i];
+        const char *name = x->kind == PROG_call ? layer_text(a, x->layer) : NULL;
+        if (name) {
+            bool is_new;
+            const char *key = arena_printf(a, "%d %s", x->kernel, name);
+            map_put(seen, key, strlen(key), 0, &is_new);
+            if (is_new) vec_push(a, &f->rows[x->kernel].layers, name);
+        }
+        note_layers(a, f, seen, &x->test);
+        note_layers(a, f, seen, &x->body);
+        note_layers(a, f, seen, &x->other);
+    }
+}
+
 profile *profile_new(dlc_context *ctx, arena *a, const prepared *p)
 {
     const program *g = p->e->program;
+    map_str seen;
     profile *f = NEW(a, profile);
     f->n = g->kernels.n;
     f->rows = NEW_ARRAY(a, profile_row, f->n + 1);
@@ -29,6 +63,8 @@ profile *profile_new(dlc_context *ctx, arena *a, const prepared *p)
         kernel_cost c = cost_of(ctx, g->kernels.at[i], p->sizes);
         f->rows[i] = (profile_row){ .name = g->kernels.at[i]->name, .flops = c.flops, .bytes = c.bytes };
     }
+    map_init(&seen, a);
+    note_layers(a, f, &seen, &g->body);
     return f;
 }
 

@@ -5,6 +5,7 @@
 
 typedef struct {
     const char *name;
+    vec(const char *) layers;          /* what its calls are for: "conv1 (Conv)", "line 12"; each once */
     int64_t calls;                     /* in a run */
     double least;                      /* seconds of these calls, of the run where they took least */
     double flops, bytes;               /* of one call (cost.h) */

@@ -78,6 +78,7 @@ bool cli_settings(cli *c, settings *s);                  /* false: a diagnostic 
 /* Writes beside the place and renames; false: a diagnostic. */
 bool cli_write(cli *c, const char *path, const void *p, size_t n);
 bool cli_write_text(cli *c, const char *path, text *t);
+const char *cli_quoted(arena *a, const char *s);         /* as JSON has it */
 
 /* -- Models and their inputs (inputs.c) -------------------------------------------------------------------------------------- */
 

@@ -94,23 +94,32 @@ static double all_seconds(const profile *f)
     return sum;
 }
 
+/* "conv1 (Conv)", and how many more. */
+static void print_layers(const profile_row *r)
+{
+    if (r->layers.n) printf("  %s", r->layers.at[0]);
+    if (r->layers.n > 1) printf(" and %lld more", (long long)r->layers.n - 1);
+    printf("\n");
+}
+
 static void print_profile(const profile *f, const figures *g, const machine_peak *peak)
 {
     double all = all_seconds(f);
-    printf("\n%-32s %8s %10s %6s %9s %6s %8s %6s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "of FMA", "GB/s", "of mem");
+    printf("\n%-32s %8s %10s %6s %9s %6s %8s %6s  %s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "of FMA", "GB/s", "of mem", "layer");
     for (int64_t i = 0; i < f->n; i++) {
         const profile_row *r = &f->rows[i];
         if (!r->calls) continue;
-        printf("%-32s %8.0f %10.4g %5.1f%% %9.4g %5.1f%% %8.4g %5.1f%%\n", r->name, (double)r->calls, r->least * 1e3, 100 * r->least / all,
+        printf("%-32s %8.0f %10.4g %5.1f%% %9.4g %5.1f%% %8.4g %5.1f%%", r->name, (double)r->calls, r->least * 1e3, 100 * r->least / all,
                rate(r, r->flops) * 1e-9, 100 * rate(r, r->flops) / peak->flops, rate(r, r->bytes) * 1e-9,
                100 * rate(r, r->bytes) / peak->bytes);
+        print_layers(r);
     }
     printf("%-32s %8s %10.4g  in the runs where each took least\n", "all kernels", "", all * 1e3);
     printf("peaks measured now on %d thread%s: %.4g GFLOP/s of f32 multiply-adds, %.4g GB/s reading %.0f MB\n", g->threads,
            g->threads == 1 ? "" : "s", peak->flops * 1e-9, peak->bytes * 1e-9, peak->read_bytes * 1e-6);
 }
 
-static void print_json(const figures *f, const profile *p, const machine_peak *peak)
+static void print_json(cli *c, const figures *f, const profile *p, const machine_peak *peak)
 {
     printf("{\"median_ms\": %.6g, \"min_ms\": %.6g, \"p90_ms\": %.6g, \"runs\": %d, \"threads\": %d, \"compile_s\": %.6g, "
            "\"specialize_s\": %.6g, \"peak_rss_mb\": %.6g, \"workspace_bytes\": %lld",
@@ -119,9 +128,11 @@ static void print_json(const figures *f, const profile *p, const machine_peak *p
     for (int64_t i = 0, n = 0; p && i < p->n; i++) {
         const profile_row *r = &p->rows[i];
         if (!r->calls) continue;
-        printf("%s\n  {\"name\": \"%s\", \"calls\": %.0f, \"ms\": %.6g, \"share\": %.4g, \"gflops\": %.6g, \"gbs\": %.6g}", n++ ? "," : "",
+        printf("%s\n  {\"name\": \"%s\", \"calls\": %.0f, \"ms\": %.6g, \"share\": %.4g, \"gflops\": %.6g, \"gbs\": %.6g, \"layers\": [", n++ ? "," : "",
                r->name, (double)r->calls, r->least * 1e3, r->least / all_seconds(p), rate(r, r->flops) * 1e-9,
                rate(r, r->bytes) * 1e-9);
+        for (int64_t j = 0; j < r->layers.n; j++) printf("%s%s", j ? ", " : "", cli_quoted(c->a, r->layers.at[j]));
+        printf("]}");
     }
     printf("%s}\n", p ? "]" : "");
 }
@@ -166,7 +177,7 @@ int command_bench(cli *c)
     if (s != DLC_OK) return exit_code(s);
     if (p.profile) qsort(p.profile->rows, (size_t)p.profile->n, sizeof *p.profile->rows, by_time);
     if (opt_given(c, OPT_json)) {
-        print_json(&f, p.profile, &peak);
+        print_json(c, &f, p.profile, &peak);
         return EXIT_OK;
     }
     print_figures(&f);

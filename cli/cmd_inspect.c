@@ -8,20 +8,6 @@ typedef struct { cli *c; const graph *g; summary s; const program *p; bool is_li
 
 /* -- JSON ------------------------------------------------------------------------------------------------------------------ */
 
-static const char *quoted(arena *a, const char *s)
-{
-    text t = { .a = a };
-    text_put(&t, "\"");
-    for (const unsigned char *p = (const unsigned char *)s; *p; p++) {
-        if (*p == '"' || *p == '\\') text_printf(&t, "\\%c", *p);
-        else if (*p == '\n') text_put(&t, "\\n");
-        else if (*p < 32 || *p == 127) text_printf(&t, "\\u%04x", *p);
-        else text_putn(&t, (const char *)p, 1);
-    }
-    text_put(&t, "\"");
-    return text_str(&t);
-}
-
 static const char *shown(arena *a, const char *s)
 {
     text t = { .a = a };
@@ -43,23 +29,23 @@ static void put_json(const inspection *k)
     printf("{\n  \"inputs\": [");
     for (int64_t i = 0; i < g->inputs.n; i++) {
         const char *name = node_of(g, g->inputs.at[i])->input->name;
-        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", quoted(a, name ? name : ""), quoted(a, type_text(k, g->inputs.at[i])));
+        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", cli_quoted(a, name ? name : ""), cli_quoted(a, type_text(k, g->inputs.at[i])));
     }
     printf("],\n  \"outputs\": [");
     for (int64_t i = 0; i < g->results.n; i++)
-        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", quoted(a, g->result_names.at[i] ? g->result_names.at[i] : ""),
-               quoted(a, type_text(k, g->results.at[i])));
+        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", cli_quoted(a, g->result_names.at[i] ? g->result_names.at[i] : ""),
+               cli_quoted(a, type_text(k, g->results.at[i])));
     printf("],\n  \"dims\": [");
     for (int i = 0; i < dims_n_symbols(g->dims); i++) {
         int64_t lo, hi;
         dims_symbol_range(g->dims, i, &lo, &hi);
-        printf("%s{\"name\": %s, \"lo\": %lld, \"hi\": %lld}", i ? ", " : "", quoted(a, dims_symbol_name(g->dims, i)), (long long)lo, (long long)hi);
+        printf("%s{\"name\": %s, \"lo\": %lld, \"hi\": %lld}", i ? ", " : "", cli_quoted(a, dims_symbol_name(g->dims, i)), (long long)lo, (long long)hi);
     }
     printf("],\n  \"layers\": [");
     for (int i = 0; i < k->s.n_layers; i++) {
         const layer *l = &k->s.layers[i];
         printf("%s\n    {\"name\": %s, \"op\": %s, \"type\": %s, \"params\": %lld, \"flops\": %.0f, \"bytes\": %.0f}", i ? "," : "",
-               quoted(a, l->name), quoted(a, l->op), quoted(a, l->type), (long long)l->params, l->flops, l->bytes);
+               cli_quoted(a, l->name), cli_quoted(a, l->op), cli_quoted(a, l->type), (long long)l->params, l->flops, l->bytes);
     }
     printf("],\n  \"params\": %lld, \"param_bytes\": %lld, \"flops\": %.0f, \"bytes\": %.0f", (long long)k->s.params,
            (long long)k->s.param_bytes, k->s.flops, k->s.bytes);
@@ -71,7 +57,7 @@ static void put_json(const inspection *k)
         printf(",\n  \"plan\": [");
         for (int64_t i = 0; i < n; i++)
             printf("%s\n    {\"name\": %s, \"type\": %s, \"offset\": %lld, \"bytes\": %lld, \"first\": %lld, \"last\": %lld}", i ? "," : "",
-                   quoted(a, x[i].name), quoted(a, x[i].type), (long long)x[i].offset, (long long)x[i].bytes, (long long)x[i].first,
+                   cli_quoted(a, x[i].name), cli_quoted(a, x[i].type), (long long)x[i].offset, (long long)x[i].bytes, (long long)x[i].first,
                    (long long)x[i].last);
         printf("]");
     }
@@ -93,7 +79,7 @@ static void put_dot(const inspection *k)
         const char *word = x->prim == PRIM_map ? scalar_info[x->map->fn].name : prim_info[x->prim].name;
         text label = { .a = k->c->a };
         text_printf(&label, "%s %s\n%s", word, name ? name : "", type_text(k, result_of(x, 0)));
-        printf("  n%u [label=%s]\n", x->first, quoted(k->c->a, text_str(&label)));
+        printf("  n%u [label=%s]\n", x->first, cli_quoted(k->c->a, text_str(&label)));
         for (int j = 0; j < x->n_in; j++) {
             const node *from = node_of(g, x->in[j]);
             if (from->prim != PRIM_const) printf("  n%u -> n%u\n", from->first, x->first);

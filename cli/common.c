@@ -41,3 +41,17 @@ bool cli_write_text(cli *c, const char *path, text *t)
 {
     return cli_write(c, path, text_str(t), (size_t)t->n);
 }
+
+const char *cli_quoted(arena *a, const char *s)
+{
+    text t = { .a = a };
+    text_put(&t, "\"");
+    for (const unsigned char *p = (const unsigned char *)s; *p; p++) {
+        if (*p == '"' || *p == '\\') text_printf(&t, "\\%c", *p);
+        else if (*p == '\n') text_put(&t, "\\n");
+        else if (*p < 32 || *p == 127) text_printf(&t, "\\u%04x", *p);
+        else text_putn(&t, (const char *)p, 1);
+    }
+    text_put(&t, "\"");
+    return text_str(&t);
+}

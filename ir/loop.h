@@ -139,6 +139,7 @@ typedef struct { prog_op **at; int n, cap; } prog_block;
 struct prog_op {
     prog_kind kind;
     int kernel; view *args;                /* call: n_params of the kernel */
+    const place *layer;                    /* call: where what it computes came from, for people; may be NULL */
     int var; dim n; bool reverse;          /* scan: var = 0 … n-1, or n-1 … 0. while: var counts trips from 0 */
     prog_block body, other;                /* scan, while: body; cond: taken side, other side */
     prog_block test; view pred;            /* while: runs test, then reads pred; cond: pred. bool[] */

@@ -81,6 +81,7 @@ static void cut_calls(pass_run *run, program *p, prog_block *b, piece **of, cons
             for (int a = 0; a < q->k->n_params; a++) call->args[a] = x->args[q->param[a]];
             call->kernel = -1 - x->kernel;                       /* found below: numbers change */
             call->symbol = j;
+            call->layer = x->layer;
         }
         if (n) continue;
         prog_op *same = program_op(p, &to, x->kind);

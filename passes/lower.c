@@ -188,6 +188,19 @@ static void set_results(block_lowering *b, const node *n, prog_op *op, int first
     }
 }
 
+/* Where the node came from that a kernel is for: its sum, window, sort, or the last one. */
+static const place *layer_of(const node *n)
+{
+    const graph *body = n->kernel->body;
+    const place *last = n->at;
+    for (int64_t i = 1; i < n_nodes(body); i++) {
+        const node *x = &body->nodes.at[i];
+        if (x->at && (x->prim == PRIM_contract || x->prim == PRIM_window || x->prim == PRIM_reduce || x->prim == PRIM_sort)) return x->at;
+        if (x->at && x->prim != PRIM_input) last = x->at;
+    }
+    return last;
+}
+
 static void call_kernel(block_lowering *b, const node *n)
 {
     program *p = b->pl->p;
@@ -197,6 +210,7 @@ static void call_kernel(block_lowering *b, const node *n)
     prog_op *op = program_op(p, b->block, PROG_call);
     op->kernel = program_kernel(p, k);
     op->args = args;
+    op->layer = layer_of(n);
     set_results(b, n, op, n->n_in);
     for (int i = n->n_in + n->n_out; i < k->n_params; i++) {       /* scratch of the nest */
         const buffer *s = &k->bufs.at[i];

@@ -262,6 +262,7 @@ def generated(folder):
     f = json.loads(dlc("bench", DIGITS, "--dim", "N=1", "--duration=50", "--json", "--profile"))
     assert f["peak_gflops"] > 0.1 and f["peak_gbs"] > 0.1 and len(f["kernels"]) > 4, f
     assert abs(sum(k["share"] for k in f["kernels"]) - 1) < 0.01 and all(k["calls"] == 1 for k in f["kernels"]), f
+    assert sorted(k["layers"] for k in f["kernels"])[0] and any("(Conv)" in n for k in f["kernels"] for n in k["layers"]), f
     dlc("bench", DIGITS, "--dim", "N=1", "--duration=50", "--profile", "--threads=1", out="GFLOP/s of f32 multiply-adds")
     dlc("bench", folder / "a.so", "--profile", code=2, err="needs the model")
     dlc("bench", DIGITS, "--profile", "--backend=loop", code=2, err="works with --backend=jit and so")
