@@ -377,6 +377,69 @@ kernel_code *kernel_part(const kernel_code *whole, const block *body, const bool
     return k;
 }
 
+typedef struct { kernel_code *k; const kernel_code *from; int *buf, *var, *temp; } appending;
+
+static const expr *append_expr(const appending *c, const expr *e)
+{
+    if (!e) return NULL;
+    kernel_code *k = c->k;
+    const expr *args[MAX_RANK];
+    for (int i = 0; i < e->n_args; i++) args[i] = append_expr(c, e->args[i]);
+    switch (e->kind) {
+    case EXPR_const: case EXPR_dim: break;
+    case EXPR_var:      return x_var(k, c->var[e->id]);
+    case EXPR_temp:     return x_temp(k, c->temp[e->id]);
+    case EXPR_load:     return x_load(k, c->buf[e->id], args);
+    case EXPR_tree:     return x_tree(k, e->fn, c->buf[e->id]);
+    case EXPR_op:       return e->fn == SCALAR_cast ? x_cast(k, args[0], e->type) : x_op(k, e->fn, e->n_args, args);
+    case EXPR_floordiv: return x_floordiv(k, args[0], args[1]);
+    case EXPR_mod:      return x_mod(k, args[0], args[1]);
+    case EXPR_bitcast:  return x_bitcast(k, args[0], e->type);
+    }
+    return e;
+}
+
+static void append_block(const appending *c, block *to, const block *b)
+{
+    kernel_code *k = c->k;
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        stmt *s = arena_copy(k->arena, x, sizeof *x);
+        s->body = s->other = (block){ 0 };
+        s->lo = append_expr(c, x->lo);
+        s->hi = append_expr(c, x->hi);
+        s->cond = append_expr(c, x->cond);
+        s->value = append_expr(c, x->value);
+        if (x->kind == STMT_for) s->var = c->var[x->var];
+        if (x->kind == STMT_let) s->id = c->temp[x->id];
+        if (x->kind == STMT_store || x->kind == STMT_alloc || x->kind == STMT_prefetch) s->id = c->buf[x->id];
+        if (x->index) {
+            int rank = k->bufs.at[s->id].rank;
+            const expr **index = NEW_ARRAY(k->arena, const expr *, rank + 1);
+            for (int j = 0; j < rank; j++) index[j] = append_expr(c, x->index[j]);
+            s->index = index;
+        }
+        append_block(c, &s->body, &x->body);
+        append_block(c, &s->other, &x->other);
+        block_push(k, to, s);
+    }
+}
+
+void kernel_append(kernel_code *k, const kernel_code *from, const int *param, const char *prefix)
+{
+    arena *a = k->arena;
+    appending c = { k, from, NEW_ARRAY(a, int, from->bufs.n + 1), NEW_ARRAY(a, int, from->vars.n + 1), NEW_ARRAY(a, int, from->temps.n + 1) };
+    for (int i = 0; i < from->n_params; i++) c.buf[i] = param[i];
+    for (int64_t i = from->n_params; i < from->bufs.n; i++) {
+        const buffer *b = &from->bufs.at[i];
+        c.buf[i] = kernel_local(k, b->name, b->dtype, b->space, b->rank, b->dims);
+    }
+    for (int64_t i = 0; i < from->vars.n; i++)
+        c.var[i] = kernel_var(k, arena_printf(a, "%s%s", prefix, from->vars.at[i].name), from->vars.at[i].role);
+    for (int64_t i = 0; i < from->temps.n; i++) c.temp[i] = kernel_temp(k, from->temps.at[i].name, from->temps.at[i].type);
+    append_block(&c, &k->body, &from->body);
+}
+
 /* -- Programs ------------------------------------------------------------------------------------------------------------- */
 
 program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name)

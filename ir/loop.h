@@ -186,6 +186,9 @@ int kernel_param(kernel_code *k, const char *name, dtype t, buf_role role, int r
 int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, int rank, const dim *dims);
 /* A kernel of some of whole's statements, with the parameters and locals that are `used`, by buffer. */
 kernel_code *kernel_part(const kernel_code *whole, const block *body, const bool *used);
+/* The statements of `from` behind those of k: its parameter i is buffer param[i] of k, all else is made anew. Variables get
+ * names of their own, which begin with `prefix`. */
+void kernel_append(kernel_code *k, const kernel_code *from, const int *param, const char *prefix);
 int kernel_local(kernel_code *k, const char *name, dtype t, buf_space space, int rank, const dim *dims);
 int kernel_var(kernel_code *k, const char *name, loop_role role);
 int kernel_temp(kernel_code *k, const char *name, dtype t);

@@ -32,6 +32,9 @@ bool schedule_program(pass_run *run, program *p, const machine *m);
  * what could. */
 bool remat_program(pass_run *run, program *p, int64_t budget);
 
+/* Makes one call of small independent ones, where that takes no more memory. */
+bool merge_program(pass_run *run, program *p);
+
 /* Places temporaries in the workspace: sets pbuf.offset, program.workspace_bytes and the lower bound. With open dims
  * offsets stay -1: code places them at entry. */
 bool plan_program(pass_run *run, program *p);
