@@ -36,6 +36,7 @@ typedef struct {
     const state_binding *states;   /* of a training step: inputs and outputs that are its states; NULL: none */
     const char *schedule_file;     /* --schedule */
     bool no_variants;              /* --no-specialize: code in memory stays open (api/variants.h) */
+    bool variants_at_once;         /* it is compiled for sizes when they come a second time, worth it or not */
     codegen_options codegen;
     text *explain; int explain_pass;
     /* Called after each pass (and once with PASS_COUNT, "import", before the first); either may be NULL. */

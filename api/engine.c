@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 const char *const engine_name[ENGINE_COUNT] = {
@@ -21,6 +22,13 @@ const char *const engine_name[ENGINE_COUNT] = {
     ENGINE_LIST(X)
 #undef X
 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -165,10 +173,12 @@ static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_optio
     describe_graph(e, g);
     if (e->kind == ENGINE_eval) return DLC_OK;
     const program *plain = NULL;
+    double start;
     dlc_status s = driver_passes(ctx, o, &g);
     if (s == DLC_OK) s = driver_lower_plain(ctx, o, g, &e->program);
     bool may_vary = s == DLC_OK && e->kind == ENGINE_jit && !o->no_variants && e->program && dims_n_symbols(e->program->dims);
     if (may_vary) plain = program_copy(ctx, e->arena, e->program);
+    start = now();
     if (s == DLC_OK) s = driver_schedule(ctx, o, e->program);
     if (s == DLC_OK) s = driver_weights(ctx, o, e->program);
     if (s != DLC_OK) return s;
@@ -177,7 +187,7 @@ static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_optio
     case ENGINE_jit:
         s = driver_load(ctx, e->program, o, &e->code, &e->model);
         if (s == DLC_OK) arena_on_free(e->arena, unload_code, e->code);
-        if (s == DLC_OK && plain) e->variants = variants_new(e->arena, plain, e->program, o);
+        if (s == DLC_OK && plain) e->variants = variants_new(e->arena, plain, e->program, o, now() - start);
         break;
     case ENGINE_so:
         s = make_library(ctx, e, o, write_so);
@@ -401,9 +411,12 @@ static dlc_status step_model(dlc_context *ctx, arena *a, prepared *p, tensor *ou
 {
     const engine *e = p->e;
     profiled_run run = { p->run, p->profile ? profile_call : NULL, p->profile };
-    if (!p->variant && e->variants) p->variant = variants_pick(e->variants, p->sizes, p->workspace_bytes);
+    struct seen_sizes *spent = NULL;
+    if (!p->variant && e->variants) p->variant = variants_pick(e->variants, p->sizes, p->workspace_bytes, &spent);
     const dlc_model *model = p->variant ? p->variant : e->model;
+    double start = spent ? now() : 0;
     if (model->run(&run.run, p->sizes, p->inputs, p->outputs) != DLC_RUN_OK) return refuse(ctx, NULL, "a size is out of its bounds");
+    if (spent) variants_ran(e->variants, spent, now() - start);
     if (!out) return DLC_OK;
     int64_t *extents = NEW_ARRAY(a, int64_t, n_extents(e));
     e->model->shapes(p->sizes, extents);

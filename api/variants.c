@@ -1,7 +1,7 @@
-/* variants: code for sizes that were seen twice (variants.h)
+/* variants: code for sizes that come again (variants.h)
  *
- * How    Sizes of the last runs are kept in a short list with how often they came. At the second time the loop program as it was
- *        before its schedules is specialized to them (passes/specialize.c), scheduled, planned, compiled. It reads the same
+ * How    Sizes of the last runs are kept in a short list with the time spent on them. When it is worth it, the loop program as it
+ *        was before its schedules is specialized to them (passes/specialize.c), scheduled, planned, compiled. It reads the same
  *        constants, and takes the same array of sizes, so the caller notices nothing.
  * Threads  A lock guards the list. The thread that makes a variant does so outside of the lock, in a context of its own; others
  *        with the same sizes meanwhile run the code of any sizes. A variant that cannot be made (or that would need more workspace
@@ -13,12 +13,14 @@
 #include <time.h>
 
 enum { N_SEEN = 32 };
+static const double SHARE = 0.25, LEAST_SECONDS = 5e-3;        /* of the time to compile; code from the cache took next to none */
 
-typedef enum { SEEN_nothing, SEEN_once, SEEN_making, SEEN_ready, SEEN_failed } seen_state;
+typedef enum { SEEN_nothing, SEEN_open, SEEN_making, SEEN_ready, SEEN_failed } seen_state;
 
-typedef struct {
+typedef struct seen_sizes {
     seen_state state;
     int64_t *sizes;
+    double seconds;                /* of runs by the code of any sizes */
     uint64_t when;                 /* number of the run that asked last */
     const dlc_model *model;        /* ready */
 } seen;
@@ -32,6 +34,7 @@ struct variants {
     int n_symbols;
     const bool *is_open;           /* by symbol: found by the run */
     uint64_t n_runs;
+    double worth;                  /* seconds of runs after which a variant is made */
     seen at[N_SEEN];
     int n_begun;                   /* variants made, being made, or failed */
     made made[MAX_VARIANTS];
@@ -107,25 +110,30 @@ static seen *entry_for(variants *v, const int64_t *sizes)
     for (int i = 0; i < N_SEEN; i++) {
         seen *e = &v->at[i];
         if (e->state != SEEN_nothing && same_sizes(v, e->sizes, sizes)) return e;
-        if (e->state <= SEEN_once && (!oldest || e->when < oldest->when)) oldest = e;
+        if (e->state <= SEEN_open && (!oldest || e->when < oldest->when)) oldest = e;
     }
     if (!oldest) return NULL;
     memcpy(oldest->sizes, sizes, sizeof *sizes * (size_t)v->n_symbols);
-    oldest->state = SEEN_nothing;
+    oldest->state = SEEN_open;
+    oldest->seconds = -1;          /* no run yet */
     return oldest;
 }
 
-const dlc_model *variants_pick(variants *v, const int64_t *sizes, int64_t workspace_bytes)
+const dlc_model *variants_pick(variants *v, const int64_t *sizes, int64_t workspace_bytes, seen **spent)
 {
     made *mine = NULL;
+    *spent = NULL;
     pthread_mutex_lock(&v->lock);
     seen *e = entry_for(v, sizes);
     const dlc_model *model = e && e->state == SEEN_ready ? e->model : NULL;
     if (e) e->when = ++v->n_runs;
-    if (e && e->state == SEEN_nothing) e->state = SEEN_once;
-    else if (e && e->state == SEEN_once && v->n_begun < MAX_VARIANTS) {
-        e->state = SEEN_making;
-        mine = &v->made[v->n_begun++];
+    if (e && e->state == SEEN_open && v->n_begun < MAX_VARIANTS) {
+        if (e->seconds >= v->worth) {
+            e->state = SEEN_making;
+            mine = &v->made[v->n_begun++];
+        } else {
+            *spent = e;
+        }
     }
     pthread_mutex_unlock(&v->lock);
     if (!mine) return model;
@@ -137,6 +145,14 @@ const dlc_model *variants_pick(variants *v, const int64_t *sizes, int64_t worksp
     v->seconds += now() - start;
     pthread_mutex_unlock(&v->lock);
     return model;
+}
+
+/* The entry may be that of other sizes by now: then these get a little too much. */
+void variants_ran(variants *v, seen *spent, double seconds)
+{
+    pthread_mutex_lock(&v->lock);
+    spent->seconds = (spent->seconds > 0 ? spent->seconds : 0) + seconds;
+    pthread_mutex_unlock(&v->lock);
 }
 
 int variants_made(variants *v, double *seconds)
@@ -159,7 +175,7 @@ static void variants_free(void *arg)
     pthread_mutex_destroy(&v->lock);
 }
 
-variants *variants_new(arena *a, const program *plain, const program *ready, const driver_options *o)
+variants *variants_new(arena *a, const program *plain, const program *ready, const driver_options *o, double compile_seconds)
 {
     int n = dims_n_symbols(plain->dims), n_given = 0;
     const bool *is_open = program_found_symbols(a, plain);
@@ -170,6 +186,7 @@ variants *variants_new(arena *a, const program *plain, const program *ready, con
     v->ready = ready;
     v->n_symbols = n;
     v->is_open = is_open;
+    v->worth = o->variants_at_once ? 0 : SHARE * compile_seconds > LEAST_SECONDS ? SHARE * compile_seconds : LEAST_SECONDS;
     v->o = *o;
     v->o.after = NULL;
     v->o.explain = NULL;

@@ -228,6 +228,7 @@ dlc_status cli_open_model(cli *c, engine **e, tensor **in)
     settings set;
     if (!cli_settings(c, &set)) return DLC_ERR_INPUT;
     driver_options o = set.driver;
+    o.variants_at_once = true;                           /* bench: in the warm-up */
     filling f = { .c = c };
     for (int64_t i = 1; i < c->operands.n; i++) {
         dlc_status s = read_operand(&f, c->operands.at[i]);

@@ -120,9 +120,10 @@ struct dlc_pool;                   /* <dlc/pool.h>; libdlc has its functions */
  *   work     work_bytes bytes aligned to 64, at least what dlc_program_prepare gave for these sizes
  *   pool     threads, or NULL; the result does not depend on it
  *
- * A program in memory (backend=jit) with open sizes is compiled once more for sizes that it sees a second time: that run
- * takes as long as compiling does, later ones with these sizes are faster, and the bits are the same. It does so for at most
- * eight choices of sizes; runs of other threads go on meanwhile. no-specialize leaves it out.
+ * A program in memory (backend=jit) with open sizes is compiled once more for sizes that come again and again, once the runs
+ * with them took a quarter of the time that it took to compile: the run that follows takes as long as compiling does, later ones
+ * with these sizes may be faster, and the bits are the same. It does so for at most eight choices of sizes; runs of other threads go
+ * on meanwhile. no-specialize leaves it out.
  *
  * DLC_ERR_SHAPE, DLC_ERR_DTYPE (DLC_ERR_INPUT): an input does not fit; DLC_ERR_MEMORY: work is too small or not aligned. */
 DLC_API dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in,

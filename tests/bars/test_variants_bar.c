@@ -1,5 +1,6 @@
 /* test_variants_bar: programs of open sizes, specialized to sizes: the same bits as the open program, by the interpreter and by the
- * variants that the JIT makes of sizes it sees twice; at most eight of them; from several threads; and not where they are turned off. */
+ * variants that the JIT makes of sizes it sees again; at most eight of them; when it is worth it; from several threads; and not where
+ * they are turned off. */
 #include "tests/bars/bar_model.h"
 #include <pthread.h>
 
@@ -59,6 +60,7 @@ static void by_jit(bar *b, void *arg)
 {
     const char *model = arg;
     driver_options o = driver_defaults();
+    o.variants_at_once = true;
     engine *e, *open;
     double seconds;
     bar_check(b, model, engine_open(b->ctx, b->a, model, &o, ENGINE_jit, &e));
@@ -85,6 +87,33 @@ static void compiled(void **state)
 {
     (void)state;
     for (int i = 0; i < N_MODELS; i++) bar_with(by_jit, (void *)(uintptr_t)models[i]);
+}
+
+/* Sizes of short runs are left alone until enough time went into them. */
+static void by_worth(bar *b, void *arg)
+{
+    const char *model = arg;
+    driver_options o = driver_defaults();
+    engine *e;
+    double seconds;
+    bar_check(b, model, engine_open(b->ctx, b->a, model, &o, ENGINE_jit, &e));
+    tensor *in = bar_inputs(b, e, 1, false, sizes[1]), got[8];
+    for (int k = 0; k < 3; k++) bar_check(b, model, engine_run(b->ctx, b->a, e, in, got, NULL));
+    assert_int_equal(variants_made(e->variants, &seconds), 0);
+    prepared p;
+    struct seen_sizes *spent;
+    bar_check(b, model, engine_prepare(b->ctx, b->a, e, in, NULL, &p));
+    assert_null(variants_pick(e->variants, p.sizes, p.workspace_bytes, &spent));
+    assert_non_null(spent);
+    variants_ran(e->variants, spent, 1000);
+    for (int k = 0; k < 2; k++) bar_check(b, model, engine_run(b->ctx, b->a, e, in, got, NULL));
+    assert_int_equal(variants_made(e->variants, &seconds), 1);
+}
+
+static void when_worth_it(void **state)
+{
+    (void)state;
+    bar_with(by_worth, (void *)(uintptr_t)models[0]);
 }
 
 /* -- By several threads ---------------------------------------------------------------------------------------------------- */
@@ -122,6 +151,7 @@ static void by_threads(bar *b, void *arg)
 {
     (void)arg;
     driver_options o = driver_defaults();
+    o.variants_at_once = true;
     engine *e, *open;
     double seconds;
     shared s[N_THREADS] = { { .ok = false } };
@@ -155,6 +185,6 @@ static void threaded(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(interpreted), cmocka_unit_test(compiled), cmocka_unit_test(threaded) };
-    return _cmocka_run_group_tests("variants", tests, bar_has_llvm() ? 3 : 1, NULL, NULL);
+    const struct CMUnitTest tests[] = { cmocka_unit_test(interpreted), cmocka_unit_test(compiled), cmocka_unit_test(when_worth_it), cmocka_unit_test(threaded) };
+    return _cmocka_run_group_tests("variants", tests, bar_has_llvm() ? 4 : 1, NULL, NULL);
 }
