@@ -323,6 +323,7 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
     }
     if (pass == PASS_lower) *p = lower_program(&run, g, o->fma);
     else if (pass == PASS_states && o->states) ok = states_program(&run, *p, o->states);
+    else if (pass == PASS_slots && !o->memory) ok = slots_program(&run, *p);      /* remat moves values, not their parts */
     else if (pass == PASS_cut) ok = cut_program(&run, *p);
     else if (pass == PASS_share) ok = share_program(&run, *p);
     else if (pass == PASS_schedule) ok = schedule_program(&run, *p, &o->machine);

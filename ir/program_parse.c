@@ -6,7 +6,8 @@
 
 enum { MAX_NESTING = 100 };
 
-typedef struct { lex *l; program *p; int depth; } parser;
+typedef struct { int buf; lex at; } slot_name;      /* the buffer that another one lives in may follow it in the text */
+typedef struct { lex *l; program *p; int depth; vec(slot_name) slots; } parser;
 
 /* -- Buffers ------------------------------------------------------------------------------------------------------------ */
 
@@ -106,7 +107,9 @@ static bool read_buffer(parser *p, pbuf_kind kind, int *position)
     if (lex_take(p->l, "bytes") && !lex_dim(p->l, p->p->dims, &p->p->bufs.at[id].bytes)) return false;
     if (lex_take(p->l, "in")) {
         pbuf *b = &p->p->bufs.at[id];
-        if (!find_buffer(p, &b->slot_of)) return false;
+        if (!lex_at(p->l, TOK_IDENT)) return lex_expected(p->l, "a buffer's name");
+        vec_push(p->p->arena, &p->slots, ((slot_name){ id, *p->l }));
+        lex_next(p->l);
         b->in_place = !lex_take(p->l, "+");
         if (!b->in_place && !lex_dim(p->l, p->p->dims, &b->slot_offset)) return false;
     }
@@ -215,13 +218,24 @@ static bool read_block(parser *p, prog_block *b)
 
 /* -- The whole ------------------------------------------------------------------------------------------------------------------ */
 
+static bool find_slots(parser *p)
+{
+    lex here = *p->l;
+    for (int64_t i = 0; i < p->slots.n; i++) {
+        *p->l = p->slots.at[i].at;
+        if (!find_buffer(p, &p->p->bufs.at[p->slots.at[i].buf].slot_of)) return false;
+    }
+    *p->l = here;
+    return true;
+}
+
 static bool read_buffers(parser *p)
 {
     int position[PBUF_KINDS] = { 0 };
     for (;;) {
         int kind = 0;
         while (kind < PBUF_KINDS && !lex_is(p->l, pbuf_kind_name[kind])) kind++;
-        if (kind == PBUF_KINDS) return !p->l->failed;
+        if (kind == PBUF_KINDS) return !p->l->failed && find_slots(p);
         lex_next(p->l);
         if (!read_buffer(p, (pbuf_kind)kind, position)) return false;
     }

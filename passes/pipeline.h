@@ -13,6 +13,8 @@ typedef struct { int n; const state_pair *pairs; const state_row *rows; int64_t 
 
 /* Makes states of inputs and outputs; the others are numbered anew. s->rows must outlive p. */
 bool states_program(pass_run *run, program *p, const state_binding *s);
+/* Lets operands of a concat live in its result. */
+bool slots_program(pass_run *run, program *p);
 /* Makes several kernels of one that holds very many nests. */
 bool cut_program(pass_run *run, program *p);
 /* Makes one kernel of those that do the same. */

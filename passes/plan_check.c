@@ -41,13 +41,20 @@ static void give(check *c, int64_t begin, int64_t end, int owner)
     c->spans.cap = next.cap;
 }
 
+/* Does buffer `part` live in buffer `whole` as a part of its value? */
+static bool is_part(const check *c, int part, int whole)
+{
+    while (part >= 0 && part != whole) part = c->p->bufs.at[part].in_place ? -1 : c->p->bufs.at[part].slot_of;
+    return part >= 0;
+}
+
 static bool owns(const check *c, int64_t begin, int64_t end, int owner)
 {
     int64_t found = 0;
     for (int64_t i = 0; i < c->spans.n; i++) {
         span s = c->spans.at[i];
         if (s.end <= begin || s.begin >= end) continue;
-        if (s.owner != owner) return false;
+        if (!is_part(c, s.owner, owner)) return false;
         found += (s.end < end ? s.end : end) - (s.begin > begin ? s.begin : begin);
     }
     return found == end - begin;
@@ -133,9 +140,25 @@ static void run(check *c, const prog_block *b)
     }
 }
 
+/* Outputs in which others live, as if they stood far behind the workspace. */
+static void place_outputs(check *c, const int64_t *symbols)
+{
+    int64_t far = (int64_t)1 << 52;
+    for (int64_t i = 0; i < c->p->bufs.n; i++) {
+        int64_t in = i, size = 0;
+        while (c->p->bufs.at[in].slot_of >= 0) in = c->p->bufs.at[in].slot_of;
+        const pbuf *b = &c->p->bufs.at[in];
+        if (in == i || b->kind != PBUF_output || c->size[in] >= 0 || !dim_eval(c->p->dims, b->bytes, symbols, &size)) continue;
+        c->offset[in] = far;
+        c->size[in] = size;
+        far += size;
+    }
+}
+
 /* Buffers that live in others lie where those do. */
 static void place_inside(check *c, const int64_t *symbols)
 {
+    place_outputs(c, symbols);
     for (int64_t i = 0; i < c->p->bufs.n; i++) {
         const pbuf *b = &c->p->bufs.at[i];
         int64_t at = 0, off = 0, size = 0;
@@ -145,7 +168,7 @@ static void place_inside(check *c, const int64_t *symbols)
             known = dim_eval(c->p->dims, c->p->bufs.at[in].slot_offset, symbols, &off);
             if (known) at += off * dtype_bytes(c->p->bufs.at[in].dtype);
         }
-        if (!known || c->p->bufs.at[in].kind != PBUF_temp) continue;
+        if (!known) continue;
         c->offset[i] = c->offset[in] + at;
         c->size[i] = c->size[in] < 0 ? -1 : size;
         if (c->size[in] < 0 || at + size <= c->size[in]) continue;
@@ -168,7 +191,7 @@ static bool check_static(check *c)
 {
     for (int64_t i = 0; i < c->p->bufs.n; i++) {
         const pbuf *b = &c->p->bufs.at[i];
-        if (b->kind != PBUF_temp || !dim_is_const(b->bytes, &c->size[i])) c->size[i] = -1;
+        if (b->kind != PBUF_temp || b->slot_of >= 0 || !dim_is_const(b->bytes, &c->size[i])) c->size[i] = -1;
         c->offset[i] = b->offset;
     }
     return check_placed(c, NEW_ARRAY(c->a, int64_t, dims_n_symbols(c->p->dims) + 1));
