@@ -364,6 +364,15 @@ static void place_elementwise(fusion *f, uint32_t i)
     x->reads = READS_full;
 }
 
+/* The operand of a concat, computed at its own position from what a kernel makes: there it costs nothing, and the concat has
+ * nothing to compute, so its part may be made where it belongs (slots.c). */
+static bool is_epilogue_of_part(const fusion *f, const node *n, const fact *x, const node *user)
+{
+    if (user->prim != PRIM_concat || !is_elementwise(n) || !x->group || x->reads != READS_full) return false;
+    const group *k = &f->groups.at[x->group];
+    return has_room(k, x) && (k->anchor == ANCHOR_contract || k->anchor == ANCHOR_window);
+}
+
 static bool may_inline(const fusion *f, const node *n, const fact *x)
 {
     if (x->is_forced || x->weight > MAX_INLINE_NODES) return false;
@@ -372,7 +381,7 @@ static bool may_inline(const fusion *f, const node *n, const fact *x)
     const node *user = &f->g->nodes.at[x->user];
     bool fits = n->prim == PRIM_gather ? x->uses == 1 && x->depth < MAX_VIEW_DEPTH && !is_control(user)
                                        : is_elementwise(n) && x->uses == 1 && reads_once(user);
-    if (!fits || !pass_allow(f->run)) return false;
+    if (!fits || is_epilogue_of_part(f, n, x, user) || !pass_allow(f->run)) return false;
     pass_explain(f->run, f->g, n, "computed where it is read");
     return true;
 }
