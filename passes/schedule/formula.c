@@ -345,7 +345,9 @@ static void choose_lanes(choice *c)
     if (v > 16) v = 16;
     if (find_loop(c->k, &c->k->body, "lane")) {
         const char *steps = arena_printf(c->a, "split(lane, %d) unroll(lane.o) vectorize(lane.i) ", v);
+        const char *open = arena_printf(c->a, "split(lane, %d) vectorize(lane.i) ", v);      /* rows of open length end in an open rest */
         if (try_steps(c, steps)) text_put(&c->out, steps);
+        else if (try_steps(c, open)) text_put(&c->out, open);
     }
     const stmt *elem = find_loop(c->k, &c->k->body, "elem");
     if (elem && stores_run(c, &elem->body, elem->var)) {
