@@ -144,7 +144,7 @@ static bool narrow_to_agree(graph *g, dim m, dim x)
 bool dims_agree(graph *g, dim a, dim b)
 {
     if (dims_equal(g, a, b) || ((narrow_to_agree(g, a, b) || narrow_to_agree(g, b, a)) && dims_equal(g, a, b))) return true;
-    if (!g->parent) dims_want_equal(g->dims, a, b);
+    dims_want_equal(g->dims, a, b);
     return false;
 }
 
