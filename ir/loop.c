@@ -477,6 +477,46 @@ int program_kernel(program *p, kernel_code *k)
     return id;
 }
 
+static void count_calls(const prog_block *b, int *n)
+{
+    for (int i = 0; i < b->n; i++) {
+        if (b->at[i]->kind == PROG_call) n[b->at[i]->kernel]++;
+        count_calls(&b->at[i]->body, n);
+        count_calls(&b->at[i]->other, n);
+        count_calls(&b->at[i]->test, n);
+    }
+}
+
+int *program_calls(arena *a, const program *p)
+{
+    int *n = NEW_ARRAY(a, int, p->kernels.n + 1);
+    count_calls(&p->body, n);
+    return n;
+}
+
+static void renumber_kernels(prog_block *b, const int *number)
+{
+    for (int i = 0; i < b->n; i++) {
+        prog_op *x = b->at[i];
+        if (x->kind == PROG_call) x->kernel = number[x->kernel];
+        renumber_kernels(&x->body, number);
+        renumber_kernels(&x->other, number);
+        renumber_kernels(&x->test, number);
+    }
+}
+
+void program_drop_kernels(program *p)
+{
+    int n = 0, *calls = program_calls(p->arena, p), *number = NEW_ARRAY(p->arena, int, p->kernels.n + 1);
+    for (int i = 0; i < p->kernels.n; i++) {
+        if (!calls[i]) continue;
+        number[i] = n;
+        p->kernels.at[n++] = p->kernels.at[i];
+    }
+    p->kernels.n = n;
+    renumber_kernels(&p->body, number);
+}
+
 static void shift_kernels(prog_block *b, int by)
 {
     for (int i = 0; i < b->n; i++) {

@@ -285,6 +285,8 @@ int program_buf(program *p, const char *name, pbuf_kind kind, int index, dtype t
 void program_join(program *p, program *q);                          /* q becomes p's last entry, its kernels part of p's list */
 prog_op *program_op(program *p, prog_block *b, prog_kind kind);     /* made and put at the end of b */
 int program_var(program *p, const char *name);                      /* same name, same variable */
+int *program_calls(arena *a, const program *p);                     /* by kernel, in `a` */
+void program_drop_kernels(program *p);                              /* those that nobody calls; numbers change */
 int program_kernel(program *p, kernel_code *k);                     /* its number; makes k's name unique */
 
 #endif

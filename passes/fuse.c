@@ -11,7 +11,8 @@
  *          a member  of a kernel: anchors (contract, window, reduce, …) open one, other nodes join the newest kernel they
  *                    read from if they read it at their own position, else they open one of their own.
  *        Kernels are numbered as they open; a node joins kernel k only if everything it reads comes from kernels <= k. So
- *        kernels depend on lower numbers only, and the result is acyclic without a search.
+ *        kernels depend on lower numbers only, and the result is acyclic without a search. Single numbers made of inputs alone
+ *        are walked first: what reads them then joins the kernel of its other operands.
  *        A row kernel holds reductions over the same axes of tensors of one full shape, and maps between: its values are
  *        full, row (one for each row, axes removed) or kept (axes of extent 1). Where the innermost axis is kept (sums over a
  *        batch) it holds one reduction, and maps of its result.
@@ -452,6 +453,21 @@ static void place_node(fusion *f, uint32_t i)
     }
 }
 
+/* Numbers that a run computes of its inputs alone: an optimizer's corrections, made of the number of steps. Their kernels come
+ * first, so that whoever reads them may still join the kernel of its other operands. */
+static bool *find_early(const fusion *f)
+{
+    const graph *g = f->g;
+    bool *early = NEW_ARRAY(f->run->scratch, bool, n_nodes(g) + 1);
+    for (int64_t i = 1; i < n_nodes(g); i++) {
+        const node *n = &g->nodes.at[i];
+        early[i] = n->prim == PRIM_input || n->prim == PRIM_const || n->prim == PRIM_iota ||
+                   (n->n_in > 0 && (n->prim == PRIM_map || is_view(n)) && dim_is(type_elements(g, n->types[0]), 1));
+        for (int k = 0; early[i] && k < n->n_in; k++) early[i] = early[index_of(g, n->in[k])];
+    }
+    return early;
+}
+
 /* -- The new graph ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -671,8 +687,10 @@ static dlc_status fuse_graph(pass_run *run, const graph *g, graph *outer, graph 
     count_uses(&f);
     find_constants(&f);
     force_stores(&f);
-    for (int64_t i = 1; i < n_nodes(g); i++)
-        if (f.facts[i].uses || g->nodes.at[i].prim == PRIM_input) place_node(&f, (uint32_t)i);
+    const bool *early = find_early(&f);
+    for (int turn = 0; turn < 2; turn++)
+        for (int64_t i = 1; i < n_nodes(g); i++)
+            if (early[i] == !turn && (f.facts[i].uses || g->nodes.at[i].prim == PRIM_input)) place_node(&f, (uint32_t)i);
     uint8_t *outside = find_outside(&f);
 
     graph *to = outer ? graph_body(outer, g->name) : graph_new(g->ctx, g->arena, g->dims, g->name);

@@ -23,6 +23,7 @@
  */
 #include "ir/lifetime.h"
 #include "passes/pipeline.h"
+#include "passes/plan_in_place.h"
 
 enum {
     REACH = 24,               /* calls that one may move over */
@@ -72,20 +73,9 @@ static int64_t steps_of(kernel_code *k, const block *b, int *n_statements)
     return sum;
 }
 
-static void count_calls(const prog_block *b, int *n)
-{
-    for (int i = 0; i < b->n; i++) {
-        if (b->at[i]->kind == PROG_call) n[b->at[i]->kernel]++;
-        count_calls(&b->at[i]->body, n);
-        count_calls(&b->at[i]->other, n);
-        count_calls(&b->at[i]->test, n);
-    }
-}
-
 static int *find_small(arena *a, const program *p)
 {
-    int *small = NEW_ARRAY(a, int, p->kernels.n + 1), *calls = NEW_ARRAY(a, int, p->kernels.n + 1);
-    count_calls(&p->body, calls);
+    int *small = NEW_ARRAY(a, int, p->kernels.n + 1), *calls = program_calls(a, p);
     for (int i = 0; i < p->kernels.n; i++) {
         kernel_code *k = p->kernels.at[i];
         int n = 0;
@@ -298,35 +288,12 @@ static prog_block merge_block(merging *m, const prog_block *b)
 
 /* -- The program ----------------------------------------------------------------------------------------------------------------- */
 
-static void renumber(prog_block *b, const int *number)
-{
-    for (int i = 0; i < b->n; i++) {
-        prog_op *x = b->at[i];
-        if (x->kind == PROG_call) x->kernel = number[x->kernel];
-        renumber(&x->body, number);
-        renumber(&x->other, number);
-        renumber(&x->test, number);
-    }
-}
-
-static void drop_unused(arena *a, program *p)
-{
-    int n = 0, *calls = NEW_ARRAY(a, int, p->kernels.n + 1), *number = NEW_ARRAY(a, int, p->kernels.n + 1);
-    count_calls(&p->body, calls);
-    for (int i = 0; i < p->kernels.n; i++) {
-        if (!calls[i]) continue;
-        number[i] = n;
-        p->kernels.at[n++] = p->kernels.at[i];
-    }
-    p->kernels.n = n;
-    renumber(&p->body, number);
-}
-
 static int64_t planned_bytes(merging *m)
 {
     pass_run run = { .ctx = m->run->ctx, .scratch = m->a, .limit = -1 };
     int64_t n = plan_program(&run, m->p) ? m->p->workspace_bytes : -1;
     m->p->workspace_bytes = m->p->workspace_lower_bound = -1;          /* plan runs later */
+    plan_apart(m->p);
     for (int64_t i = 0; i < m->p->bufs.n; i++)
         if (m->p->bufs.at[i].kind != PBUF_state) m->p->bufs.at[i].offset = -1;
     return n;
@@ -373,6 +340,6 @@ bool merge_program(pass_run *run, program *p)
         return true;
     }
     run->changes += good;
-    drop_unused(m.a, p);
+    program_drop_kernels(p);
     return true;
 }

@@ -34,6 +34,8 @@ bool schedule_program(pass_run *run, program *p, const machine *m);
  * what could. */
 bool remat_program(pass_run *run, program *p, int64_t budget);
 
+/* Asks again for the states that states_program left to be copied at the end. */
+bool settle_program(pass_run *run, program *p);
 /* Makes one call of small independent ones, where that takes no more memory. */
 bool merge_program(pass_run *run, program *p);
 

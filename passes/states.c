@@ -13,6 +13,8 @@
  *             (ir/apart.h). This is looked for in maps only: other anchors may be scheduled so that partial sums rest in the
  *             result.
  *        Else the new value is a temporary, and is copied at the program's end. A state that stays as it is costs nothing.
+ *        The pass `settle`, after the schedules, asks again for each such copy, of the kernels as they stand then: an update in
+ *        the epilogue of a product stores in place unless partial sums rest in the result.
  * Needs  a program of plain nests, each kernel called once, as lower leaves it; positions of inputs and outputs.
  * Keeps  every bit.
  * Cost   O(states · calls) for moved calls, else O(operands).
@@ -37,6 +39,7 @@ typedef struct {
     id_list *users;             /* by buffer: operations that touch it */
     int *same;                  /* by buffer: the state that it became part of, or itself */
     bool *is_slot;              /* a buffer lives in it, or it in one */
+    bool anchors_map;           /* only maps may store in place: the schedules are still to come */
 } binding;
 
 /* -- Who touches what ----------------------------------------------------------------------------------------------------- */
@@ -130,6 +133,18 @@ static bool same_index(const kernel_code *k, int in, int out, const expr *const 
     return true;
 }
 
+/* Stores of y[i] = x[i], and nothing else but loops and tests around. */
+static bool copies_all(const kernel_code *k, const block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *s = b->at[i];
+        if (s->kind != STMT_store && s->kind != STMT_for && s->kind != STMT_if) return false;
+        if (s->kind == STMT_store && (s->id != 1 || s->value->kind != EXPR_load || s->value->id || !same_index(k, 0, 1, s->value->args, s->index))) return false;
+        if (!copies_all(k, &s->body) || !copies_all(k, &s->other)) return false;
+    }
+    return true;
+}
+
 /* for v: y[v] = x[v], and nothing else */
 static bool is_copy(const kernel_code *k)
 {
@@ -176,7 +191,7 @@ static bool call_in_place(const binding *b, int op, int state, int out)
     if (to < 0 || k->bufs.at[to].role != ROLE_out) return false;
     for (int i = 0; i < k->n_params; i++) {
         if (b->same[x->args[i].buf] != state) continue;
-        if (x->args[i].at || k->anchor != ANCHOR_map || !kernel_in_place(k, i, to)) return false;
+        if (x->args[i].at || k->writes_early || (b->anchors_map && k->anchor != ANCHOR_map) || !kernel_in_place(k, i, to)) return false;
     }
     return true;
 }
@@ -288,6 +303,7 @@ static int find_tensor(const program *p, pbuf_kind kind, int index)
 bool states_program(pass_run *run, program *p, const state_binding *s)
 {
     binding b = look(run, p);
+    b.anchors_map = true;
     int *state = NEW_ARRAY(b.a, int, s->n + 1), *out = NEW_ARRAY(b.a, int, s->n + 1);
     vec(touch) copies = { 0 };                                   /* buf: from; whole: unused */
     for (int i = 0; i < s->n; i++) {
@@ -319,5 +335,37 @@ bool states_program(pass_run *run, program *p, const state_binding *s)
     p->n_states = s->n;
     p->states = s->rows;
     p->states_bytes = s->bytes;
+    return true;
+}
+
+/* Is this the copy of a temporary to a state? */
+static bool is_keeping(const program *p, const prog_op *x)
+{
+    if (x->kind != PROG_call) return false;
+    const kernel_code *k = p->kernels.at[x->kernel];
+    if (k->n_params != 2 || k->bufs.at[0].role != ROLE_in || k->bufs.at[1].role != ROLE_out || x->args[0].at || x->args[1].at) return false;
+    const pbuf *from = &p->bufs.at[x->args[0].buf], *to = &p->bufs.at[x->args[1].buf];
+    return from->kind == PBUF_temp && to->kind == PBUF_state && copies_all(k, &k->body);
+}
+
+bool settle_program(pass_run *run, program *p)
+{
+    binding b = look(run, p);
+    int64_t before = run->changes;
+    for (int i = 0; i < b.n; i++) {
+        const prog_op *x = b.op[i];
+        if (!is_keeping(p, x)) continue;
+        int from = x->args[0].buf, to = x->args[1].buf;
+        if (b.same[from] != from) continue;
+        if (run->limit >= 0 && run->changes >= run->limit) break;
+        b.gone[i] = true;
+        b.gone[i] = try_in_place(&b, to, from) && pass_allow(run);
+        if (run->explain) text_printf(run->explain, "%s: %s\n", p->bufs.at[to].name, b.gone[i] ? "in place" : "copied at the end");
+    }
+    if (run->changes == before) return true;
+    put_sequence(&b);
+    drop_buffers(&b);
+    rename_block(&b, &p->body);
+    program_drop_kernels(p);
     return true;
 }
