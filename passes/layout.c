@@ -179,6 +179,14 @@ static uint8_t new_label(contract_attr *a, const char *name, int64_t extent)
  * another form. */
 typedef struct { uint8_t n, group, in, out; bool depthwise; int64_t c, m; int n_spatial; } conv_form;
 
+/* A divided subscript: steps of the stride lie between a residue's results, so that a row of them has no lanes. */
+static bool is_divided(const contract_attr *a)
+{
+    for (int w = 0; w < a->n_windows; w++)
+        if (a->windows[w].r.idil != 1) return true;
+    return false;
+}
+
 static bool find_conv(const graph *g, const node *n, const value *in, conv_form *f)
 {
     const contract_attr *a = n->contract;
@@ -195,7 +203,7 @@ static bool find_conv(const graph *g, const node *n, const value *in, conv_form 
     for (int w = 0; w < a->n_windows; w++)
         if (find_label(a->la + 2, ra - 2, a->windows[w].a) < 0 || find_label(a->lo + 2, ro - 2, a->windows[w].o) < 0) return false;
     if (!dim_is_const(a->extent[f->in], &f->c) || !dim_is_const(a->extent[f->out], &f->m)) return false;
-    return f->m >= MIN_OUTPUTS;
+    return f->m >= MIN_OUTPUTS || (is_divided(a) && f->c >= BLOCK_CHANNELS);
 }
 
 /* Zero padding made explicit, so that every tap is inside. */

@@ -8,7 +8,8 @@
  *     for O.o in 0..2, O.p in 0..2, x.p in 0..4 { … O = 2*O.o + O.p, x = x.p     … }
  *     for O.o in 0..2, O.q in 0..2, x.q in 0..3 { … O = 2*O.o + O.q, x = 4 + x.q … }
  *
- * so that order can put O.p before the bar and O.q behind it: two tiles of 4 x 2 and one of 3 x 4. Loops around both that
+ * so that order can put O.p before the bar and O.q behind it: two tiles of 4 x 2 and one of 3 x 4. pair(O, x, 6, 4) takes them
+ * by fours: four tiles of 6 x 2 and one of 1 x 8. Loops around both that
  * are the same are one loop again after order.
  *
  * Keeps  every bit: O and x are parallel, the two nests share no element of what they store.
@@ -32,8 +33,8 @@ static int part(scheduler *s, int var, const char *suffix)
     return kernel_var(s->k, arena_printf(s->k->arena, "%s.%s", v->name, suffix), v->role);
 }
 
-/* One of the two nests: blocks o = 2*o.o + o.SUFFIX, positions x = from + x.SUFFIX. */
-static void write_half(scheduler *s, stmt *nest, int o, int x, int64_t from, int64_t to, const char *suffix)
+/* One of the two nests: blocks o = by*o.o + o.SUFFIX, positions x = from + x.SUFFIX. */
+static void write_half(scheduler *s, stmt *nest, int o, int x, int64_t by, int64_t from, int64_t to, const char *suffix)
 {
     kernel_code *k = s->k;
     stmt *xs = loop_in_chain(s, nest, x);
@@ -41,20 +42,20 @@ static void write_half(scheduler *s, stmt *nest, int o, int x, int64_t from, int
     xs->var = inner_x;
     xs->hi = x_int(k, to - from);
     block_subst(k, &xs->body, x, x_add(k, x_int(k, from), x_var(k, inner_x)));
-    stmt *os = loop_in_chain(s, nest, o), *in = s_for(k, inner, x_int(k, 0), x_int(k, 2), MARK_serial);
+    stmt *os = loop_in_chain(s, nest, o), *in = s_for(k, inner, x_int(k, 0), x_int(k, by), MARK_serial);
     in->body = os->body;
     os->var = outer;
-    os->hi = x_floordiv(k, os->hi, x_int(k, 2));
+    os->hi = x_floordiv(k, os->hi, x_int(k, by));
     os->body = (block){ 0 };
     block_push(k, &os->body, in);
-    block_subst(k, &in->body, o, x_add(k, x_mul(k, x_int(k, 2), x_var(k, outer)), x_var(k, inner)));
+    block_subst(k, &in->body, o, x_add(k, x_mul(k, x_int(k, by), x_var(k, outer)), x_var(k, inner)));
 }
 
 bool step_pair(scheduler *s, const sched_step *step)
 {
     kernel_code *k = s->k;
-    int64_t zero, blocks, n, at;
-    if (step->n != 3) return refuse(s, "expected (blocks, positions, number)");
+    int64_t zero, blocks, n, at, by = 2;
+    if (step->n != 3 && step->n != 4) return refuse(s, "expected (blocks, positions, number) or (blocks, positions, number, number)");
     int o = find_var(s, step->word[0]), x = find_var(s, step->word[1]);
     if (o < 0 || x < 0) return false;
     if (k->body.n != 1 || s->is_paired) return refuse(s, "the kernel is not one nest");
@@ -62,11 +63,14 @@ bool step_pair(scheduler *s, const sched_step *step)
     if (!os || !xs || os == xs) return refuse(s, "%s and %s are not parallel loops around everything", step->word[0], step->word[1]);
     bool fixed = x_is_int(os->lo, &zero) && zero == 0 && x_is_int(xs->lo, &zero) && zero == 0 && x_is_int(os->hi, &blocks) && x_is_int(xs->hi, &n);
     at = atoll(step->word[2]);
-    if (!fixed || blocks % 2) return refuse(s, "%s has no even constant extent, or %s no constant one", step->word[0], step->word[1]);
+    if (step->n == 4) by = atoll(step->word[3]);
+    if (by < 2 || by > 64) return refuse(s, "expected 2 to 64 blocks, found %s", step->word[3]);
+    if (!fixed || blocks % by)
+        return refuse(s, "%s has no constant extent that %lld divides, or %s no constant one", step->word[0], (long long)by, step->word[1]);
     if (at < 1 || at >= n) return refuse(s, "%s does not cut %s", step->word[2], step->word[1]);
     stmt *second = s_clone(k, nest, NEW_ARRAY(s->scratch, const expr *, k->vars.n + 1));
-    write_half(s, nest, o, x, 0, at, "p");
-    write_half(s, second, o, x, at, n, "q");
+    write_half(s, nest, o, x, by, 0, at, "p");
+    write_half(s, second, o, x, by, at, n, "q");
     block_push(k, &k->body, second);
     s->is_paired = true;
     return true;

@@ -3,6 +3,8 @@
  * prefetch(b, k 8)      in front of the tile inside the innermost summed loop: what b's access there will read 8 turns of k
  *                       later, one line of the cache at a time
  * prefetch(b, next C)   the same, one turn of C later
+ * prefetch(b, next C at y)   at the head of each turn of y: its share of all that b's accesses in y read one turn of C later,
+ *                       where that lies together (a chunk of weights; every line is asked for once, not once a tile)
  * prefetch(dst)         where a tile begins: the elements of dst that it stores (or, of an operand, reads) behind its sum
  *
  * Keeps  everything: a hint changes no value and may point outside its buffer.
@@ -127,13 +129,79 @@ static bool hint_tiles(scheduler *s, block *b, hint *h)
     return true;
 }
 
+/* -- Shares ------------------------------------------------------------------------------------------------------------------ */
+
+/* The first access to buf in the block, summed loops included, and the loops around it. */
+static bool find_any_access(scheduler *s, const block *b, int buf, found_access *f)
+{
+    for (int i = 0; i < b->n; i++) {
+        const stmt *x = b->at[i];
+        if (x->value && in_expr(x->value, buf, f)) return true;
+        bool loop = x->kind == STMT_for && f->n < MAX_TILE_LOOPS;
+        if (loop) f->loop[f->n++] = x;
+        if (find_any_access(s, &x->body, buf, f) || find_any_access(s, &x->other, buf, f)) return true;
+        if (loop) f->n--;
+    }
+    return false;
+}
+
+/* Bytes that the loops around the access run through, if they lie together; 0: they do not, or bounds are open. */
+static int64_t bytes_together(scheduler *s, const hint *h, const found_access *f)
+{
+    affine a;
+    int64_t last = 0, count = 1;
+    if (!x_affine(s->k, x_address(s->k, h->buf, f->index), &a)) return 0;
+    for (int i = 0; i < f->n; i++) {
+        int64_t n, lo, step = 0;
+        for (int j = 0; j < a.n; j++)
+            if (a.var[j] == f->loop[i]->var && !dim_is_const(a.coef[j], &step)) return 0;
+        if (step == 0) continue;
+        if (step < 0 || !x_is_int(f->loop[i]->lo, &lo) || lo || !x_is_int(f->loop[i]->hi, &n) || !mul_ok(count, n, &count)) return 0;
+        last += step * (n - 1);
+    }
+    return last + 1 == count ? count * dtype_bytes(s->k->bufs.at[h->buf].dtype) : 0;
+}
+
+static bool hint_share(scheduler *s, block *b, int i, void *arg)
+{
+    hint *h = arg;
+    stmt *x = b->at[i];
+    kernel_code *k = s->k;
+    int64_t turns, lo, size = dtype_bytes(k->bufs.at[h->buf].dtype), total;
+    found_access f = { 0 };
+    if (!x_is_int(x->lo, &lo) || lo || !x_is_int(x->hi, &turns) || !find_any_access(s, &x->body, h->buf, &f)) return true;
+    if (!(total = bytes_together(s, h, &f)) || total < turns * LINE) return true;
+    int64_t lines = (total + LINE - 1) / LINE, share = (lines + turns - 1) / turns;
+    int rank = k->bufs.at[h->buf].rank, line = kernel_var(k, arena_printf(k->arena, "%s.line", k->bufs.at[h->buf].name), LOOP_plain);
+    const expr **index = arena_copy(k->arena, f.index, sizeof *index * (size_t)(rank + 1));
+    for (int j = 0; j < rank; j++) {
+        if (uses_temps(index[j])) return refuse(s, "an index of %s is a value", k->bufs.at[h->buf].name);
+        for (int l = 0; l < f.n; l++) index[j] = x_subst_var(k, index[j], f.loop[l]->var, x_int(k, 0));
+        index[j] = x_subst_var(k, index[j], h->var, x_add(k, x_var(k, h->var), x_int(k, 1)));
+    }
+    const expr *at = x_add(k, x_mul(k, x_var(k, x->var), x_int(k, share)), x_var(k, line));
+    index[rank - 1] = x_add(k, index[rank - 1], x_mul(k, at, x_int(k, LINE / size)));
+    stmt *loop = s_for(k, line, x_int(k, 0), x_int(k, share), MARK_serial);
+    block_push(k, &loop->body, s_prefetch(k, h->buf, index, false));
+    block_insert(k, &x->body, 0, loop);
+    return h->any = true;
+}
+
 bool step_prefetch(scheduler *s, const sched_step *step)
 {
     hint h = { .buf = -1, .var = -1, .by = 1 };
-    if (step->n != 1 && step->n != 3) return refuse(s, "expected (buffer), (buffer, next loop) or (buffer, loop number)");
+    bool shares = step->n == 5 && strcmp(step->word[1], "next") == 0 && strcmp(step->word[3], "at") == 0;
+    if (step->n != 1 && step->n != 3 && !shares)
+        return refuse(s, "expected (buffer), (buffer, next loop), (buffer, next loop at loop) or (buffer, loop number)");
     for (int i = 0; i < s->k->n_params; i++)
         if (strcmp(s->k->bufs.at[i].name, step->word[0]) == 0) h.buf = i;
     if (h.buf < 0) return refuse(s, "there is no operand %s", step->word[0]);
+    if (shares) {
+        int at = find_var(s, step->word[4]);
+        h.var = find_var(s, step->word[2]);
+        if (at < 0 || h.var < 0 || !each_loop(s, &s->k->body, at, hint_share, &h)) return false;
+        return h.any || refuse(s, "what %s reads of %s does not lie together, or fills no line a turn", step->word[4], step->word[0]);
+    }
     if (step->n == 3) {
         bool next = strcmp(step->word[1], "next") == 0;
         h.var = find_var(s, step->word[next ? 2 : 1]);

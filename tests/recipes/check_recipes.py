@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The recipes of recipes.txt print, parse and run to equal bits; --time measures them as shares of the machine's peak.
+"""The recipes of recipes.txt print, parse and run to equal bits; --time measures them as shares of the machine's peak. And
+what the steps refuse, with the messages of refusals.txt.
 
     tests/recipes/check_recipes.py [-k PART]            small sizes, lanes 8 and 16: the plain nest against the scheduled one
     tests/recipes/check_recipes.py --time [-k PART]     full sizes, one thread, the best width; peak measured beside each
@@ -95,6 +96,27 @@ def check(name, sizes, graph, steps, folder):
     return None
 
 
+def check_refusals(folder, part):
+    """-> (how many, what is wrong)"""
+    n, wrong = 0, []
+    text, sched = folder / 'g.txt', folder / 'g.sched'
+    for one in re.split(r'^## ', (ROOT / 'tests/recipes/refusals.txt').read_text(), flags=re.M)[1:]:
+        graph, lines = one.split('\n', 1)[1].split('---\n')
+        text.write_text(graph)
+        kernel = re.search(r'kernel @(\w+)', call(DLC, 'opt', PLAIN, '--until=lower', '--brief', text).stdout)[1]
+        for line in lines.strip().split('\n'):
+            steps, message = line.split(' => ')
+            if part not in line:
+                continue
+            n += 1
+            sched.write_text(f'@{kernel}: {steps}\n')
+            r = call(DLC, 'opt', PLAIN, '--until=schedule', f'--schedule={sched}', text)
+            found = re.search(r'error: (.*)', r.stderr)
+            if not r.returncode or not found or found[1] != message:
+                wrong.append(f'{steps}: expected "{message}", found "{found[1] if found else "no error"}"')
+    return n, wrong
+
+
 def compiled_peak(folder):
     (folder / 'peak.c').write_text(PEAK)
     call('cc', '-O2', '-march=native', '-ffp-contract=fast', folder / 'peak.c', '-o', folder / 'peak')
@@ -143,8 +165,11 @@ def main():
             elif wrong := check(*recipe, Path(folder)):
                 bad += 1
                 print(f'{recipe[0]}: {wrong.strip()}')
-    print(f'{n} recipes, {bad} wrong')
-    return int(bad > 0 or n == 0)
+        refused, wrong = check_refusals(Path(folder), a.k) if not a.time else (0, [])
+    for line in wrong:
+        print(line)
+    print(f'{n} recipes, {bad} wrong; {refused} refusals, {len(wrong)} wrong')
+    return int(bad > 0 or bool(wrong) or n + refused == 0)
 
 
 if __name__ == '__main__':
