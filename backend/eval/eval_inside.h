@@ -72,6 +72,11 @@ static inline void strides_of(const tensor *t, int64_t *stride)
     for (int i = t->rank - 1; i >= 0; i--) { stride[i] = s; s *= t->dims[i]; }
 }
 
+/* Axes that all n operands step through as through one become one, those of extent 1 go: [O, C, 1, 1] by a factor for each O
+ * has rows of C. */
+typedef struct { int rank; int64_t dims[MAX_RANK], stride[3][MAX_RANK]; } walk;
+walk joined_axes(int rank, const int64_t *extents, int n, const int64_t (*stride)[MAX_RANK]);
+
 /* at[] to the next position of n[], row-major; false after the last. off[k] follows by stride[k][]. */
 static inline bool step_position(int rank, const int64_t *n, int64_t *at, int n_off, int64_t *off,
                                  const int64_t (*stride)[MAX_RANK])

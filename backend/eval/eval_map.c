@@ -287,20 +287,21 @@ bool eval_map(job *j)
         return true;
     }
     /* A row is the innermost axis; an operand stretched along it is filled into scratch. */
-    int64_t row = y->dims[rank - 1];
+    walk w = joined_axes(rank, y->dims, arity, (const int64_t (*)[MAX_RANK])stride);
+    int64_t row = w.dims[w.rank - 1];
     char *filled = scratch_take(j->r, 3 * row, 8), *to_row = y->bytes;
     do {
         for (int k = 0; k < arity; k++) {
             int width = dtype_bytes(j->in[k].dtype);
             x[k] = (const char *)j->in[k].bytes + off[k] * width;
-            if (row > 1 && stride[k][rank - 1] == 0) {
+            if (row > 1 && w.stride[k][w.rank - 1] == 0) {
                 fill_row(width, row, x[k], filled + k * row * 8);
                 x[k] = filled + k * row * 8;
             }
         }
         map_block(j->r, fn, t, to, row, x, to_row);
         to_row += row * dtype_bytes(y->dtype);
-    } while (step_position(rank - 1, y->dims, at, arity, off, (const int64_t (*)[MAX_RANK])stride));
+    } while (step_position(w.rank - 1, w.dims, at, arity, off, (const int64_t (*)[MAX_RANK])w.stride));
     scratch_give(j->r, filled);
     return true;
 }

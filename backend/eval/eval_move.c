@@ -5,6 +5,21 @@
 
 /* -- Strided copies ---------------------------------------------------------------------------------------------------- */
 
+walk joined_axes(int rank, const int64_t *extents, int n, const int64_t (*stride)[MAX_RANK])
+{
+    walk w = { 0 };
+    for (int i = 0; i < rank; i++) {
+        if (extents[i] == 1) continue;
+        bool joins = w.rank > 0;
+        for (int k = 0; k < n && joins; k++) joins = w.stride[k][w.rank - 1] == stride[k][i] * extents[i];
+        if (!joins) w.dims[w.rank++] = 1;
+        w.dims[w.rank - 1] *= extents[i];
+        for (int k = 0; k < n; k++) w.stride[k][w.rank - 1] = stride[k][i];
+    }
+    if (w.rank == 0) w.dims[w.rank++] = 1;
+    return w;
+}
+
 static void copy_row(int width, int64_t n, char *to, int64_t st, const char *from, int64_t sf)
 {
     switch (width) {
@@ -29,14 +44,15 @@ void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t
     }
     memcpy(stride[0], st, (size_t)rank * sizeof *st);
     memcpy(stride[1], sf, (size_t)rank * sizeof *sf);
-    int last = rank - 1;
-    bool dense = st[last] == 1 && sf[last] == 1;
+    walk w = joined_axes(rank, n, 2, (const int64_t (*)[MAX_RANK])stride);
+    int last = w.rank - 1;
+    bool dense = w.stride[0][last] == 1 && w.stride[1][last] == 1;
     do {
         char *y = to + off[0] * width;
         const char *x = from + off[1] * width;
-        if (dense) memcpy(y, x, (size_t)n[last] * (size_t)width);
-        else copy_row(width, n[last], y, st[last], x, sf[last]);
-    } while (step_position(last, n, at, 2, off, (const int64_t (*)[MAX_RANK])stride));
+        if (dense) memcpy(y, x, (size_t)w.dims[last] * (size_t)width);
+        else copy_row(width, w.dims[last], y, w.stride[0][last], x, w.stride[1][last]);
+    } while (step_position(last, w.dims, at, 2, off, (const int64_t (*)[MAX_RANK])w.stride));
 }
 
 static void fill(int width, int64_t n, void *to, const void *v)
