@@ -229,7 +229,7 @@ dlc_status dlc_compile_file(dlc_context *ctx, const char *model, const char *out
     dlc_status s = public_options(ctx, a, options, &set);
     output_kind kind = output_of(output_path);
     if (s == DLC_OK && kind == OUTPUT_COUNT) {
-        diag_option_value(ctx, (place){ 0 }, "output", "ends in none of .so, .o, .a, .ll, .s, .h");
+        diag_output_ending(ctx, (place){ 0 }, ".so, .o, .a, .ll, .s, .h", output_path);
         s = DLC_ERR_INPUT;
     }
     if (s == DLC_OK) s = output_compile(ctx, a, model, output_path, kind, &set, NULL);

@@ -67,6 +67,10 @@ static dlc_status import_text(dlc_context *ctx, arena *a, const char *path, grap
         diag_cannot_read(ctx, (place){ .file = path }, strerror(err));
         return DLC_ERR_IO;
     }
+    if (memchr(file.at, 0, file.n)) {
+        diag_not_a_model(ctx, (place){ .file = path });
+        return DLC_ERR_INPUT;
+    }
     *out = graph_parse(ctx, a, path, (const char *)file.at, file.n);
     return *out ? DLC_OK : DLC_ERR_INPUT;
 }

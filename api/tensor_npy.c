@@ -154,7 +154,10 @@ bool npy_read_header(dlc_context *ctx, arena *a, const char *path, bytes file, t
     header h = { .ctx = ctx, .path = path };
     const uint8_t *p = file.at;
     (void)a;
-    if (file.n < 10 || memcmp(p, "\x93NUMPY", 6) != 0) return wrong(&h, "not an npy file");
+    if (file.n < 10 || memcmp(p, "\x93NUMPY", 6) != 0) {
+        diag_not_npy(ctx, (place){ .file = path }, file.n ? "other data" : "an empty file");
+        return DLC_ERR_INPUT;
+    }
     if (p[6] < 1 || p[6] > 3) return wrong(&h, "an npy file of a version after 3");
     size_t start = p[6] == 1 ? 10 : 12, n = p[8] | (size_t)p[9] << 8;
     if (start == 12 && file.n >= 12) n |= (size_t)p[10] << 16 | (size_t)p[11] << 24;

@@ -38,6 +38,7 @@ static int map_fd(int fd, file_mapping *k, bytes *out)
     struct stat st;
     *out = (bytes){ (const uint8_t *)"", 0 };
     if (fstat(fd, &st) != 0) return errno;
+    if (S_ISDIR(st.st_mode)) return EISDIR;
     if (!S_ISREG(st.st_mode)) return EINVAL;
     if (st.st_size == 0) return 0;
     if ((uint64_t)st.st_size > SIZE_MAX / 2) return EFBIG;

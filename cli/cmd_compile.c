@@ -19,8 +19,8 @@ int command_compile(cli *c)
     if (!model) return EXIT_USAGE;
     output_kind kind = path ? (output_kind)opt_choice(c, OPT_emit, (int)output_of(path)) : OUTPUT_COUNT;
     if (kind == OUTPUT_COUNT) {
-        diag_option_value(c->ctx, (place){ 0 }, "output", path ? "ends in none of .so, .o, .a, .ll, .s, .h, .c; or say which by --emit"
-                                                               : "is missing: say what to write, as -o model.so");
+        if (path) diag_output_ending(c->ctx, (place){ 0 }, ".so, .o, .a, .ll, .s, .h, .c", path);
+        else diag_option_value(c->ctx, (place){ 0 }, "output", "is missing: say what to write, as -o model.so");
         return EXIT_USAGE;
     }
     if (!cli_settings(c, &s)) return EXIT_USAGE;

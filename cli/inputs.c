@@ -163,6 +163,21 @@ static dlc_status take_named(filling *f, offer *o)
     return DLC_ERR_INPUT;
 }
 
+/* "; y.npz holds q": tensors of files that no input took. */
+static const char *unused_tensors(const filling *f)
+{
+    text t = { .a = f->c->a };
+    const char *file = NULL;
+    for (int64_t j = 0; j < f->offers.n; j++) {
+        const offer *o = &f->offers.at[j];
+        if (o->is_used || !o->for_name) continue;
+        if (file && strcmp(file, o->e.file) == 0) text_printf(&t, ", %s", o->for_name);
+        else text_printf(&t, "; %s holds %s", o->e.file, o->for_name);
+        file = o->e.file;
+    }
+    return text_str(&t);
+}
+
 static dlc_status fill(filling *f)
 {
     cli *c = f->c;
@@ -191,7 +206,8 @@ static dlc_status fill(filling *f)
         }
         int64_t want[MAX_RANK];
         engine_input_shape(f->e, i, want);
-        diag_run_missing(c->ctx, (place){ 0 }, f->e->in_name[i], shape_text(c->a, f->e->in_dtype[i], f->e->in_rank[i], want));
+        diag_run_missing(c->ctx, (place){ 0 }, f->e->in_name[i],
+                         shape_text(c->a, f->e->in_dtype[i], f->e->in_rank[i], want), unused_tensors(f));
         s = DLC_ERR_INPUT;
     }
     return c->is_usage ? DLC_ERR_INPUT : s;

@@ -65,7 +65,7 @@ def usage(folder):
     dlc("run", "--threads=zero", "--zero-inputs", DIGITS, code=2, err="whole number")
     dlc("compile", DIGITS, code=2, err="-o model.so")
     dlc("compile", DIGITS, "-o", "/no/folder/x.so", code=1, err="cannot write the file: No such file or directory")
-    dlc("compile", DIGITS, "-o", "x.what", code=2, err="ends in none of")
+    dlc("compile", DIGITS, "-o", "x.what", code=2, err="--output ends in one of .so, .o, .a, .ll, .s, .h, .c; found x.what")
     dlc("opt", "--pass=fsue", DIGITS, code=2, err="did you mean fuse?")
     assert dlc("--man").startswith(".TH DLC 1")
     for shell in "bash", "zsh", "fish":
