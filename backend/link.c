@@ -1,7 +1,8 @@
 /* backend/link.c: objects joined by the system's linker.
  *
- * How    Inputs go to files in a fresh directory under $TMPDIR, which is removed on every way out. The linkers of LLVM come
- *        first, since they know all targets; then the GNU one for the target, then `ld` if the target is this machine.
+ * How    Inputs go to files in a fresh directory under $TMPDIR, which is removed on every way out. The
+ *        linkers of LLVM come first, since they know all targets; then the GNU one for the target, then `ld`
+ *        if the target is this machine.
  * Keeps  the result reproducible: inputs in order, no build id, no time stamps.
  */
 #include "backend/link.h"
@@ -50,21 +51,28 @@ static bool write_data(const char *path, const link_job *job)
 
 static const char *emulation(const char *triple)
 {
-    return strncmp(triple, "aarch64", 7) == 0 ? "aarch64linux" : strncmp(triple, "riscv64", 7) == 0 ? "elf64lriscv" : "elf_x86_64";
+    return strncmp(triple, "aarch64", 7) == 0   ? "aarch64linux"
+           : strncmp(triple, "riscv64", 7) == 0 ? "elf64lriscv"
+                                                : "elf_x86_64";
 }
 
-static dlc_status run_linker(work *w, const link_job *job, const char *output, int n_inputs, const char *const *inputs)
+static dlc_status run_linker(work *w, const link_job *job, const char *output, int n_inputs,
+                             const char *const *inputs)
 {
     const char *triple = job->target->triple, *messages = new_file(w, "messages");
     const char *gnu = arena_printf(w->a, "%.*s-linux-gnu-ld", (int)strcspn(triple, "-"), triple);
     bool is_native = strncmp(triple, target_host(0).triple, strcspn(triple, "-")) == 0;
-    const char *const linkers[] = { "ld.lld", "ld.lld-22", "ld.lld-21", "ld.lld-20", "ld.lld-19", gnu, is_native ? "ld" : NULL };
+    const char *const linkers[] = {
+        "ld.lld", "ld.lld-22", "ld.lld-21", "ld.lld-20", "ld.lld-19", gnu, is_native ? "ld" : NULL
+    };
     const char **argv = NEW_ARRAY(w->a, const char *, n_inputs + 20);
     int n = 1;
     argv[n++] = "-m";
     argv[n++] = emulation(triple);
     if (job->kind == LINK_SHARED) {
-        static const char *const flags[] = { "-shared", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro", "-z", "now" };
+        static const char *const flags[] = {
+            "-shared", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro", "-z", "now"
+        };
         for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) argv[n++] = flags[i];
     } else {
         argv[n++] = "-r";

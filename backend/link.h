@@ -17,8 +17,8 @@ typedef struct {
     int n_data; const data_symbol *data;
 } link_job;
 
-/* Joins objects and data into `output` (written beside it, then renamed) with ld.lld or ld, run without a shell. The result
- * asks for no other library. */
+/* Joins objects and data into `output` (written beside it, then renamed) with ld.lld or ld, run without a
+ * shell. The result asks for no other library. */
 dlc_status link_to_file(dlc_context *ctx, const char *output, const link_job *job);
 /* The same into memory. */
 dlc_status link_to_memory(dlc_context *ctx, arena *a, const link_job *job, bytes *out);

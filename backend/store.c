@@ -13,7 +13,7 @@
 #define STORE_LIMIT ((int64_t)2 << 30)
 enum { HASH_LETTERS = 32, ABANDONED_SECONDS = 3600, UNIT = 64 };
 
-/* -- The folder ---------------------------------------------------------------------------------------------------------- */
+/* -- The folder ------------------------------------------------------------------------------------------ */
 
 static bool is_own_folder(const char *path)
 {
@@ -59,7 +59,7 @@ const char *store_fresh(arena *a, const char *path)
     return arena_printf(a, "%s.%ld.%09ld", path, (long)getpid(), t.tv_nsec);
 }
 
-/* -- Writing ---------------------------------------------------------------------------------------------------------------- */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
 /* A file's end: 8 bytes "dlcseal1", 8 of size, 8 of hash. A loader of ELF does not look there. */
 static void seal_of(const uint8_t *p, size_t n, uint8_t seal[STORE_SEAL])
@@ -109,7 +109,7 @@ bool store_write(arena *a, const char *path, int64_t n, const bytes *parts)
     return ok && store_commit(a, fresh, path);
 }
 
-/* -- Reading ---------------------------------------------------------------------------------------------------------------- */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
 /* Opens a file that only this user can have written; -1: none. */
 static int open_own(const char *path, size_t *size)
@@ -117,7 +117,8 @@ static int open_own(const char *path, size_t *size)
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return -1;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 077) && st.st_size > STORE_SEAL) {
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 077) &&
+        st.st_size > STORE_SEAL) {
         *size = (size_t)st.st_size;
         return fd;
     }
@@ -154,7 +155,8 @@ int store_copy(const char *path)
     void *map = MAP_FAILED;
     if (fd < 0) return -1;
     copy = memfd_create("dlc-code", MFD_CLOEXEC);
-    if (copy >= 0 && !ftruncate(copy, (off_t)size)) map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, copy, 0);
+    if (copy >= 0 && !ftruncate(copy, (off_t)size))
+        map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, copy, 0);
     bool ok = map != MAP_FAILED;
     for (size_t at = 0; ok && at < size;) {
         ssize_t n = pread(fd, (char *)map + at, size - at, (off_t)at);
@@ -170,7 +172,7 @@ int store_copy(const char *path)
     return -1;
 }
 
-/* -- Eviction ---------------------------------------------------------------------------------------------------------------- */
+/* -- Eviction -------------------------------------------------------------------------------------------- */
 
 typedef struct { const char *path; struct timespec used; int64_t size; } entry;
 
@@ -207,10 +209,13 @@ void store_evict(arena *a, const char *dir)
     for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
         file_kind kind = kind_of(e->d_name);
         struct stat st;
-        if (kind == NOT_OURS || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
+        if (kind == NOT_OURS || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
+            !S_ISREG(st.st_mode))
+            continue;
         if (kind == A_FRESH && now - st.st_mtim.tv_sec > ABANDONED_SECONDS) unlinkat(dirfd(d), e->d_name, 0);
         if (kind == A_FRESH) continue;
-        vec_push(scratch, &files, ((entry){ arena_printf(scratch, "%s/%s", dir, e->d_name), st.st_mtim, st.st_size }));
+        vec_push(scratch, &files,
+                 ((entry){ arena_printf(scratch, "%s/%s", dir, e->d_name), st.st_mtim, st.st_size }));
         total += st.st_size;
     }
     if (total > STORE_LIMIT) qsort(files.at, (size_t)files.n, sizeof *files.at, by_age);

@@ -1,8 +1,9 @@
 /* backend/store.h: a folder of files that can be made again (backend/cache.h keeps code and weights there).
  *
- * Writing  by rename, mode 0600, in a folder of mode 0700. Each new file also removes the oldest ones (by last use) while all
- *          together are over 2 GB, and what writers that died left behind.
- * Reading  only regular files of this user that nobody else may read or write, whose last 24 bytes are their size and hash.
+ * Writing  by rename, mode 0600, in a folder of mode 0700. Each new file also removes the oldest ones (by
+ *          last use) while all together are over 2 GB, and what writers that died left behind.
+ * Reading  only regular files of this user that nobody else may read or write, whose last 24 bytes are their
+ *          size and hash.
  * Failure  of any kind means only that the thing is made anew.
  */
 #ifndef DLC_BACKEND_STORE_H
@@ -11,8 +12,8 @@
 
 enum { STORE_SEAL = 24 };
 
-/* $DLC_CACHE_DIR, else $XDG_CACHE_HOME/dlc, else ~/.cache/dlc; NULL: none ($DLC_CACHE_DIR is empty, or no home of this user).
- * Nothing is made. In arena a. */
+/* $DLC_CACHE_DIR, else $XDG_CACHE_HOME/dlc, else ~/.cache/dlc; NULL: none ($DLC_CACHE_DIR is empty, or no
+ * home of this user). Nothing is made. In arena a. */
 const char *store_default(arena *a);
 
 /* The folder is there (made if not) and only this user may write to it. */

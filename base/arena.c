@@ -1,9 +1,9 @@
 /* base/arena.c: counted memory, arenas, and the way out when memory ends.
  *
  * What   An arena hands out zeroed pieces of blocks and gives all of them back at once.
- * How    Blocks double from 4 KB to 1 MB. A piece of BIG bytes or more has a block of its own, so that a growing
- *        array can be resized by realloc instead of leaving its old halves behind. All blocks come through
- *        mem_realloc, where requests are counted, limited, and made to fail by tests.
+ * How    Blocks double from 4 KB to 1 MB. A piece of BIG bytes or more has a block of its own, so that a
+ *        growing array can be resized by realloc instead of leaving its old halves behind. All blocks come
+ *        through mem_realloc, where requests are counted, limited, and made to fail by tests.
  * Needs  a mem_frame to be open wherever an arena allocates: mem_fail jumps there.
  * Cost   a few instructions a piece; at most 1 MB of slack an arena.
  */
@@ -37,7 +37,7 @@ struct arena {
 
 static_assert(sizeof(block) % ALIGN == 0, "pieces start aligned behind the head of their block");
 
-/* -- mem ------------------------------------------------------------------------------------------------------- */
+/* -- mem ------------------------------------------------------------------------------------------------- */
 
 /* Counts a request; false if it is to fail. */
 static bool request(mem *m)
@@ -90,7 +90,7 @@ void mem_fail(mem *m)
     longjmp(f->jump, 1);
 }
 
-/* -- Arenas ------------------------------------------------------------------------------------------------------ */
+/* -- Arenas ---------------------------------------------------------------------------------------------- */
 
 arena *arena_new(mem *m)
 {
@@ -213,7 +213,7 @@ void arena_on_free(arena *a, void (*fn)(void *), void *arg)
     a->handlers = h;
 }
 
-/* -- Growing arrays ------------------------------------------------------------------------------------------------ */
+/* -- Growing arrays -------------------------------------------------------------------------------------- */
 
 /* A piece of BIG bytes has its block to itself: resize it there. */
 static void *grow_big(arena *a, void *p, size_t old_bytes, size_t new_bytes)

@@ -1,7 +1,7 @@
 /* base/diag.c: the context, and the diagnostics it gathers.
  *
- * A report never fails: if there is no memory for its text, a prepared "out of memory" takes its place. There is
- * always room for one more diagnostic in ctx->diags, made when the one before was put.
+ * A report never fails: if there is no memory for its text, a prepared "out of memory" takes its place. There
+ * is always room for one more diagnostic in ctx->diags, made when the one before was put.
  */
 #include "base/context.h"
 #include <stdio.h>
@@ -75,8 +75,8 @@ static bool keep(dlc_context *ctx, diag *d, const char *fmt, va_list ap)
     return true;
 }
 
-void diag_report(dlc_context *ctx, diag_severity s, dlc_status status, const char *id, place at, const char *hint,
-                 const char *fmt, ...)
+void diag_report(dlc_context *ctx, diag_severity s, dlc_status status, const char *id, place at,
+                 const char *hint, const char *fmt, ...)
 {
     if (s == DIAG_ERROR) {
         ctx->n_errors++;
@@ -87,7 +87,9 @@ void diag_report(dlc_context *ctx, diag_severity s, dlc_status status, const cha
     va_list ap;
     va_start(ap, fmt);
     if (!keep(ctx, &d, fmt, ap))
-        d = (diag){ .severity = s, .id = "out_of_memory", .message = "out of memory", .hint = "raise --memory-limit" };
+        d = (diag){
+            .severity = s, .id = "out_of_memory", .message = "out of memory", .hint = "raise --memory-limit"
+        };
     va_end(ap);
     ctx->diags.at[ctx->diags.n++] = d;
 }
@@ -98,7 +100,7 @@ void diag_report(dlc_context *ctx, diag_severity s, dlc_status status, const cha
 #include "base/diag.def"
 #undef DIAG
 
-/* -- Printing ---------------------------------------------------------------------------------------------------- */
+/* -- Printing -------------------------------------------------------------------------------------------- */
 
 static void put_name(text *out, const char *s) { text_put_escaped(out, s, strlen(s), 200); }
 

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* -- Reading ------------------------------------------------------------------------------------------------------ */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
 struct file_mapping { mem *m; mapped_file f; };
 
@@ -44,7 +44,13 @@ static int map_fd(int fd, file_mapping *k, bytes *out)
     if ((uint64_t)st.st_size > SIZE_MAX / 2) return EFBIG;
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) return errno;
-    k->f = (mapped_file){ p, (size_t)st.st_size, (uint64_t)st.st_dev, (uint64_t)st.st_ino, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, k->m->files };
+    k->f = (mapped_file){ p,
+                          (size_t)st.st_size,
+                          (uint64_t)st.st_dev,
+                          (uint64_t)st.st_ino,
+                          st.st_mtim.tv_sec,
+                          st.st_mtim.tv_nsec,
+                          k->m->files };
     k->m->files = &k->f;
     *out = (bytes){ p, k->f.n };
     return 0;
@@ -60,7 +66,13 @@ file_seen file_look(const char *path)
 {
     struct stat st;
     if (stat(path, &st) != 0) return (file_seen){ .path = path };
-    return (file_seen){ path, true, (uint64_t)st.st_dev, (uint64_t)st.st_ino, (int64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
+    return (file_seen){ path,
+                        true,
+                        (uint64_t)st.st_dev,
+                        (uint64_t)st.st_ino,
+                        (int64_t)st.st_size,
+                        st.st_mtim.tv_sec,
+                        st.st_mtim.tv_nsec };
 }
 
 void file_see(mem *m, const char *path)
@@ -75,7 +87,8 @@ bool file_map(arena *a, const char *path, bytes *out, int *err)
 {
     file_see(arena_mem(a), path);
     file_mapping *k = file_mapping_new(a);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);     /* a pipe must not wait for its writer */
+    /* a pipe must not wait for its writer */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     *err = fd < 0 ? errno : map_fd(fd, k, out);
     if (fd >= 0) close(fd);
     return *err == 0;
@@ -89,7 +102,7 @@ const mapped_file *mapped_file_of(const mem *m, const void *at, size_t n)
     return NULL;
 }
 
-/* -- Writing ------------------------------------------------------------------------------------------------------ */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
 enum { BUFFER = 1 << 16 };
 

@@ -1,7 +1,7 @@
 /* base/map.c: hashing, the map from bytes to numbers, the table of hash-consing.
  *
- * Both tables use open addressing with linear probing, at most 3/4 full. The map keeps its entries in a list in order
- * of insertion and hashes only into slots, so that iteration never depends on hash values.
+ * Both tables use open addressing with linear probing, at most 3/4 full. The map keeps its entries in a list
+ * in order of insertion and hashes only into slots, so that iteration never depends on hash values.
  */
 #include "base/base.h"
 
@@ -27,7 +27,7 @@ uint64_t hash_bytes(const void *p, size_t n, uint64_t seed)
     return hash_u64(h, 0);
 }
 
-/* -- Bytes -> u64 --------------------------------------------------------------------------------------------------- */
+/* -- Bytes -> u64 ---------------------------------------------------------------------------------------- */
 
 void map_init(map_str *m, arena *a) { *m = (map_str){ .a = a }; }
 
@@ -75,11 +75,12 @@ uint64_t *map_put(map_str *m, const char *key, size_t len, uint64_t value, bool 
     return &m->entries[m->n - 1].value;
 }
 
-/* -- Hash-consing --------------------------------------------------------------------------------------------------- */
+/* -- Hash-consing ---------------------------------------------------------------------------------------- */
 
 void cons_init(cons_table *t, arena *a) { *t = (cons_table){ .a = a }; }
 
-bool cons_find(const cons_table *t, uint64_t hash, cons_equal eq, const void *owner, const void *key, uint32_t *id)
+bool cons_find(const cons_table *t, uint64_t hash, cons_equal eq, const void *owner, const void *key,
+               uint32_t *id)
 {
     if (!t->n_slots) return false;
     for (uint32_t i = (uint32_t)hash & (t->n_slots - 1); t->ids[i]; i = (i + 1) & (t->n_slots - 1)) {

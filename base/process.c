@@ -1,7 +1,8 @@
 /* base/process.c: programs run by posix_spawnp (process.h)
  *
- * How    With a time limit the program gets a process group of its own, so that its children end with it; waiting then looks
- *        every few milliseconds, since there is no wait with a timeout that needs neither signals nor threads.
+ * How    With a time limit the program gets a process group of its own, so that its children end with it;
+ *        waiting then looks every few milliseconds, since there is no wait with a timeout that needs neither
+ *        signals nor threads.
  */
 #include "base/process.h"
 #include <errno.h>

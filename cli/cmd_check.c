@@ -1,4 +1,5 @@
-/* check: reads a program of the language, elaborates every model and every train block; errors go to the terminal */
+/* check: reads a program of the language, elaborates every model and every train block; errors go to the
+ * terminal */
 #include "cli/cli.h"
 
 int command_check(cli *c)

@@ -1,19 +1,22 @@
 /* compare: where two ways of running a model, or two models, first differ
  *
  *     dlc compare M --backend=jit --with=eval        one model, two ways
- *     dlc compare A B                                two models whose nodes bear the same names; of a library (.so) its outputs
+ *     dlc compare A B                                two models whose nodes bear the same names; of a library
+ *     (.so) its outputs
  *
- * Every layer's result becomes an output of both; both run on the same inputs; the layers are compared in order. Exit 0: all
- * agree; 1: one does not, and is named. --bits asks for equal bits.
+ * Every layer's result becomes an output of both; both run on the same inputs; the layers are compared in
+ * order. Exit 0: all agree; 1: one does not, and is named. --bits asks for equal bits.
  */
 #include "cli/cli.h"
 #include "ir/build.h"
 
-typedef struct { const char *path; engine *e; graph *g; int n_own; } side;      /* n_own: results of the model itself, the first */
+/* n_own: results of the model itself, the first */
+typedef struct { const char *path; engine *e; graph *g; int n_own; } side;
 
 static bool is_layer(const node *n)
 {
-    return n->prim != PRIM_const && n->prim != PRIM_input && n->at && n->at->node && *n->at->node && n->n_out > 0;
+    return n->prim != PRIM_const && n->prim != PRIM_input && n->at && n->at->node && *n->at->node &&
+           n->n_out > 0;
 }
 
 /* The last value of each node of the model, in order of first appearance, after the model's own results. */
@@ -31,7 +34,8 @@ static void show_layers(cli *c, graph *g)
         *at = x->first;
     }
     for (int64_t i = 0; i < last.n; i++)
-        add_result(g, (value){ (uint32_t)last.entries[i].value }, arena_strndup(c->a, last.entries[i].key, last.entries[i].len));
+        add_result(g, (value){ (uint32_t)last.entries[i].value },
+                   arena_strndup(c->a, last.entries[i].key, last.entries[i].len));
 }
 
 static dlc_status open_side(cli *c, side *s, const settings *set, engine_kind kind)
@@ -66,7 +70,8 @@ static int compare_all(cli *c, const side *a, const side *b, const tensor *x, co
         int j = find_output(b->e, name, i < a->n_own ? 0 : b->n_own);
         if (j < 0) continue;
         n_compared++;
-        const char *d = opt_given(c, OPT_bits) ? tensor_differs_bits(c->a, &x[i], &y[j]) : tensor_differs(c->a, &x[i], &y[j], 1e-3, 1e-5);
+        const char *d = opt_given(c, OPT_bits) ? tensor_differs_bits(c->a, &x[i], &y[j])
+                                               : tensor_differs(c->a, &x[i], &y[j], 1e-3, 1e-5);
         if (!d) {
             n_same++;
             continue;

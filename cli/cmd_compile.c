@@ -8,7 +8,9 @@ static void print_memory(const char *path, const output_memory *m)
 {
     printf("%s: ", path);
     if (m->workspace < 0) printf("workspace by the sizes");
-    else printf("workspace %lld bytes (no plan could take less than %lld)", (long long)m->workspace, (long long)m->least);
+    else
+        printf("workspace %lld bytes (no plan could take less than %lld)", (long long)m->workspace,
+               (long long)m->least);
     printf(", local arrays %lld, constants %lld\n", (long long)m->stack, (long long)m->weights);
 }
 
@@ -20,7 +22,9 @@ int command_compile(cli *c)
     output_kind kind = path ? (output_kind)opt_choice(c, OPT_emit, (int)output_of(path)) : OUTPUT_COUNT;
     if (kind == OUTPUT_COUNT) {
         if (path) diag_output_ending(c->ctx, (place){ 0 }, ".so, .o, .a, .ll, .s, .h, .c", path);
-        else diag_option_value(c->ctx, (place){ 0 }, "output", "is missing: say what to write, as -o model.so");
+        else
+            diag_option_value(c->ctx, (place){ 0 }, "output",
+                              "is missing: say what to write, as -o model.so");
         return EXIT_USAGE;
     }
     if (!cli_settings(c, &s)) return EXIT_USAGE;

@@ -1,10 +1,13 @@
-/* ops: the ONNX operators that are implemented, with their versions and limits; or primitives, or scalar functions */
+/* ops: the ONNX operators that are implemented, with their versions and limits; or primitives, or scalar
+ * functions */
 #include "api/catalog.h"
 #include "cli/cli.h"
 
 int command_ops(cli *c)
 {
-    catalog which = opt_given(c, OPT_scalar) ? CATALOG_scalar : opt_given(c, OPT_prim) ? CATALOG_prim : CATALOG_onnx;
+    catalog which = opt_given(c, OPT_scalar) ? CATALOG_scalar
+                    : opt_given(c, OPT_prim) ? CATALOG_prim
+                                             : CATALOG_onnx;
     text t = { .a = c->a };
     static const char *const what[] = {
         [CATALOG_onnx] = "ONNX operator", [CATALOG_prim] = "primitive", [CATALOG_scalar] = "scalar function"

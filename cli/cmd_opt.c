@@ -1,7 +1,9 @@
-/* opt: runs passes over a model, or over the text of a graph, a loop program or a kernel, and prints what comes out
+/* opt: runs passes over a model, or over the text of a graph, a loop program or a kernel, and prints what
+ * comes out
  *
- * The input is text unless its name ends in .onnx or .dl; what it holds is said by its first words. Without options every
- * pass runs, and the planned loop program is printed. Text goes to stdout, everything else to stderr.
+ * The input is text unless its name ends in .onnx or .dl; what it holds is said by its first words. Without
+ * options every pass runs, and the planned loop program is printed. Text goes to stdout, everything else to
+ * stderr.
  */
 #include "api/training.h"
 #include "cli/cli.h"
@@ -28,7 +30,7 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-/* -- Printing --------------------------------------------------------------------------------------------------------------- */
+/* -- Printing -------------------------------------------------------------------------------------------- */
 
 static void put_text(const run *r, const graph *g, const program *p, text *out)
 {
@@ -52,7 +54,8 @@ static void after_pass(void *arg, int pass, const graph *g, const program *p, in
     stat_row row = { pass, changes, size_of(g, p), seconds };
     vec_push(r->c->a, &r->stats, row);
     if (pass == PASS_COUNT || (pass != r->dump && !(r->dumps_changed && changes))) return;
-    if (r->dumps_changed) text_printf(&r->out, "%s# after %s\n", r->has_dumped ? "\n" : "", pass_info[pass].name);
+    if (r->dumps_changed)
+        text_printf(&r->out, "%s# after %s\n", r->has_dumped ? "\n" : "", pass_info[pass].name);
     put_text(r, g, p, &r->out);
     r->has_dumped = true;
 }
@@ -64,7 +67,8 @@ static void show_stats(const run *r)
     for (int64_t i = 0; i < r->stats.n; i++) {
         const stat_row *s = &r->stats.at[i];
         const char *name = s->pass == PASS_COUNT ? "import" : pass_info[s->pass].name;
-        fprintf(stderr, "%-14s %10.3f %9lld %9lld\n", name, s->seconds * 1e3, (long long)s->size, (long long)s->changes);
+        fprintf(stderr, "%-14s %10.3f %9lld %9lld\n", name, s->seconds * 1e3, (long long)s->size,
+                (long long)s->changes);
         total += s->seconds;
     }
     fprintf(stderr, "%-14s %10.3f\n", "all", total * 1e3);
@@ -76,13 +80,15 @@ static void list_passes(void)
     printf("%-14s %-19s %-6s %-3s %s\n", "pass", "takes", "bits", "-O", "");
     for (int i = 0; i < PASS_COUNT; i++) {
         const pass_row *p = &pass_info[i];
-        printf("%-14s %-19s %-6s %-3d %s\n", p->name, stage[p->stage], p->bits == BITS_EXACT ? "exact" : "value", p->level, p->doc);
+        printf("%-14s %-19s %-6s %-3d %s\n", p->name, stage[p->stage],
+               p->bits == BITS_EXACT ? "exact" : "value", p->level, p->doc);
     }
 }
 
-/* -- Reading ------------------------------------------------------------------------------------------------------------------ */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
-/* The first word at the start of a line that begins a graph, program or kernel; a program may come after its kernels. */
+/* The first word at the start of a line that begins a graph, program or kernel; a program may come after its
+ * kernels. */
 static const char *kind_of(const char *s)
 {
     bool has_kernel = false;
@@ -118,22 +124,29 @@ static dlc_status read_text(run *r, const char *path)
     return r->p ? DLC_OK : c->ctx->status;
 }
 
-/* -- Options ------------------------------------------------------------------------------------------------------------------ */
+/* -- Options --------------------------------------------------------------------------------------------- */
 
 static bool read_choice(run *r)
 {
     cli *c = r->c;
     bool chosen[PASS_COUNT] = { false };
-    const char *pass = opt_value(c, OPT_pass), *list = opt_value(c, OPT_passes), *until = opt_value(c, OPT_until), *dump = opt_value(c, OPT_dump);
-    if ((pass && !settings_pass_list(c->ctx, c->a, "pass", pass, chosen)) || (list && !settings_pass_list(c->ctx, c->a, "passes", list, chosen))) return false;
+    const char *pass = opt_value(c, OPT_pass), *list = opt_value(c, OPT_passes),
+               *until = opt_value(c, OPT_until), *dump = opt_value(c, OPT_dump);
+    if ((pass && !settings_pass_list(c->ctx, c->a, "pass", pass, chosen)) ||
+        (list && !settings_pass_list(c->ctx, c->a, "passes", list, chosen)))
+        return false;
     for (int i = 0; (pass || list) && i < PASS_COUNT; i++) r->options.off[i] |= !chosen[i];
     if (pass || list) r->options.level = BY_NAME;
     if (until && (r->options.until = settings_pass(c->ctx, c->a, "until", until)) < 0) return false;
     r->dump = -1;
     r->dumps_changed = dump && strcmp(dump, "changed") == 0;
-    if (dump && !r->dumps_changed && (r->dump = settings_pass(c->ctx, c->a, "dump", strncmp(dump, "after:", 6) == 0 ? dump + 6 : dump)) < 0) return false;
+    if (dump && !r->dumps_changed &&
+        (r->dump = settings_pass(c->ctx, c->a, "dump", strncmp(dump, "after:", 6) == 0 ? dump + 6 : dump)) <
+            0)
+        return false;
     const char *explain = opt_value(c, OPT_explain);
-    if (explain && (r->options.explain_pass = settings_pass(c->ctx, c->a, "explain", explain)) < 0) return false;
+    if (explain && (r->options.explain_pass = settings_pass(c->ctx, c->a, "explain", explain)) < 0)
+        return false;
     return true;
 }
 
@@ -141,14 +154,17 @@ static bool read_choice(run *r)
 static bool check_stages(run *r)
 {
     for (int i = 0; i < PASS_COUNT; i++) {
-        if (!driver_runs(&r->options, i) || !(opt_given(r->c, OPT_pass) || opt_given(r->c, OPT_passes))) continue;
+        if (!driver_runs(&r->options, i) || !(opt_given(r->c, OPT_pass) || opt_given(r->c, OPT_passes)))
+            continue;
         bool lowers = driver_runs(&r->options, PASS_lower) && !r->p;
         if (pass_info[i].stage == STAGE_PROGRAM && !r->p && !lowers) {
-            diag_pass_needs(r->c->ctx, (place){ 0 }, pass_info[i].name, "a loop program, and this is a graph");
+            diag_pass_needs(r->c->ctx, (place){ 0 }, pass_info[i].name,
+                            "a loop program, and this is a graph");
             return false;
         }
         if (pass_info[i].stage != STAGE_PROGRAM && r->p) {
-            diag_pass_needs(r->c->ctx, (place){ 0 }, pass_info[i].name, "a graph, and this is a loop program");
+            diag_pass_needs(r->c->ctx, (place){ 0 }, pass_info[i].name,
+                            "a graph, and this is a loop program");
             return false;
         }
     }
@@ -196,7 +212,10 @@ int command_opt(cli *c)
     if (opt_given(c, OPT_explain)) r.options.explain = &explained;
     r.options.after = after_pass;
     r.options.after_arg = &r;
-    dlc_status s = r.options.train ? read_step(&r, path) : ends_with(path, ".onnx") || ends_with(path, ".dl") ? driver_import(c->ctx, c->a, path, &r.options, &r.g) : read_text(&r, path);
+    dlc_status s = r.options.train ? read_step(&r, path)
+                   : ends_with(path, ".onnx") || ends_with(path, ".dl")
+                       ? driver_import(c->ctx, c->a, path, &r.options, &r.g)
+                       : read_text(&r, path);
     if (s == DLC_OK && !check_stages(&r)) return EXIT_USAGE;
     if (s == DLC_OK) s = run_passes(&r);
     progress_clear(c);

@@ -2,9 +2,10 @@
  *
  *     dlc reduce model.onnx -o small.graph -- dlc compare {file} --with=eval
  *
- * {file} stands for the candidate, a text that every dlc command reads; without it the path is the last argument. The command
- * fails if its exit status is not 0, or is the one of --status; with --grep, if it prints that text (and has that status, if
- * both are given). The file of -o is written whenever a smaller one is found: the search can be stopped at any time.
+ * {file} stands for the candidate, a text that every dlc command reads; without it the path is the last
+ * argument. The command fails if its exit status is not 0, or is the one of --status; with --grep, if it
+ * prints that text (and has that status, if both are given). The file of -o is written whenever a smaller one
+ * is found: the search can be stopped at any time.
  */
 #include "api/reduce.h"
 #include "base/process.h"
@@ -61,7 +62,8 @@ static void accepted(void *arg, const char *source, size_t n)
 static void step(void *arg, int64_t steps, graph_size best)
 {
     reduction *r = arg;
-    progress_put(r->c, "reduce: %lld nodes, %lld bytes of text; %lld tried", (long long)best.nodes, (long long)best.bytes, (long long)steps);
+    progress_put(r->c, "reduce: %lld nodes, %lld bytes of text; %lld tried", (long long)best.nodes,
+                 (long long)best.bytes, (long long)steps);
 }
 
 /* The command, with the file in the place of {file}. */
@@ -92,8 +94,9 @@ static int finish(reduction *r, const reduce_result *result, bool is_found)
         if (!c->ctx->n_errors) diag_reduce_passes(c->ctx, (place){ .file = c->operands.at[0] });
         return EXIT_INPUT;
     }
-    fprintf(stderr, "%lld nodes, %lld bytes of text -> %lld nodes, %lld bytes; %lld runs%s\n", (long long)result->first.nodes,
-            (long long)result->first.bytes, (long long)result->last.nodes, (long long)result->last.bytes, (long long)result->steps,
+    fprintf(stderr, "%lld nodes, %lld bytes of text -> %lld nodes, %lld bytes; %lld runs%s\n",
+            (long long)result->first.nodes, (long long)result->first.bytes, (long long)result->last.nodes,
+            (long long)result->last.bytes, (long long)result->steps,
             result->is_done ? "" : " (stopped by the limit)");
     if (!r->output) fwrite(text_str(&r->best), 1, (size_t)r->best.n, stdout);
     return EXIT_OK;
@@ -107,10 +110,17 @@ int command_reduce(cli *c)
         c->is_usage = true;
         return EXIT_USAGE;
     }
-    reduce_options o = { .fails = fails, .accepted = accepted, .step = step, .max_steps = opt_int(c, OPT_steps, 1, 1000000000, 5000),
+    reduce_options o = { .fails = fails,
+                         .accepted = accepted,
+                         .step = step,
+                         .max_steps = opt_int(c, OPT_steps, 1, 1000000000, 5000),
                          .seconds = (double)opt_int(c, OPT_seconds, 1, 10000000, 0) };
-    reduction r = { .c = c, .grep = opt_value(c, OPT_grep), .output = opt_value(c, OPT_reduce_out), .best = { .a = c->a },
-                    .status = (int)opt_int(c, OPT_status, 0, 255, -1), .timeout = (double)opt_int(c, OPT_timeout, 1, 1000000, 60) };
+    reduction r = { .c = c,
+                    .grep = opt_value(c, OPT_grep),
+                    .output = opt_value(c, OPT_reduce_out),
+                    .best = { .a = c->a },
+                    .status = (int)opt_int(c, OPT_status, 0, 255, -1),
+                    .timeout = (double)opt_int(c, OPT_timeout, 1, 1000000, 60) };
     if (!cli_settings(c, &set) || c->is_usage) return EXIT_USAGE;
     graph *g;
     dlc_status s = driver_import(c->ctx, c->a, c->operands.at[0], &set.driver, &g);

@@ -10,15 +10,20 @@ static void print_element(const tensor *t, int64_t i)
     else printf("%.*g", t->dtype == DTYPE_f64 ? 17 : 9, tensor_f64(t, i));
 }
 
-/* All elements of small tensors; of others the first, with extremes and mean, and the largest of a row of scores. */
+/* All elements of small tensors; of others the first, with extremes and mean, and the largest of a row of
+ * scores. */
 static void print_tensor(const char *name, const tensor *t)
 {
     printf("%s: %s[", *name ? name : "output", dtype_info[t->dtype].name);
     for (int i = 0; i < t->rank; i++) printf("%s%lld", i ? ", " : "", (long long)t->dims[i]);
-    int64_t n = tensor_n(t), last = t->rank ? t->dims[t->rank - 1] : 1, shown = n <= PRINT_ALL ? n : PRINT_SOME;
+    int64_t n = tensor_n(t), last = t->rank ? t->dims[t->rank - 1] : 1,
+            shown = n <= PRINT_ALL ? n : PRINT_SOME;
     printf("]\n");
     for (int64_t i = 0; i < shown; i++) {
-        printf(i % (last ? last : 1) == 0 || n > PRINT_ALL ? i == 0 ? "  " : n > PRINT_ALL ? " " : "\n  " : " ");
+        printf(i % (last ? last : 1) == 0 || n > PRINT_ALL ? i == 0          ? "  "
+                                                             : n > PRINT_ALL ? " "
+                                                                             : "\n  "
+                                                           : " ");
         print_element(t, i);
     }
     if (n <= PRINT_ALL) {
@@ -48,7 +53,7 @@ int command_run(cli *c)
     engine *e;
     tensor *in;
     int n_threads;
-    dlc_run_hook hook = cli_threads(c, &n_threads);          /* first: a wrong number is seen without a backend, too */
+    dlc_run_hook hook = cli_threads(c, &n_threads); /* first: a wrong number is seen without a backend, too */
     dlc_status s = cli_open_model(c, &e, &in);
     if (s != DLC_OK) return exit_code(s);
     tensor *out = NEW_ARRAY(c->a, tensor, e->n_out);

@@ -1,11 +1,13 @@
 /* test: runs an official ONNX test folder: model.onnx, data.json, test_data_set_N/input_K.pb and output_K.pb
  *
- * Exit: 0 every output of every data set is near enough; 1 one is not; 2 the model is not supported, or a result that
- * differs depends on random numbers: ONNX leaves the generator to the implementation, with a seed too, so that another
- * generator's numbers show nothing beyond type and shape; 3 the folder, the model or its data are refused.
+ * Exit: 0 every output of every data set is near enough; 1 one is not; 2 the model is not supported, or a
+ * result that differs depends on random numbers: ONNX leaves the generator to the implementation, with a seed
+ * too, so that another generator's numbers show nothing beyond type and shape; 3 the folder, the model or its
+ * data are refused.
  *
- * The model is compiled as it is, with open dimensions open. Inputs that decide a structure (shapes, axes, k) become
- * constants with the values of the data set; only if that is not enough are the open dimensions fixed to its sizes.
+ * The model is compiled as it is, with open dimensions open. Inputs that decide a structure (shapes, axes, k)
+ * become constants with the values of the data set; only if that is not enough are the open dimensions fixed
+ * to its sizes.
  */
 #include "cli/cli.h"
 #include <dirent.h>
@@ -40,7 +42,7 @@ static int test_code(dlc_status s)
     return code == EXIT_INPUT ? TEST_REFUSED : code;
 }
 
-/* -- The folder ---------------------------------------------------------------------------------------------------------- */
+/* -- The folder ------------------------------------------------------------------------------------------ */
 
 static int by_number(const void *a, const void *b)
 {
@@ -55,7 +57,9 @@ static bool find_sets(test *t)
     if (!d) return false;
     for (struct dirent *e; (e = readdir(d)) && t->sets.n < MAX_SETS;) {
         const char *digits = e->d_name + sizeof prefix - 1;
-        if (strncmp(e->d_name, prefix, sizeof prefix - 1) != 0 || !*digits || strspn(digits, "0123456789") != strlen(digits)) continue;
+        if (strncmp(e->d_name, prefix, sizeof prefix - 1) != 0 || !*digits ||
+            strspn(digits, "0123456789") != strlen(digits))
+            continue;
         if (strlen(digits) > 8) continue;
         const char *name = arena_strdup(t->c->a, e->d_name);
         data_set s = { name, arena_printf(t->c->a, "%s/%s", t->dir, name), atoi(digits) };
@@ -84,14 +88,16 @@ static void read_tolerance(test *t)
     t->atol = 1e-7;
     bytes file;
     int err;
-    if (!file_map(t->c->a, arena_printf(t->c->a, "%s/data.json", t->dir), &file, &err) || file.n > 1 << 20) return;
+    if (!file_map(t->c->a, arena_printf(t->c->a, "%s/data.json", t->dir), &file, &err) || file.n > 1 << 20)
+        return;
     const char *json = arena_strndup(t->c->a, (const char *)file.at, file.n);
     t->rtol = json_number(json, "\"rtol\"", t->rtol);
     t->atol = json_number(json, "\"atol\"", t->atol);
 }
 
 /* KIND_0.pb, KIND_1.pb, … as far as they go; each as the model declares it. */
-static dlc_status read_files(test *t, arena *a, const data_set *s, const char *kind, int n_io, const onnx_io *io, int *n, onnx_tensor **out)
+static dlc_status read_files(test *t, arena *a, const data_set *s, const char *kind, int n_io,
+                             const onnx_io *io, int *n, onnx_tensor **out)
 {
     vec(onnx_tensor) list = { 0 };
     dlc_status st = DLC_OK;
@@ -122,7 +128,7 @@ static onnx_tensor as_value(const tensor *t, const char *name)
     return x;
 }
 
-/* -- One data set ---------------------------------------------------------------------------------------------------------- */
+/* -- One data set ---------------------------------------------------------------------------------------- */
 
 typedef struct { int n_in, n_want; onnx_tensor *in, *want; bool *is_taken, is_specialized; } data;
 
@@ -155,15 +161,15 @@ static dlc_status open_for(test *t, arena *a, data *d, bool is_specialized, engi
     return engine_open(t->c->ctx, a, arena_printf(a, "%s/model.onnx", t->dir), &o, t->kind, e);
 }
 
-/* The model once more, for the sizes of this set only, after something failed with `s`; if that fails too, what was said
- * then, from n_diags on, stays said. */
+/* The model once more, for the sizes of this set only, after something failed with `s`; if that fails too,
+ * what was said then, from n_diags on, stays said. */
 static dlc_status make_specialized(test *t, arena *a, data *d, int64_t n_diags, dlc_status s, engine **e)
 {
     dlc_context *ctx = t->c->ctx;
     int64_t n_first = ctx->diags.n - n_diags;
     int n_errors = ctx->n_errors;
     diag *first = arena_copy(a, ctx->diags.at + n_diags, (size_t)n_first * sizeof *first);
-    ctx->diags.n = n_diags;                       /* the second try starts without errors, or its steps would stop */
+    ctx->diags.n = n_diags;                /* the second try starts without errors, or its steps would stop */
     ctx->n_errors = 0;
     ctx->status = DLC_OK;
     if (open_for(t, a, d, true, e) == DLC_OK) return DLC_OK;
@@ -193,9 +199,10 @@ static dlc_status make_engine(test *t, arena *a, data *d, engine **e)
     return make_specialized(t, a, d, n_diags, s, e);
 }
 
-/* -- Do the data fit the model? A constant index outside of its tensor is refused when a model is read, one that comes at run
- * time reads 0 or is dropped (docs/primitives.md). Here the data are known: the model is read once more with its integer
- * inputs as constants, and what is wrong with it then is said. ------------------------------------------------------------ */
+/* -- Do the data fit the model? A constant index outside of its tensor is refused when a model is read, one
+ * that comes at run time reads 0 or is dropped (docs/primitives.md). Here the data are known: the model is
+ * read once more with its integer inputs as constants, and what is wrong with it then is said.
+ * ------------------------------------------------------------ */
 
 enum { MOST_CHECKED = 4096 };
 
@@ -218,8 +225,10 @@ static dlc_status check_data(test *t, arena *a, const data *d)
     int n = 0;
     for (int i = 0; i < d->n_in; i++) {
         const onnx_tensor *x = &d->in[i];
-        bool is_index = x->kind == ONNX_TENSOR && (x->dtype == DTYPE_i64 || x->dtype == DTYPE_i32) && x->n > 0 && x->n <= MOST_CHECKED;
-        if (is_index && t->in[i].name && *t->in[i].name) binds[n++] = (onnx_bind_option){ t->in[i].name, as_list(a, x) };
+        bool is_index = x->kind == ONNX_TENSOR && (x->dtype == DTYPE_i64 || x->dtype == DTYPE_i32) &&
+                        x->n > 0 && x->n <= MOST_CHECKED;
+        if (is_index && t->in[i].name && *t->in[i].name)
+            binds[n++] = (onnx_bind_option){ t->in[i].name, as_list(a, x) };
     }
     if (!n || ctx->n_errors) return DLC_OK;
     o.onnx.n_binds = n;
@@ -246,7 +255,8 @@ static dlc_status run_set(test *t, arena *a, const engine *e, const data *d, ten
         const onnx_tensor *x = &d->in[i];
         if (d->is_taken[i]) continue;
         if (x->kind == ONNX_TENSOR) vec_push(a, &in, as_tensor(x));
-        for (int k = 0; x->kind != ONNX_TENSOR && k < x->n_items; k++) vec_push(a, &in, as_tensor(&x->items[k]));
+        for (int k = 0; x->kind != ONNX_TENSOR && k < x->n_items; k++)
+            vec_push(a, &in, as_tensor(&x->items[k]));
     }
     if (in.n != e->n_in) {
         diag_run_inputs(t->c->ctx, (place){ .file = t->dir }, e->n_in, (int)in.n);
@@ -255,7 +265,8 @@ static dlc_status run_set(test *t, arena *a, const engine *e, const data *d, ten
     return engine_run(t->c->ctx, a, e, in.at, out, NULL);
 }
 
-/* The graph's results as the values that the model declares: y, or y[0], y[1], … of a sequence or optional. */
+/* The graph's results as the values that the model declares: y, or y[0], y[1], … of a sequence or optional.
+ */
 static onnx_tensor *gather_outputs(const test *t, arena *a, const engine *e, const tensor *y)
 {
     onnx_tensor *out = NEW_ARRAY(a, onnx_tensor, t->n_out);
@@ -300,7 +311,8 @@ static dlc_status write_outputs(test *t, arena *a, const data_set *s, const onnx
 {
     const char *dir = t->out_dir;
     if (t->sets.n > 1) dir = arena_printf(a, "%s/%s", dir, s->name);
-    if ((mkdir(t->out_dir, 0777) != 0 && errno != EEXIST) || (t->sets.n > 1 && mkdir(dir, 0777) != 0 && errno != EEXIST)) {
+    if ((mkdir(t->out_dir, 0777) != 0 && errno != EEXIST) ||
+        (t->sets.n > 1 && mkdir(dir, 0777) != 0 && errno != EEXIST)) {
         diag_cannot_write(t->c->ctx, (place){ .file = dir }, strerror(errno));
         return DLC_ERR_IO;
     }
@@ -317,7 +329,8 @@ static const char *value_differs(const test *t, arena *a, const onnx_tensor *got
         tensor g = as_tensor(got), w = as_tensor(want);
         return tensor_differs(a, &g, &w, t->rtol, t->atol);
     }
-    if (got->n_items != want->n_items) return arena_printf(a, "%d items, expected %d", got->n_items, want->n_items);
+    if (got->n_items != want->n_items)
+        return arena_printf(a, "%d items, expected %d", got->n_items, want->n_items);
     for (int i = 0; i < want->n_items; i++) {
         const char *d = value_differs(t, a, &got->items[i], &want->items[i]);
         if (d) return arena_printf(a, "item %d: %s", i, d);
@@ -375,7 +388,8 @@ static int run_one(test *t, arena *a, const data_set *s)
     tensor *y = NEW_ARRAY(a, tensor, e->n_out);
     int64_t n_diags = t->c->ctx->diags.n;
     st = run_set(t, a, e, &d, y);
-    if (st == DLC_ERR_SHAPE && !d.is_specialized) {     /* a size that an open dimension cannot have, as the model was built */
+    /* a size that an open dimension cannot have, as the model was built */
+    if (st == DLC_ERR_SHAPE && !d.is_specialized) {
         st = make_specialized(t, a, &d, n_diags, st, &e);
         if (st == DLC_OK) st = run_set(t, a, e, &d, y = NEW_ARRAY(a, tensor, e->n_out));
     }
@@ -394,7 +408,8 @@ int command_test(cli *c)
     t.kind = set.kind;
     if (!find_sets(&t)) return refused(&t, "holds no test_data_set_N");
     read_tolerance(&t);
-    dlc_status st = onnx_list_io(c->ctx, c->a, arena_printf(c->a, "%s/model.onnx", t.dir), &t.n_in, &t.in, &t.n_out, &t.out);
+    dlc_status st = onnx_list_io(c->ctx, c->a, arena_printf(c->a, "%s/model.onnx", t.dir), &t.n_in, &t.in,
+                                 &t.n_out, &t.out);
     if (st != DLC_OK) return test_code(st);
     int code = TEST_PASS;
     for (int64_t i = 0; i < t.sets.n && code == TEST_PASS; i++) {
@@ -403,6 +418,7 @@ int command_test(cli *c)
         arena_free(a);
     }
     progress_clear(c);
-    if (code == TEST_PASS && !opt_given(c, OPT_quiet)) printf("passed %lld data set%s\n", (long long)t.sets.n, t.sets.n == 1 ? "" : "s");
+    if (code == TEST_PASS && !opt_given(c, OPT_quiet))
+        printf("passed %lld data set%s\n", (long long)t.sets.n, t.sets.n == 1 ? "" : "s");
     return code;
 }

@@ -1,18 +1,20 @@
 /* inputs: a model made ready, and its inputs: from files, zero, or random
  *
- * Files     NAME=FILE goes to the input of that name; the members of a .npz by their names (arr_0, arr_1 … by position),
- *           those that name no input are left; other files to the next input without one. Types and sizes are compared
- *           before elements are read.
- * Pictures  become f32 (0 to 1) or u8, [1, C, H, W] or [1, H, W, C] by where the model has 1, 3 or 4 channels.
+ * Files     NAME=FILE goes to the input of that name; the members of a .npz by their names (arr_0, arr_1 … by
+ *           position), those that name no input are left; other files to the next input without one. Types
+ *           and sizes are compared before elements are read.
+ * Pictures  become f32 (0 to 1) or u8, [1, C, H, W] or [1, H, W, C] by where the model has 1, 3 or 4
+ *           channels.
  * Open      sizes of inputs made here are 1 where the model leaves them open, or what --dim said.
  */
 #include "cli/cli.h"
 #include <stdlib.h>
 
-typedef struct { const char *for_name; bool must_fit; tensor_entry e; bool is_used; } offer;       /* must_fit: NAME=FILE */
+/* must_fit: NAME=FILE */
+typedef struct { const char *for_name; bool must_fit; tensor_entry e; bool is_used; } offer;
 typedef struct { cli *c; const engine *e; vec(offer) offers; tensor *in; bool *is_set; } filling;
 
-/* -- Files ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Files ----------------------------------------------------------------------------------------------- */
 
 static dlc_status read_operand(filling *f, const char *operand)
 {
@@ -52,7 +54,7 @@ static const char *shape_text(arena *a, dtype t, int rank, const int64_t *dims_)
     return text_str(&s);
 }
 
-/* -- Pictures -------------------------------------------------------------------------------------------------------------------- */
+/* -- Pictures -------------------------------------------------------------------------------------------- */
 
 static bool is_channels(int64_t n) { return n == 1 || n == 3 || n == 4; }
 
@@ -66,7 +68,8 @@ static unsigned channel(const uint8_t *pixel, int64_t have, int64_t want, int64_
     return pixel[k];
 }
 
-/* Rank 2: [H, W]; 3: [C, H, W] or [H, W, C]; 4: a batch of one before it. False: the input is no picture of this size. */
+/* Rank 2: [H, W]; 3: [C, H, W] or [H, W, C]; 4: a batch of one before it. False: the input is no picture of
+ * this size. */
 static bool place_picture(cli *c, const tensor *p, dtype t, int rank, int64_t *shape, tensor *out)
 {
     int first = rank == 4, at_c = -1, n = rank - first;
@@ -93,7 +96,7 @@ static bool place_picture(cli *c, const tensor *p, dtype t, int rank, int64_t *s
     return true;
 }
 
-/* -- Filling ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Filling --------------------------------------------------------------------------------------------- */
 
 static dlc_status take_file(filling *f, int i, offer *o)
 {
@@ -105,9 +108,11 @@ static dlc_status take_file(filling *f, int i, offer *o)
     bool fits = !o->e.is_picture && t->dtype == f->e->in_dtype[i] && t->rank == f->e->in_rank[i];
     for (int k = 0; fits && k < t->rank; k++) fits = want[k] < 0 || want[k] == t->dims[k];
     const char *wanted = shape_text(c->a, f->e->in_dtype[i], f->e->in_rank[i], want);
-    if (o->e.is_picture && place_picture(c, t, f->e->in_dtype[i], f->e->in_rank[i], want, &f->in[i])) return DLC_OK;
+    if (o->e.is_picture && place_picture(c, t, f->e->in_dtype[i], f->e->in_rank[i], want, &f->in[i]))
+        return DLC_OK;
     if (!fits) {
-        const char *found = o->e.is_picture ? arena_printf(c->a, "a picture of %lld x %lld pixels", (long long)t->dims[1], (long long)t->dims[0])
+        const char *found = o->e.is_picture ? arena_printf(c->a, "a picture of %lld x %lld pixels",
+                                                           (long long)t->dims[1], (long long)t->dims[0])
                                             : shape_text(c->a, t->dtype, t->rank, t->dims);
         diag_run_input(c->ctx, (place){ .file = o->e.file }, f->e->in_name[i], wanted, found);
         return DLC_ERR_INPUT;
@@ -159,7 +164,9 @@ static dlc_status take_named(filling *f, offer *o)
     if (!o->must_fit) return DLC_OK;
     const char *near = nearest(o->for_name, f->e->n_in, f->e->in_name);
     if (i >= 0) diag_run_twice(c->ctx, (place){ .file = o->e.file }, o->for_name);
-    else diag_run_name(c->ctx, (place){ .file = o->e.file }, o->for_name, near ? arena_printf(c->a, "; did you mean %s?", near) : "");
+    else
+        diag_run_name(c->ctx, (place){ .file = o->e.file }, o->for_name,
+                      near ? arena_printf(c->a, "; did you mean %s?", near) : "");
     return DLC_ERR_INPUT;
 }
 
@@ -196,7 +203,9 @@ static dlc_status fill(filling *f)
         diag_run_unknown(c->ctx, (place){ 0 }, o->e.file);
         s = DLC_ERR_INPUT;
     }
-    bool is_random = opt_given(c, OPT_random), is_made = is_random || opt_given(c, OPT_zero) || c->command == COMMAND_bench || c->command == COMMAND_compare;
+    bool is_random = opt_given(c, OPT_random), is_made = is_random || opt_given(c, OPT_zero) ||
+                                                         c->command == COMMAND_bench ||
+                                                         c->command == COMMAND_compare;
     uint64_t seed = is_random ? (uint64_t)opt_int(c, OPT_random, 0, INT64_MAX, 0) : 1;
     for (i = 0; i < f->e->n_in && s == DLC_OK; i++) {
         if (f->is_set[i]) continue;
@@ -213,7 +222,7 @@ static dlc_status fill(filling *f)
     return c->is_usage ? DLC_ERR_INPUT : s;
 }
 
-/* -- Structural inputs --------------------------------------------------------------------------------------------------------------- */
+/* -- Structural inputs ----------------------------------------------------------------------------------- */
 
 /* All inputs of the model in order, where files give them: the import may need their values. */
 static dlc_status load_offers(filling *f, const char *model, int *n, onnx_tensor **out)
@@ -227,13 +236,18 @@ static dlc_status load_offers(filling *f, const char *model, int *n, onnx_tensor
     for (int i = 0; i < *n && s == DLC_OK; i++) {
         offer *o = NULL;
         for (int64_t j = 0; j < f->offers.n; j++)
-            if (f->offers.at[j].for_name && strcmp(f->offers.at[j].for_name, in[i].name) == 0) o = &f->offers.at[j];
+            if (f->offers.at[j].for_name && strcmp(f->offers.at[j].for_name, in[i].name) == 0)
+                o = &f->offers.at[j];
         while (!o && next < f->offers.n && f->offers.at[next].for_name) next++;
         if (!o && next < f->offers.n) o = &f->offers.at[next++];
         if (!o || o->e.is_picture) return DLC_ERR_UNSUPPORTED;
         if (!o->for_name) o->for_name = in[i].name;
         s = tensor_load(c->ctx, c->a, &o->e);
-        (*out)[i] = (onnx_tensor){ .dtype = o->e.t.dtype, .rank = o->e.t.rank, .n = tensor_n(&o->e.t), .bytes = o->e.t.bytes, .name = in[i].name };
+        (*out)[i] = (onnx_tensor){ .dtype = o->e.t.dtype,
+                                   .rank = o->e.t.rank,
+                                   .n = tensor_n(&o->e.t),
+                                   .bytes = o->e.t.bytes,
+                                   .name = in[i].name };
         memcpy((*out)[i].dims, o->e.t.dims, sizeof o->e.t.dims);
     }
     return s;
@@ -266,7 +280,8 @@ dlc_status cli_open_model(cli *c, engine **e, tensor **in)
         s = engine_open(c->ctx, c->a, model, &o, set.kind, e);
         for (int i = 0; i < n_offers; i++)
             for (int64_t j = 0; j < f.offers.n && o.onnx.is_offer_taken[i]; j++)
-                if (f.offers.at[j].for_name && strcmp(f.offers.at[j].for_name, offers[i].name) == 0) f.offers.at[j].is_used = true;
+                if (f.offers.at[j].for_name && strcmp(f.offers.at[j].for_name, offers[i].name) == 0)
+                    f.offers.at[j].is_used = true;
     }
     if (s != DLC_OK) return s;
     f.e = *e;
@@ -277,8 +292,13 @@ dlc_status cli_open_model(cli *c, engine **e, tensor **in)
 
 dlc_status cli_make_inputs(cli *c, const engine *e, tensor **in)
 {
-    filling f = { .c = c, .e = e, .in = *in = NEW_ARRAY(c->a, tensor, e->n_in), .is_set = NEW_ARRAY(c->a, bool, e->n_in) };
+    filling f = {
+        .c = c, .e = e, .in = *in = NEW_ARRAY(c->a, tensor, e->n_in), .is_set = NEW_ARRAY(c->a, bool, e->n_in)
+    };
     return fill(&f);
 }
 
-dlc_run_hook cli_threads(cli *c, int *n) { return engine_threads(c->a, (int)opt_int(c, OPT_threads, 1, 1024, 0), n); }
+dlc_run_hook cli_threads(cli *c, int *n)
+{
+    return engine_threads(c->a, (int)opt_int(c, OPT_threads, 1, 1024, 0), n);
+}

@@ -1,4 +1,5 @@
-/* dlc: the command. Finds the subcommand, runs it, prints what diagnostics are left, and gives the exit code. */
+/* dlc: the command. Finds the subcommand, runs it, prints what diagnostics are left, and gives the exit code.
+ */
 #include "cli/cli.h"
 #include <stdlib.h>
 #include <unistd.h>
@@ -35,7 +36,8 @@ static int run(cli *c, int argc, char **argv)
         cli_man(stdout, c->a);
         return EXIT_OK;
     }
-    if (strncmp(argv[1], "--completion=", 13) == 0) return cli_completion(stdout, c->a, argv[1] + 13) ? EXIT_OK : EXIT_USAGE;
+    if (strncmp(argv[1], "--completion=", 13) == 0)
+        return cli_completion(stdout, c->a, argv[1] + 13) ? EXIT_OK : EXIT_USAGE;
     return run_command(c, argc, argv);
 }
 
@@ -47,7 +49,9 @@ int main(int argc, char **argv)
         return EXIT_INPUT;
     }
     const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
-    cli c = { .ctx = ctx, .a = ctx->arena, .is_terminal = isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0) };
+    cli c = { .ctx = ctx,
+              .a = ctx->arena,
+              .is_terminal = isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0) };
     c.has_colour = c.is_terminal && !(no_colour && *no_colour);
     mem_frame frame;
     volatile int code = EXIT_INPUT;

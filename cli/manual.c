@@ -1,7 +1,8 @@
 /* manual: --help, the man page and the shells' completions, from options.def */
 #include "cli/cli.h"
 
-static const char *const exit_codes = "0 done   1 a wrong model, program or file   2 wrong usage, or not implemented   70 internal error";
+static const char *const exit_codes =
+    "0 done   1 a wrong model, program or file   2 wrong usage, or not implemented   70 internal error";
 
 static bool applies(command_id k, int o) { return option_info[o].commands >> k & 1; }
 
@@ -61,7 +62,11 @@ static void help_all(FILE *f)
     }
     fprintf(f, "\nexamples:\n");
     for (int k = 0; k < COMMAND_COUNT; k++) fprintf(f, "  %s\n", command_info[k].example);
-    fprintf(f, "\n`dlc COMMAND --help` lists a command's options; `dlc --version` prints the version.\nexit codes: %s\n", exit_codes);
+    fprintf(
+        f,
+        "\n`dlc COMMAND --help` lists a command's options; `dlc --version` prints the version.\n"
+        "exit codes: %s\n",
+        exit_codes);
 }
 
 void cli_help(FILE *f, const cli *c)
@@ -70,7 +75,7 @@ void cli_help(FILE *f, const cli *c)
     else help_command(f, c->a, c->command);
 }
 
-/* -- The man page ------------------------------------------------------------------------------------------------------------ */
+/* -- The man page ---------------------------------------------------------------------------------------- */
 
 /* roff: a leading dot or quote, a backslash and a minus have meanings of their own. */
 static void put_roff(FILE *f, const char *s)
@@ -92,9 +97,12 @@ static void roff_line(FILE *f, const char *macro, const char *s)
 
 void cli_man(FILE *f, arena *a)
 {
-    fprintf(f, ".TH DLC 1 \"\" \"dlc %s\"\n.SH NAME\ndlc \\- a compiler for deep-learning models\n.SH SYNOPSIS\n", DLC_VERSION);
+    fprintf(
+        f, ".TH DLC 1 \"\" \"dlc %s\"\n.SH NAME\ndlc \\- a compiler for deep-learning models\n.SH SYNOPSIS\n",
+        DLC_VERSION);
     for (int k = 0; k < COMMAND_COUNT; k++)
-        roff_line(f, k ? ".br\n" : "", arena_printf(a, "dlc %s [options] %s", command_info[k].name, command_info[k].operands));
+        roff_line(f, k ? ".br\n" : "",
+                  arena_printf(a, "dlc %s [options] %s", command_info[k].name, command_info[k].operands));
     for (int k = 0; k < COMMAND_COUNT; k++) {
         roff_line(f, ".SH ", arena_printf(a, "dlc %s", command_info[k].name));
         roff_line(f, "", command_info[k].doc);
@@ -110,7 +118,7 @@ void cli_man(FILE *f, arena *a)
     roff_line(f, ".SH EXIT STATUS\n", exit_codes);
 }
 
-/* -- Completions --------------------------------------------------------------------------------------------------------------- */
+/* -- Completions ----------------------------------------------------------------------------------------- */
 
 /* The words that an option's argument can be, with spaces between; "" if any. */
 static const char *argument_words(arena *a, const char *argument)
@@ -125,21 +133,28 @@ static const char *argument_words(arena *a, const char *argument)
 static void put_options(FILE *f, command_id k)
 {
     for (int o = 0; o < OPT_COUNT; o++)
-        if (applies(k, o) && option_info[o].name[1]) fprintf(f, " --%s%s", option_info[o].name, option_info[o].argument ? "=" : "");
+        if (applies(k, o) && option_info[o].name[1])
+            fprintf(f, " --%s%s", option_info[o].name, option_info[o].argument ? "=" : "");
 }
 
 static void complete_bash(FILE *f, arena *a)
 {
-    fputs("_dlc() {\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} options=\n"
-          "    COMPREPLY=()\n"
-          "    if [ \"$word\" = = ]; then word=; elif [ \"$before\" = = ]; then before=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
-          "    if [ $COMP_CWORD = 1 ]; then COMPREPLY=($(compgen -W \"", f);
+    fputs(
+        "_dlc() {\n"
+        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} "
+        "command=${COMP_WORDS[1]} options=\n"
+        "    COMPREPLY=()\n"
+        "    if [ \"$word\" = = ]; then word=; elif [ \"$before\" = = ]; then "
+        "before=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
+        "    if [ $COMP_CWORD = 1 ]; then COMPREPLY=($(compgen -W \"",
+        f);
     for (int k = 0; k < COMMAND_COUNT; k++) fprintf(f, "%s ", command_info[k].name);
     fputs("--help --version\" -- \"$word\")); return; fi\n    case $before in\n", f);
     for (int o = 0; o < OPT_COUNT; o++) {
         const char *words = argument_words(a, option_info[o].argument);
-        if (*words && option_info[o].name[1]) fprintf(f, "    --%s) COMPREPLY=($(compgen -W \"%s\" -- \"$word\")); return ;;\n", option_info[o].name, words);
+        if (*words && option_info[o].name[1])
+            fprintf(f, "    --%s) COMPREPLY=($(compgen -W \"%s\" -- \"$word\")); return ;;\n",
+                    option_info[o].name, words);
     }
     fputs("    esac\n    case $command in\n", f);
     for (int k = 0; k < COMMAND_COUNT; k++) {
@@ -147,10 +162,13 @@ static void complete_bash(FILE *f, arena *a)
         put_options(f, (command_id)k);
         fputs("\" ;;\n", f);
     }
-    fputs("    esac\n"
-          "    if [ \"${word#-}\" != \"$word\" ]; then COMPREPLY=($(compgen -W \"$options\" -- \"$word\")); [ \"${COMPREPLY[0]%=}\" = \"${COMPREPLY[0]}\" ] || compopt -o nospace\n"
-          "    else COMPREPLY=($(compgen -f -- \"$word\")); compopt -o filenames; fi\n"
-          "}\ncomplete -F _dlc dlc\n", f);
+    fputs(
+        "    esac\n"
+        "    if [ \"${word#-}\" != \"$word\" ]; then COMPREPLY=($(compgen -W \"$options\" -- \"$word\")); [ "
+        "\"${COMPREPLY[0]%=}\" = \"${COMPREPLY[0]}\" ] || compopt -o nospace\n"
+        "    else COMPREPLY=($(compgen -f -- \"$word\")); compopt -o filenames; fi\n"
+        "}\ncomplete -F _dlc dlc\n",
+        f);
 }
 
 /* Text inside '…' of a shell, and inside [ ] of zsh. */
@@ -171,7 +189,8 @@ static void complete_zsh(FILE *f, arena *a)
         put_quoted(f, command_info[k].doc, false);
         fputs("'\n", f);
     }
-    fputs("        )\n        _describe command commands\n        return\n    fi\n    case $words[2] in\n", f);
+    fputs("        )\n        _describe command commands\n        return\n    fi\n    case $words[2] in\n",
+          f);
     for (int k = 0; k < COMMAND_COUNT; k++) {
         fprintf(f, "    %s) _arguments", command_info[k].name);
         for (int o = 0; o < OPT_COUNT; o++) {
@@ -199,7 +218,8 @@ static void complete_fish(FILE *f, arena *a)
         for (int o = 0; o < OPT_COUNT; o++) {
             const option_row *row = &option_info[o];
             if (!applies((command_id)k, o) || !row->name[1]) continue;
-            fprintf(f, "complete -c dlc -n '__fish_seen_subcommand_from %s' -l %s", command_info[k].name, row->name);
+            fprintf(f, "complete -c dlc -n '__fish_seen_subcommand_from %s' -l %s", command_info[k].name,
+                    row->name);
             if (row->letter) fprintf(f, " -s %c", row->letter);
             const char *words = argument_words(a, row->argument);
             if (*words) fprintf(f, " -x -a '%s'", words);

@@ -1,7 +1,7 @@
 /* options: from argv to the options given, by the table options.def
  *
- * Spellings: --name VALUE, --name=VALUE, -oVALUE, -o VALUE, flags of one letter alone; `--` ends the options. A word that
- * is no option of the command names the nearest one.
+ * Spellings: --name VALUE, --name=VALUE, -oVALUE, -o VALUE, flags of one letter alone; `--` ends the options.
+ * A word that is no option of the command names the nearest one.
  */
 #include "cli/cli.h"
 #include <errno.h>
@@ -11,18 +11,20 @@
 #define IN(name) (1u << COMMAND_##name)
 
 const command_row command_info[COMMAND_COUNT] = {
-#define COMMAND(name, operands, doc, example) [COMMAND_##name] = { #name, operands, doc, example, command_##name },
+#define COMMAND(name, operands, doc, example) \
+    [COMMAND_##name] = { #name, operands, doc, example, command_##name },
 #define OPTION(...)
 #include "cli/options.def"
 };
 
 const option_row option_info[OPT_COUNT] = {
 #define COMMAND(...)
-#define OPTION(id, name, letter, argument, commands, doc) [OPT_##id] = { name, letter, argument, commands, doc },
+#define OPTION(id, name, letter, argument, commands, doc) \
+    [OPT_##id] = { name, letter, argument, commands, doc },
 #include "cli/options.def"
 };
 
-/* -- Near names ---------------------------------------------------------------------------------------------------------- */
+/* -- Near names ------------------------------------------------------------------------------------------ */
 
 /* "; did you mean …?" or "". */
 static const char *hint_of(cli *c, const char *prefix, const char *near)
@@ -36,13 +38,13 @@ static bool usage(cli *c)
     return false;
 }
 
-/* -- Words of an argument -------------------------------------------------------------------------------------------------- */
+/* -- Words of an argument -------------------------------------------------------------------------------- */
 
 /* Splits "a|b|c"; 0 if the argument is no choice. */
 static int choices(arena *a, const char *argument, const char ***words)
 {
     int n = 0;
-    if (!argument || !strchr(argument, '|') || strchr(argument, ':')) return 0;         /* after:NAME is no word */
+    if (!argument || !strchr(argument, '|') || strchr(argument, ':')) return 0;    /* after:NAME is no word */
     *words = NEW_ARRAY(a, const char *, strlen(argument));
     for (const char *p = argument;;) {
         size_t k = strcspn(p, "|");
@@ -72,7 +74,7 @@ static bool add_given(cli *c, option_id o, const char *v)
     return true;
 }
 
-/* -- Parsing ----------------------------------------------------------------------------------------------------------------- */
+/* -- Parsing --------------------------------------------------------------------------------------------- */
 
 static bool applies(const cli *c, int o) { return option_info[o].commands >> c->command & 1; }
 static bool is_optional(const char *argument) { return argument && argument[0] == '['; }
@@ -97,7 +99,8 @@ static bool take_option(cli *c, option_id o, const char *inline_value, int argc,
     }
     if (row->argument && !inline_value && !is_optional(row->argument)) {
         if (*i + 1 >= argc) {
-            diag_option_value(c->ctx, (place){ 0 }, row->name, arena_printf(c->a, "needs a value: %s", row->argument));
+            diag_option_value(c->ctx, (place){ 0 }, row->name,
+                              arena_printf(c->a, "needs a value: %s", row->argument));
             return usage(c);
         }
         inline_value = argv[++*i];
@@ -147,14 +150,15 @@ bool cli_parse(cli *c, int argc, char **argv)
         const char *word = argv[i];
         bool is_option = !is_ended && word[0] == '-' && word[1], ok = true;
         if (is_option && strcmp(word, "--") == 0) is_ended = true;
-        else if (is_option) ok = word[1] == '-' ? parse_long(c, argc, argv, &i) : parse_letter(c, argc, argv, &i);
+        else if (is_option)
+            ok = word[1] == '-' ? parse_long(c, argc, argv, &i) : parse_letter(c, argc, argv, &i);
         else vec_push(c->a, &c->operands, word);
         if (!ok) return false;
     }
     return true;
 }
 
-/* -- Asking --------------------------------------------------------------------------------------------------------------------- */
+/* -- Asking ---------------------------------------------------------------------------------------------- */
 
 static const given *last(const cli *c, option_id o)
 {

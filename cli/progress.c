@@ -1,8 +1,9 @@
 /* progress: one line on a terminal that says what is done now, once it takes longer than a second
  *
- * How    Work says what it does by progress_put, from any thread, as often as it likes: that costs a lock and a copy. A thread of its
- *        own writes the line, ten times a second from the first second on, so that a single long step shows too. It is
- *        started by the first progress_put, and only if stderr is a terminal; before anything else is printed the line is erased.
+ * How    Work says what it does by progress_put, from any thread, as often as it likes: that costs a lock and
+ *        a copy. A thread of its own writes the line, ten times a second from the first second on, so that a
+ *        single long step shows too. It is started by the first progress_put, and only if stderr is a
+ *        terminal; before anything else is printed the line is erased.
  */
 #include "cli/cli.h"
 #include <pthread.h>
@@ -51,7 +52,8 @@ static void draw(progress *p)
         while (end < n && (p->line[end] & 0xc0) == 0x80) end++;
         width++;
     }
-    fprintf(stderr, "\r\033[K%s%5.1f s%s  %.*s", p->has_colour ? "\033[36m" : "", seconds_since(p->start), p->has_colour ? "\033[0m" : "", end, p->line);
+    fprintf(stderr, "\r\033[K%s%5.1f s%s  %.*s", p->has_colour ? "\033[36m" : "", seconds_since(p->start),
+            p->has_colour ? "\033[0m" : "", end, p->line);
     fflush(stderr);
     p->is_shown = true;
 }

@@ -1,7 +1,7 @@
 /* report: messages to the terminal
  *
- * Diagnostics go to stderr, coloured if that is a terminal, and at most MAX_SHOWN bytes of them: a hostile file must not
- * flood it. What is left out is counted.
+ * Diagnostics go to stderr, coloured if that is a terminal, and at most MAX_SHOWN bytes of them: a hostile
+ * file must not flood it. What is left out is counted.
  */
 #include "cli/cli.h"
 
@@ -21,14 +21,16 @@ int exit_code(dlc_status s)
 /* The word of the severity in colour. */
 static void put_coloured(const char *s, const diag *d)
 {
-    static const char *const word[] = { "error:", "warning:", "note:" }, *const colour[] = { "31", "35", "36" };
+    static const char *const word[] = { "error:", "warning:", "note:" }, *const colour[] = { "31", "35",
+                                                                                             "36" };
     const char *at = strstr(s, word[d->severity]);
     if (!at) {
         fprintf(stderr, "%s\n", s);
         return;
     }
     int n = (int)strlen(word[d->severity]);
-    fprintf(stderr, "\033[1m%.*s\033[1;%sm%.*s\033[0m%s\n", (int)(at - s), s, colour[d->severity], n, at, at + n);
+    fprintf(stderr, "\033[1m%.*s\033[1;%sm%.*s\033[0m%s\n", (int)(at - s), s, colour[d->severity], n, at,
+            at + n);
 }
 
 void cli_show_diags(cli *c)

@@ -1,25 +1,26 @@
 /* apart: turns of a loop that touch different elements; outputs that may overwrite inputs
  *
- * Why    Marks promise that turns of a loop are independent (rules 11 and 12 of loop_verify.c). And an output may take the
- *        memory of an input if no element is read after it was stored over (the pass `states`, the memory plan): the same
- *        question, asked of two buffers as if they were one.
- * How    Of one loop over v: each store against each access of the buffer. In some dim, or in the flat address, both must be
- *        c*v + outer + inner  with the same c and outer, and the inner parts (of variables of loops inside, each ranged by
- *        itself) must differ by less than |c|: then different v give different elements. Lets are looked through.
- *        In place: that for every loop around a store of the output, against the loads of the input; so what is read and
- *        stored at one place is so in one turn of all loops around both. In that turn a statement reads before it
- *        stores; a later statement may read what an earlier one did not store: its range of addresses is another one
- *        (the tail of a loop in tiles).
- *        Buffers of different dims are compared by flat address.
+ * Why    Marks promise that turns of a loop are independent (rules 11 and 12 of loop_verify.c). And an output
+ *        may take the memory of an input if no element is read after it was stored over (the pass `states`,
+ *        the memory plan): the same question, asked of two buffers as if they were one.
+ * How    Of one loop over v: each store against each access of the buffer. In some dim, or in the flat
+ *        address, both must be c*v + outer + inner  with the same c and outer, and the inner parts (of
+ *        variables of loops inside, each ranged by itself) must differ by less than |c|: then different v
+ *        give different elements. Lets are looked through. In place: that for every loop around a store of
+ *        the output, against the loads of the input; so what is read and stored at one place is so in one
+ *        turn of all loops around both. In that turn a statement reads before it stores; a later statement
+ *        may read what an earlier one did not store: its range of addresses is another one (the tail of a
+ *        loop in tiles). Buffers of different dims are compared by flat address.
  * Leaves what cannot be proved so, as if it were wrong.
  * Cost   stores times accesses of one buffer in one loop, for each loop.
  */
 #include "ir/apart.h"
 #include "ir/linear.h"
 
-/* -- Positions ----------------------------------------------------------------------------------------------------- */
+/* -- Positions ------------------------------------------------------------------------------------------- */
 
-/* One dim of an access, or its flat address: coef*v + outer + [lo, hi]; unusable if v stands inside an atom. */
+/* One dim of an access, or its flat address: coef*v + outer + [lo, hi]; unusable if v stands inside an atom.
+ */
 typedef struct { bool usable; dim coef; linear outer; range inner; } position;
 typedef struct { int buf; bool is_store; const stmt *at; position pos[MAX_RANK + 1]; } touch;
 
@@ -97,7 +98,9 @@ static bool outer_distance(prover *p, position *a, position *b, int64_t *off)
 static bool separates(prover *p, position *a, position *b)
 {
     int64_t off, lo, hi;
-    if (!a->usable || !b->usable || dim_is(a->coef, 0) || !dim_same(a->coef, b->coef) || !outer_distance(p, a, b, &off)) return false;
+    if (!a->usable || !b->usable || dim_is(a->coef, 0) || !dim_same(a->coef, b->coef) ||
+        !outer_distance(p, a, b, &off))
+        return false;
     dim_range(p->k->dims, a->coef, &lo, &hi);
     int64_t c = lo > 0 ? lo : hi < 0 ? -hi : 0;
     return a->inner.hi - b->inner.lo + off < c && b->inner.hi - a->inner.lo - off < c;
@@ -178,7 +181,7 @@ static void note_block(prover *p, const block *b)
     for (int i = 0; i < b->n; i++) note_stmt(p, b->at[i]);
 }
 
-/* -- One loop ---------------------------------------------------------------------------------------------------------- */
+/* -- One loop -------------------------------------------------------------------------------------------- */
 
 /* What the statements of b touch, seen from variable var. */
 static void look(prover *p, const block *b, int var)
@@ -223,7 +226,7 @@ static const touch *find_meeting(prover *p, const stmt *loop)
     return NULL;
 }
 
-/* -- Marked loops -------------------------------------------------------------------------------------------------------- */
+/* -- Marked loops ---------------------------------------------------------------------------------------- */
 
 static void prove_block(prover *p, const block *b)
 {
@@ -244,9 +247,14 @@ static void prove_block(prover *p, const block *b)
 
 static prover prover_of(kernel_code *k, int in, int out)
 {
-    prover p = { .k = k, .in = in, .out = out, .ranges = NEW_ARRAY(k->arena, range, k->vars.n),
-                 .lets = NEW_ARRAY(k->arena, const expr *, k->temps.n), .is_inner = NEW_ARRAY(k->arena, bool, k->vars.n),
-                 .is_own = NEW_ARRAY(k->arena, bool, k->bufs.n), .is_stored = NEW_ARRAY(k->arena, bool, k->bufs.n) };
+    prover p = { .k = k,
+                 .in = in,
+                 .out = out,
+                 .ranges = NEW_ARRAY(k->arena, range, k->vars.n),
+                 .lets = NEW_ARRAY(k->arena, const expr *, k->temps.n),
+                 .is_inner = NEW_ARRAY(k->arena, bool, k->vars.n),
+                 .is_own = NEW_ARRAY(k->arena, bool, k->bufs.n),
+                 .is_stored = NEW_ARRAY(k->arena, bool, k->bufs.n) };
     for (int64_t i = 0; i < k->vars.n; i++) p.ranges[i] = (range){ -DIM_LIMIT, DIM_LIMIT };
     return p;
 }
@@ -259,7 +267,7 @@ void loops_apart(kernel_code *k, meeting_fn tell, void *arg)
     prove_block(&p, &k->body);
 }
 
-/* -- In place ------------------------------------------------------------------------------------------------------------ */
+/* -- In place -------------------------------------------------------------------------------------------- */
 
 /* Is every element that comes to lie at a before every one at b, or behind? */
 static bool is_disjoint(prover *p, position *a, position *b)
@@ -284,7 +292,8 @@ static bool reads_later(prover *p, const block *b)
         note_stmt(p, b->at[i]);
         for (int64_t r = begin; r < p->touches.n; r++)
             for (int64_t w = 0; w < begin && !p->touches.at[r].is_store; w++)
-                if (p->touches.at[w].is_store && !are_disjoint(p, &p->touches.at[w], &p->touches.at[r])) return true;
+                if (p->touches.at[w].is_store && !are_disjoint(p, &p->touches.at[w], &p->touches.at[r]))
+                    return true;
     }
     return false;
 }
@@ -292,7 +301,8 @@ static bool reads_later(prover *p, const block *b)
 static bool stores_to(const block *b, int buf)
 {
     for (int i = 0; i < b->n; i++)
-        if ((b->at[i]->kind == STMT_store && b->at[i]->id == buf) || stores_to(&b->at[i]->body, buf) || stores_to(&b->at[i]->other, buf))
+        if ((b->at[i]->kind == STMT_store && b->at[i]->id == buf) || stores_to(&b->at[i]->body, buf) ||
+            stores_to(&b->at[i]->other, buf))
             return true;
     return false;
 }
@@ -319,8 +329,10 @@ static bool block_in_place(prover *p, const block *b)
 bool kernel_in_place(const kernel_code *kernel, int in, int out)
 {
     const buffer *x = &kernel->bufs.at[in], *y = &kernel->bufs.at[out];
-    if (x->role != ROLE_in || y->role != ROLE_out || kernel->writes_early || x->dtype != y->dtype) return false;
-    if (!dim_same(dim_product(kernel->dims, x->dims, x->rank), dim_product(kernel->dims, y->dims, y->rank))) return false;
+    if (x->role != ROLE_in || y->role != ROLE_out || kernel->writes_early || x->dtype != y->dtype)
+        return false;
+    if (!dim_same(dim_product(kernel->dims, x->dims, x->rank), dim_product(kernel->dims, y->dims, y->rank)))
+        return false;
     arena *scratch = arena_new(arena_mem(kernel->arena));
     kernel_code *k = arena_copy(scratch, kernel, sizeof *kernel);      /* expressions made here die here */
     k->arena = scratch;

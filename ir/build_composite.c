@@ -1,9 +1,12 @@
-/* build_composite: the vocabulary above the primitives: everything here is a composition of ir/build.h's primitives.
+/* build_composite: the vocabulary above the primitives: everything here is a composition of ir/build.h's
+ * primitives.
  *
- * Why    Front ends, gradients and passes say softmax, matmul, conv, take, cast to an 8-bit float; the compiler behind
- *        them knows primitives only. What is written here once has a gradient, a lowering and a kernel at once.
- * How    Short functions over the builder. Operands are aligned as NumPy does (rank raised by leading 1s); stretching is
- *        left to `map`, which takes extents of 1. Errors are sticky, so nothing is checked that a primitive checks.
+ * Why    Front ends, gradients and passes say softmax, matmul, conv, take, cast to an 8-bit float; the
+ *        compiler behind them knows primitives only. What is written here once has a gradient, a lowering and
+ *        a kernel at once.
+ * How    Short functions over the builder. Operands are aligned as NumPy does (rank raised by leading 1s);
+ *        stretching is left to `map`, which takes extents of 1. Errors are sticky, so nothing is checked that
+ *        a primitive checks.
  * Keeps  a scalar is a rank-0 constant, a splat its broadcast, a ramp an iota: never a dense literal.
  * Floats f16 and bf16: means and the like work in f32 and round once at their end.
  * See    docs/primitives.md; tests/ir/test_build_composite.c
@@ -14,7 +17,7 @@
 
 static const dim ONE = { 1 };
 
-/* -- Scalars and splats ----------------------------------------------------------------------------------------------- */
+/* -- Scalars and splats ---------------------------------------------------------------------------------- */
 
 static value scalar_bits(graph *g, dtype t, scalar_value v)
 {
@@ -59,7 +62,7 @@ value splat_like(graph *g, value x, double v)
     return splat(g, scalar_f64(g, t.dtype, v), t.rank, t.dims);
 }
 
-/* -- Maps --------------------------------------------------------------------------------------------------------------- */
+/* -- Maps ------------------------------------------------------------------------------------------------ */
 
 static value map_aligned(graph *g, scalar fn, int n, const value *x)
 {
@@ -76,9 +79,21 @@ static value map_aligned(graph *g, scalar fn, int n, const value *x)
 
 value un(graph *g, scalar fn, value x) { return map_aligned(g, fn, 1, (value[]){ x }); }
 value bin(graph *g, scalar fn, value a, value b) { return map_aligned(g, fn, 2, (value[]){ a, b }); }
-value bin_k(graph *g, scalar fn, value a, double k) { return bin(g, fn, a, scalar_f64(g, dtype_of(g, a), k)); }
-value k_bin(graph *g, scalar fn, double k, value a) { return bin(g, fn, scalar_f64(g, dtype_of(g, a), k), a); }
-value select3(graph *g, value c, value a, value b) { return map_aligned(g, SCALAR_select, 3, (value[]){ c, a, b }); }
+value bin_k(graph *g, scalar fn, value a, double k)
+{
+    return bin(g, fn, a, scalar_f64(g, dtype_of(g, a), k));
+}
+
+value k_bin(graph *g, scalar fn, double k, value a)
+{
+    return bin(g, fn, scalar_f64(g, dtype_of(g, a), k), a);
+}
+
+value select3(graph *g, value c, value a, value b)
+{
+    return map_aligned(g, SCALAR_select, 3, (value[]){ c, a, b });
+}
+
 value greater(graph *g, value a, value b) { return bin(g, SCALAR_lt, b, a); }
 value greater_equal(graph *g, value a, value b) { return bin(g, SCALAR_le, b, a); }
 value not_equal(graph *g, value a, value b) { return un(g, SCALAR_not, bin(g, SCALAR_eq, a, b)); }
@@ -98,11 +113,12 @@ static value widen(graph *g, value x, dtype *narrow)
     return cast(g, x, compute_dtype(*narrow));
 }
 
-/* -- Storage formats --------------------------------------------------------------------------------------------------------
+/* -- Storage formats ----------------------------------------------------------------------------------------
  * An element of e exponent and m mantissa bits with bias b, code = sign | E << m | M:
  *     E > 0: 2^(E-b) (1 + M/2^m)         E = 0: M 2^(1-b-m)
- * decoded by moving the fields into an f32's places, encoded by rounding |x| 2^(m-E) to an integer q and adding it to
- * the exponent field, so that a carry out of the mantissa moves into the exponent by itself. No tables: it vectorizes. */
+ * decoded by moving the fields into an f32's places, encoded by rounding |x| 2^(m-E) to an integer q and
+ * adding it to the exponent field, so that a carry out of the mantissa moves into the exponent by itself. No
+ * tables: it vectorizes. */
 
 typedef enum { KIND_FN, KIND_FNUZ, KIND_IEEE, KIND_FINITE } format_kind;
 typedef struct { dtype t; int e, m, bias; format_kind kind; } format;
@@ -126,12 +142,13 @@ static value select_k(graph *g, value c, double k, value b)
 {
     return select3(g, c, scalar_f64(g, dtype_of(g, b), k), b);
 }
+
 static value eq_k(graph *g, value a, double k) { return bin_k(g, SCALAR_eq, a, k); }
 static value gt_k(graph *g, value a, double k) { return k_bin(g, SCALAR_lt, k, a); }
 
 static value decode_e8m0(graph *g, value i)
 {
-    value bits = select_k(g, eq_k(g, i, 0), 0x400000, bin_k(g, SCALAR_shl, i, 23));       /* 2^-127 is subnormal */
+    value bits = select_k(g, eq_k(g, i, 0), 0x400000, bin_k(g, SCALAR_shl, i, 23));  /* 2^-127 is subnormal */
     return select_k(g, eq_k(g, i, 255), (double)NAN, bitcast(g, bits, DTYPE_f32));
 }
 
@@ -143,7 +160,8 @@ static value decode_float(graph *g, value i, const format *f)
     value sign = bin_k(g, SCALAR_shl, bin_k(g, SCALAR_and, bin_k(g, SCALAR_shr, i, e + m), 1), 31);
     value normal = add(g, bin_k(g, SCALAR_shl, bin_k(g, SCALAR_add, E, 127 - f->bias), 23),
                        bin_k(g, SCALAR_shl, M, 23 - m));
-    value tiny = bitcast(g, bin_k(g, SCALAR_mul, cast(g, M, DTYPE_f32), ldexp(1, 1 - f->bias - m)), DTYPE_i32);
+    value tiny = bitcast(g, bin_k(g, SCALAR_mul, cast(g, M, DTYPE_f32), ldexp(1, 1 - f->bias - m)),
+                         DTYPE_i32);
     value v = bitcast(g, bin(g, SCALAR_or, sign, select3(g, eq_k(g, E, 0), tiny, normal)), DTYPE_f32);
 
     switch (f->kind) {
@@ -194,23 +212,31 @@ static value encode_e8m0(graph *g, value bits, bool saturate, const char *round_
 static value encode_float(graph *g, value bits, const format *f, bool saturate)
 {
     int e = f->e, m = f->m, full = (1 << (e + m)) - 1;
-    static const int nan_of[] = { [KIND_FN] = 0x7f, [KIND_FNUZ] = 0x80, [KIND_IEEE] = 0x7f, [KIND_FINITE] = 0 };
-    const int top_of[] = { [KIND_FN] = full - 1, [KIND_FNUZ] = full, [KIND_IEEE] = full - (1 << m), [KIND_FINITE] = full };
-    const int over_of[] = { [KIND_FN] = 0x7f, [KIND_FNUZ] = 0x80, [KIND_IEEE] = full - (1 << m) + 1, [KIND_FINITE] = full };
+    static const int nan_of[] = {
+        [KIND_FN] = 0x7f, [KIND_FNUZ] = 0x80, [KIND_IEEE] = 0x7f, [KIND_FINITE] = 0
+    };
+    const int top_of[] = {
+        [KIND_FN] = full - 1, [KIND_FNUZ] = full, [KIND_IEEE] = full - (1 << m), [KIND_FINITE] = full
+    };
+    const int over_of[] = {
+        [KIND_FN] = 0x7f, [KIND_FNUZ] = 0x80, [KIND_IEEE] = full - (1 << m) + 1, [KIND_FINITE] = full
+    };
     int top = top_of[f->kind], over = saturate ? top : over_of[f->kind];
 
     value a = bin_k(g, SCALAR_and, bits, 0x7fffffff);
     value nan = gt_k(g, a, 0x7f800000);
     value sign = bin_k(g, SCALAR_shl, bin_k(g, SCALAR_and, bin_k(g, SCALAR_shr, bits, 31), 1), e + m);
     value E = bin_k(g, SCALAR_max, bin_k(g, SCALAR_sub, bin_k(g, SCALAR_shr, a, 23), 127), 1 - f->bias);
-    value scale = bitcast(g, bin_k(g, SCALAR_shl, k_bin(g, SCALAR_sub, 127 + m, E), 23), DTYPE_f32);      /* 2^(m-E) */
+    /* 2^(m-E) */
+    value scale = bitcast(g, bin_k(g, SCALAR_shl, k_bin(g, SCALAR_sub, 127 + m, E), 23), DTYPE_f32);
     value q = un(g, SCALAR_rint, mul(g, bitcast(g, a, DTYPE_f32), scale));
     value big = k_bin(g, SCALAR_le, 0x7f800000, a);
     q = cast(g, select_k(g, big, 0, q), DTYPE_i32);
-    value code = add(g, bin_k(g, SCALAR_shl, bin_k(g, SCALAR_add, E, f->bias), m), bin_k(g, SCALAR_sub, q, 1 << m));
+    value code = add(g, bin_k(g, SCALAR_shl, bin_k(g, SCALAR_add, E, f->bias), m),
+                     bin_k(g, SCALAR_sub, q, 1 << m));
     code = select_k(g, bin(g, SCALAR_or, big, gt_k(g, code, top)), over, code);
     code = select_k(g, nan, nan_of[f->kind], code);
-    if (f->kind == KIND_FINITE) sign = select_k(g, nan, 1 << (e + m), sign);       /* no NaN in the format: -0 */
+    if (f->kind == KIND_FINITE) sign = select_k(g, nan, 1 << (e + m), sign);    /* no NaN in the format: -0 */
     value with_sign = bin(g, SCALAR_or, code, sign);
     if (f->kind == KIND_FNUZ)
         with_sign = select3(g, bin(g, SCALAR_or, eq_k(g, code, 0), eq_k(g, code, 0x80)), code, with_sign);
@@ -230,7 +256,7 @@ value build_cast(graph *g, value x, dtype to, bool saturate, const char *round_m
                               : encode_float(g, bits, format_of(to), saturate);
 }
 
-/* -- Shapes ------------------------------------------------------------------------------------------------------------------ */
+/* -- Shapes ---------------------------------------------------------------------------------------------- */
 
 value unsqueeze(graph *g, value x, uint32_t axes)
 {
@@ -255,7 +281,10 @@ value squeeze(graph *g, value x, uint32_t axes)
     return reshape(g, x, rank, d);
 }
 
-value expand_to(graph *g, value x, int rank, const dim *d) { return broadcast(g, raise_rank(g, x, rank), rank, d); }
+value expand_to(graph *g, value x, int rank, const dim *d)
+{
+    return broadcast(g, raise_rank(g, x, rank), rank, d);
+}
 
 bool broadcast_shapes(graph *g, type a, type b, int *rank, dim *d)
 {
@@ -270,7 +299,8 @@ bool broadcast_shapes(graph *g, type a, type b, int *rank, dim *d)
             text s = { .a = g->arena }, u = { .a = g->arena };
             type_print(g, a, &s);
             type_print(g, b, &u);
-            build_fail_dims(g, (dim[]){ p, q }, 2, "shapes that broadcast together expected, found %s and %s", text_str(&s), text_str(&u));
+            build_fail_dims(g, (dim[]){ p, q }, 2, "shapes that broadcast together expected, found %s and %s",
+                            text_str(&s), text_str(&u));
             return false;
         }
     }
@@ -329,7 +359,7 @@ value move_axis(graph *g, value x, int from, int to)
     return transpose(g, x, perm);
 }
 
-/* -- Reductions --------------------------------------------------------------------------------------------------------------- */
+/* -- Reductions ------------------------------------------------------------------------------------------ */
 
 static value put_back(graph *g, value y, type x, uint32_t axes)
 {
@@ -370,8 +400,8 @@ value mean_over(graph *g, value x, uint32_t axes, bool keep)
     return cast(g, divide(g, s, dim_as(g, dtype_of(g, w), extent_of(g, x, axes))), narrow);
 }
 
-/* f16 and bf16 round at each step, as ONNX's expansion of the operator does, where their sum cannot overflow: at most
- * 2^15 terms of at most 1. */
+/* f16 and bf16 round at each step, as ONNX's expansion of the operator does, where their sum cannot overflow:
+ * at most 2^15 terms of at most 1. */
 value softmax(graph *g, value x, uint32_t axes)
 {
     int64_t lo, hi;
@@ -379,7 +409,8 @@ value softmax(graph *g, value x, uint32_t axes)
     dim_range(g->dims, extent_of(g, x, axes), &lo, &hi);
     bool is_narrow = compute_dtype(narrow) != narrow;
     if (is_narrow && hi > 1 << 15) x = widen(g, x, &narrow);
-    value e = un(g, SCALAR_exp, sub(g, x, reduce_keep(g, REDUCE_max, x, axes))), s = reduce_keep(g, REDUCE_sum, e, axes);
+    value e = un(g, SCALAR_exp, sub(g, x, reduce_keep(g, REDUCE_max, x, axes))),
+          s = reduce_keep(g, REDUCE_sum, e, axes);
     if (is_narrow) return cast(g, divide(g, e, s), narrow);
     return mul(g, e, k_bin(g, SCALAR_div, 1, s));            /* s is at least 1 */
 }
@@ -396,7 +427,9 @@ value log_softmax(graph *g, value x, uint32_t axes)
 /* Running sum, product, maximum or minimum: a scan along the axis, wide for narrow floats. */
 value cumulate(graph *g, cum_kind kind, value x, int axis, bool exclusive, bool reverse)
 {
-    static const scalar fn_of[] = { [CUM_add] = SCALAR_add, [CUM_mul] = SCALAR_mul, [CUM_max] = SCALAR_max, [CUM_min] = SCALAR_min };
+    static const scalar fn_of[] = {
+        [CUM_add] = SCALAR_add, [CUM_mul] = SCALAR_mul, [CUM_max] = SCALAR_max, [CUM_min] = SCALAR_min
+    };
     if (!is_value(x)) return NO_VALUE;
     value xs = move_axis(g, x, axis, 0);
     if (!is_value(xs)) return NO_VALUE;
@@ -418,7 +451,7 @@ value cumulate(graph *g, cum_kind kind, value x, int axis, bool exclusive, bool 
     return move_axis(g, y[1], 0, axis);
 }
 
-/* -- Indexing ----------------------------------------------------------------------------------------------------------------- */
+/* -- Indexing -------------------------------------------------------------------------------------------- */
 
 /* Known positions start, start+step, …, all inside [0, n): a slice, not a gather. */
 static bool is_progression(graph *g, const dim *p, int count, dim n, int64_t *step)
@@ -454,7 +487,8 @@ value take(graph *g, value x, value idx, int axis)
     int n;
     int64_t step;
     const dim *p = known_ints(g, idx, &n);
-    if (p && is_progression(g, p, n, dim_of(g, x, axis), &step)) return take_slice(g, x, ti, p[0], n, step, axis);
+    if (p && is_progression(g, p, n, dim_of(g, x, axis), &step))
+        return take_slice(g, x, ti, p[0], n, step, axis);
 
     value y = gather(g, x, 1, &idx, &axis, 0, NULL, NULL);
     int perm[MAX_RANK], r = 0, rank = rank_of(g, y);
@@ -493,7 +527,8 @@ value take_along(graph *g, value x, value idx, int axis)
 {
     if (!is_value(x) || !is_value(idx)) return NO_VALUE;
     type t = type_of(g, x), ti = type_of(g, idx);
-    if (t.rank != ti.rank) return build_fail(g, "indices of rank %d expected, found rank %d", t.rank, ti.rank);
+    if (t.rank != ti.rank)
+        return build_fail(g, "indices of rank %d expected, found rank %d", t.rank, ti.rank);
     dim start[MAX_RANK], size[MAX_RANK];
     int64_t step[MAX_RANK];
     int batch[MAX_RANK], nb = 0;
@@ -506,10 +541,10 @@ value take_along(graph *g, value x, value idx, int axis)
     return gather(g, slice(g, x, start, size, step), 1, &idx, &axis, nb, batch, batch);
 }
 
-/* -- Products ------------------------------------------------------------------------------------------------------------------- */
+/* -- Products -------------------------------------------------------------------------------------------- */
 
-/* Leading dims are batch labels A, B, …; one of extent 1 is dropped, so that it is a free dim of the other operand and
- * nothing is stretched. */
+/* Leading dims are batch labels A, B, …; one of extent 1 is dropped, so that it is a free dim of the other
+ * operand and nothing is stretched. */
 value matmul(graph *g, value a, value b, dtype acc, dtype out)
 {
     if (!is_value(a) || !is_value(b)) return NO_VALUE;
@@ -547,15 +582,17 @@ value matmul(graph *g, value a, value b, dtype acc, dtype out)
     return is_value(y) ? reshape(g, y, r, so) : NO_VALUE;
 }
 
-/* Groups are one more batch label g; a channel label of extent 1 in a grouped convolution (depthwise) is left out.
- * The spatial labels: i of the input "abc…", k of the kernel "rst…", o of the result "xyz…" are given letters in order. */
+/* Groups are one more batch label g; a channel label of extent 1 in a grouped convolution (depthwise) is left
+ * out. The spatial labels: i of the input "abc…", k of the kernel "rst…", o of the result "xyz…" are given
+ * letters in order. */
 value conv(graph *g, value x, value w, value bias, const conv_spec *s)
 {
     if (!is_value(x) || !is_value(w)) return NO_VALUE;
     type tx = type_of(g, x), tw = type_of(g, w);
     int n = s->n;
     if (tx.rank != n + 2 || tw.rank != n + 2)
-        return build_fail(g, "input and weights of rank %d expected, found %d and %d", n + 2, tx.rank, tw.rank);
+        return build_fail(g, "input and weights of rank %d expected, found %d and %d", n + 2, tx.rank,
+                          tw.rank);
     if (n > 4) return build_fail(g, "convolution over at most 4 dimensions, found %d", n);
     static const char I[] = "hijl", K[] = "rstu", O[] = "yxzv";
     dims *D = g->dims;
@@ -565,13 +602,16 @@ value conv(graph *g, value x, value w, value bias, const conv_spec *s)
     dim w0 = grouped ? dim_div(D, tw.dims[0], dim_const(groups)) : tw.dims[0];
     dim per_y = s->transposed ? tw.dims[1] : w0, M = dim_mulk(D, per_y, groups);
     if (grouped && (!dim_divides(D, tx.dims[1], groups) || !dim_divides(D, tw.dims[0], groups)))
-        return build_fail_dims(g, (dim[]){ tx.dims[1], tw.dims[0] }, 2, "channels that %lld groups divide expected", (long long)groups);
+        return build_fail_dims(g, (dim[]){ tx.dims[1], tw.dims[0] }, 2,
+                               "channels that %lld groups divide expected", (long long)groups);
     if (!dim_same(per_x, s->transposed ? w0 : tw.dims[1])) {
         text u = { .a = g->arena }, v = { .a = g->arena };
         type_print(g, tx, &u);
         type_print(g, tw, &v);
-        return build_fail_dims(g, (dim[]){ per_x, tw.dims[1] }, 2, "weights for the channels of the input expected, found input %s, weights %s, %lld groups",
-                          text_str(&u), text_str(&v), (long long)groups);
+        return build_fail_dims(
+            g, (dim[]){ per_x, tw.dims[1] }, 2,
+            "weights for the channels of the input expected, found input %s, weights %s, %lld groups",
+            text_str(&u), text_str(&v), (long long)groups);
     }
     bool has_c = !grouped || !dim_is(per_x, 1), has_m = !grouped || !dim_is(per_y, 1);
 
@@ -598,14 +638,18 @@ value conv(graph *g, value x, value w, value bias, const conv_spec *s)
         lw[rw] = K[d]; sw[rw++] = tw.dims[2 + d];
         lo[ro] = O[d]; sb[ro++] = ONE;
         so[2 + d] = s->size[d];
-        relation plain = { .idil = s->idil[d] ? s->idil[d] : 1, .stride = s->stride[d], .dil = s->dil[d], .pad = s->pad[d] };
-        relation adjoint = { .idil = s->stride[d], .stride = 1, .dil = -s->dil[d], .pad = -s->pad[d] };  /* stride i = o - dil k + pad */
+        relation plain = {
+            .idil = s->idil[d] ? s->idil[d] : 1, .stride = s->stride[d], .dil = s->dil[d], .pad = s->pad[d]
+        };
+        /* stride i = o - dil k + pad */
+        relation adjoint = { .idil = s->stride[d], .stride = 1, .dil = -s->dil[d], .pad = -s->pad[d] };
         win[d] = (window_spec){ I[d], K[d], O[d], s->transposed ? adjoint : plain, s->size[d] };
     }
     dtype acc = s->acc == DTYPE_NONE ? compute_dtype(tx.dtype) : s->acc;
     value init = NO_VALUE;
     if (is_value(bias)) {
-        if (!dim_same(type_elements(g, type_of(g, bias)), M)) return build_fail(g, "one bias for each output channel expected");
+        if (!dim_same(type_elements(g, type_of(g, bias)), M))
+            return build_fail(g, "one bias for each output channel expected");
         init = reshape(g, cast(g, bias, acc), ro, sb);
     }
     /* the order of the sum: channels, then taps */
@@ -619,9 +663,9 @@ value conv(graph *g, value x, value w, value bias, const conv_spec *s)
     return is_value(y) ? reshape(g, y, n + 2, so) : NO_VALUE;
 }
 
-/* -- Random numbers ---------------------------------------------------------------------------------------------------------------
- * key: u32[5]. Uniform in [0, 1): 24 bits of a word, for f64 53 bits of two. Normal: Box-Muller in double by pairs of
- * words, the word under the logarithm moved up by one step so that it is finite. */
+/* -- Random numbers -----------------------------------------------------------------------------------------
+ * key: u32[5]. Uniform in [0, 1): 24 bits of a word, for f64 53 bits of two. Normal: Box-Muller in double by
+ * pairs of words, the word under the logarithm moved up by one step so that it is finite. */
 
 static value word_part(graph *g, value words, int axis, int64_t j, int shift)
 {
@@ -652,7 +696,8 @@ value standard_normal(graph *g, value key, dtype t, int rank, const dim *d)
     value b = bin_k(g, SCALAR_mul, word_part(g, w, 1, 1, 8), 1.0 / 16777216.0);
     value r = un(g, SCALAR_sqrt, bin_k(g, SCALAR_mul, un(g, SCALAR_log, a), -2));
     value angle = bin_k(g, SCALAR_mul, b, 6.283185307179586);
-    value z[2] = { unsqueeze(g, mul(g, r, un(g, SCALAR_cos, angle)), 2), unsqueeze(g, mul(g, r, un(g, SCALAR_sin, angle)), 2) };
+    value z[2] = { unsqueeze(g, mul(g, r, un(g, SCALAR_cos, angle)), 2),
+                   unsqueeze(g, mul(g, r, un(g, SCALAR_sin, angle)), 2) };
     value flat = reshape(g, concat(g, 2, z, 1), 1, (dim[]){ dim_mulk(g->dims, half, 2) });
     return cast(g, reshape(g, slice_axis(g, flat, 0, dim_const(0), n, 1), rank, d), t);
 }

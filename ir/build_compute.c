@@ -4,7 +4,7 @@
 #define SIMPLER(expression) \
     do { value simpler_ = (expression); if (is_value(simpler_) || g->failed) return simpler_; } while (0)
 
-/* -- map --------------------------------------------------------------------------------------------------------------- */
+/* -- map ------------------------------------------------------------------------------------------------- */
 
 /* The common shape: extents equal or 1. */
 static bool map_shape(graph *g, scalar fn, int n, const value *x, dim *d)
@@ -14,14 +14,17 @@ static bool map_shape(graph *g, scalar fn, int n, const value *x, dim *d)
     for (int k = 1; k < n; k++) {
         type t = type_of(g, x[k]);
         if (t.rank != first.rank) {
-            build_fail(g, "map %s: operands of equal rank expected, found %s and %s", scalar_info[fn].name, show_type(g, first), show_type(g, t));
+            build_fail(g, "map %s: operands of equal rank expected, found %s and %s", scalar_info[fn].name,
+                       show_type(g, first), show_type(g, t));
             return false;
         }
         for (int i = 0; i < t.rank; i++) {
             if (dim_is(d[i], 1)) d[i] = t.dims[i];
             else if (!dim_is(t.dims[i], 1) && !dims_agree(g, d[i], t.dims[i])) {
-                build_fail_dims(g, (dim[]){ d[i], t.dims[i] }, 2, "map %s: extents %s and %s of axis %d differ: %s and %s", scalar_info[fn].name, show_dim(g, d[i]),
-                           show_dim(g, t.dims[i]), i, show_type(g, first), show_type(g, t));
+                build_fail_dims(g, (dim[]){ d[i], t.dims[i] }, 2,
+                                "map %s: extents %s and %s of axis %d differ: %s and %s",
+                                scalar_info[fn].name, show_dim(g, d[i]), show_dim(g, t.dims[i]), i,
+                                show_type(g, first), show_type(g, t));
                 return false;
             }
         }
@@ -37,8 +40,8 @@ static dtype map_dtype(graph *g, scalar fn, dtype to, int n, const value *x)
     dtype t = dtype_of(g, x[base]);
     for (int k = base + 1; k < n; k++) {
         if (dtype_of(g, x[k]) == t) continue;
-        build_fail(g, "map %s: operands of equal type expected, found %s and %s", row->name, show_type(g, type_of(g, x[base])),
-                   show_type(g, type_of(g, x[k])));
+        build_fail(g, "map %s: operands of equal type expected, found %s and %s", row->name,
+                   show_type(g, type_of(g, x[base])), show_type(g, type_of(g, x[k])));
         return DTYPE_NONE;
     }
     if (is_storage(t) || !scalar_accepts(fn, t)) {
@@ -46,7 +49,8 @@ static dtype map_dtype(graph *g, scalar fn, dtype to, int n, const value *x)
         return DTYPE_NONE;
     }
     if (base && dtype_of(g, x[0]) != DTYPE_bool) {
-        build_fail(g, "map %s: the condition is %s, expected bool", row->name, show_type(g, type_of(g, x[0])));
+        build_fail(g, "map %s: the condition is %s, expected bool", row->name,
+                   show_type(g, type_of(g, x[0])));
         return DTYPE_NONE;
     }
     switch (row->result) {
@@ -63,7 +67,8 @@ static value map_to(graph *g, scalar fn, dtype to, int n, const value *x)
 {
     if (!ready(g, n, x)) return NO_VALUE;
     if (n != scalar_info[fn].arity)
-        return build_fail(g, "map %s: takes %d operands, found %d", scalar_info[fn].name, scalar_info[fn].arity, n);
+        return build_fail(g, "map %s: takes %d operands, found %d", scalar_info[fn].name,
+                          scalar_info[fn].arity, n);
     dim d[MAX_RANK];
     type t = { map_dtype(g, fn, to, n, x), type_of(g, x[0]).rank, d };
     if (t.dtype == DTYPE_NONE || !map_shape(g, fn, n, x, d)) return NO_VALUE;
@@ -87,15 +92,17 @@ value cast(graph *g, value x, dtype to)
     return map_to(g, SCALAR_cast, to, 1, &x);
 }
 
-/* -- reduce ------------------------------------------------------------------------------------------------------------- */
+/* -- reduce ---------------------------------------------------------------------------------------------- */
 
 value reduce(graph *g, reduce_kind kind, value x, uint32_t axes, bool last)
 {
     if (!ready1(g, x)) return NO_VALUE;
     type from = type_of(g, x), to = from;
-    bool is_arg = kind == REDUCE_argmax || kind == REDUCE_argmin, is_sum = kind == REDUCE_sum || kind == REDUCE_prod;
+    bool is_arg = kind == REDUCE_argmax || kind == REDUCE_argmin,
+         is_sum = kind == REDUCE_sum || kind == REDUCE_prod;
     if (from.rank < 32 && axes >> from.rank)
-        return build_fail(g, "reduce %s: axis outside the %d axes of %s", reduce_name[kind], from.rank, show_type(g, from));
+        return build_fail(g, "reduce %s: axis outside the %d axes of %s", reduce_name[kind], from.rank,
+                          show_type(g, from));
     if (is_storage(from.dtype) || (is_sum && from.dtype == DTYPE_bool))
         return build_fail(g, "reduce %s: does not take %s", reduce_name[kind], dtype_info[from.dtype].name);
     dim d[MAX_RANK];
@@ -104,9 +111,11 @@ value reduce(graph *g, reduce_kind kind, value x, uint32_t axes, bool last)
         if (!(axes >> i & 1)) d[to.rank++] = from.dims[i];
     to.dims = d;
     if (is_arg) {
-        if (axes == 0 || axes & (axes - 1)) return build_fail(g, "reduce %s: takes one axis", reduce_name[kind]);
+        if (axes == 0 || axes & (axes - 1))
+            return build_fail(g, "reduce %s: takes one axis", reduce_name[kind]);
         if (dim_is(from.dims[__builtin_ctz(axes)], 0))
-            return build_fail(g, "reduce %s: axis %d of %s is empty", reduce_name[kind], __builtin_ctz(axes), show_type(g, from));
+            return build_fail(g, "reduce %s: axis %d of %s is empty", reduce_name[kind], __builtin_ctz(axes),
+                              show_type(g, from));
         to.dtype = DTYPE_i64;
     } else if (axes == 0) {
         return x;
@@ -121,7 +130,7 @@ value reduce(graph *g, reduce_kind kind, value x, uint32_t axes, bool last)
     return fold_by_evaluator(g, make_node(g, PRIM_reduce, 1, &x, &a, to));
 }
 
-/* -- window ------------------------------------------------------------------------------------------------------------- */
+/* -- window ---------------------------------------------------------------------------------------------- */
 
 value window_reduce(graph *g, window_kind kind, value x, int n, const window_axis *axes)
 {
@@ -129,7 +138,8 @@ value window_reduce(graph *g, window_kind kind, value x, int n, const window_axi
     type from = type_of(g, x), to = from;
     if (is_storage(from.dtype) || (from.dtype == DTYPE_bool && (kind == WINDOW_sum || kind == WINDOW_prod)))
         return build_fail(g, "window %s: does not take %s", window_name[kind], dtype_info[from.dtype].name);
-    if (n < 0 || n > from.rank) return build_fail(g, "window %s: %d windows on %s", window_name[kind], n, show_type(g, from));
+    if (n < 0 || n > from.rank)
+        return build_fail(g, "window %s: %d windows on %s", window_name[kind], n, show_type(g, from));
     dim d[MAX_RANK];
     memcpy(d, from.dims, (size_t)from.rank * sizeof *d);
     window_attr a;
@@ -139,9 +149,11 @@ value window_reduce(graph *g, window_kind kind, value x, int n, const window_axi
     for (int j = 0; j < n; j++) {
         window_axis w = axes[j];
         if (w.axis < 0 || w.axis >= from.rank || seen >> w.axis & 1)
-            return build_fail(g, "window %s: axis %d of %s is outside or listed twice", window_name[kind], w.axis, show_type(g, from));
+            return build_fail(g, "window %s: axis %d of %s is outside or listed twice", window_name[kind],
+                              w.axis, show_type(g, from));
         seen |= 1u << w.axis;
-        if (w.k < 0 || !check_relation(g, "window", &w.r)) return g->failed ? NO_VALUE : build_fail(g, "window: %lld taps", (long long)w.k);
+        if (w.k < 0 || !check_relation(g, "window", &w.r))
+            return g->failed ? NO_VALUE : build_fail(g, "window: %lld taps", (long long)w.k);
         d[w.axis] = w.size;
     }
     for (int i = 0; i < from.rank; i++)
@@ -161,7 +173,7 @@ value window_reduce(graph *g, window_kind kind, value x, int n, const window_axi
     return fold_by_evaluator(g, make_node(g, PRIM_window, 1, &x, &a, to));
 }
 
-/* -- random --------------------------------------------------------------------------------------------------------------- */
+/* -- random ---------------------------------------------------------------------------------------------- */
 
 value random_bits(graph *g, value key, int rank, const dim *d)
 {

@@ -1,7 +1,7 @@
 /* ir/build_contract.c: the builder's contract.
  *
  * Labels are numbered by first appearance in the result, then a, then b. Each label is one of
- *     batch (a, b, result)    free (a or b, and result)    contracted (a, b)    of a window (one each of a, b, result)
+ *     batch (a, b, result)    free (a or b, and result)    contracted (a, b)    of a window (a, b, result)
  * and everything else is an error that names the label.
  */
 #include "ir/build_inner.h"
@@ -13,19 +13,28 @@ bool check_relation(graph *g, const char *what, relation *r)
 {
     if (r->idil < 0) *r = (relation){ -r->idil, -r->stride, -r->dil, -r->pad };
     bool ok = r->idil >= 1 && r->stride != 0 && r->dil != 0;
-    ok = ok && r->idil < RELATION_LIMIT && llabs(r->stride) < RELATION_LIMIT && llabs(r->dil) < RELATION_LIMIT;
+    ok = ok && r->idil < RELATION_LIMIT && llabs(r->stride) < RELATION_LIMIT &&
+         llabs(r->dil) < RELATION_LIMIT;
     ok = ok && r->pad > -DIM_LIMIT / 2 && r->pad < DIM_LIMIT / 2;
     if (!ok)
-        build_fail(g, "%s: relation %lld*i = %lld*o + %lld*k - %lld, expected factors other than 0 and below 2^30", what,
-                   (long long)r->idil, (long long)r->stride, (long long)r->dil, (long long)r->pad);
+        build_fail(
+            g, "%s: relation %lld*i = %lld*o + %lld*k - %lld, expected factors other than 0 and below 2^30",
+            what, (long long)r->idil, (long long)r->stride, (long long)r->dil, (long long)r->pad);
     return ok;
 }
 
-/* -- Checking ------------------------------------------------------------------------------------------------------------- */
+/* -- Checking -------------------------------------------------------------------------------------------- */
 
 enum { IN_A = 1, IN_B = 2, IN_O = 4, IN_WINDOW = 8, IN_SUM = 16 };
 
-typedef struct { graph *g; contract_attr c; type a, b; int rank_o; uint8_t where[MAX_LABELS]; bool has_extent[MAX_LABELS]; } checker;
+typedef struct {
+    graph *g;
+    contract_attr c;
+    type a, b;
+    int rank_o;
+    uint8_t where[MAX_LABELS];
+    bool has_extent[MAX_LABELS];
+} checker;
 
 static bool mark(checker *k, const uint8_t *labels, int n, uint8_t bit, const char *operand)
 {
@@ -53,7 +62,11 @@ static bool check_windows(checker *k)
                 k->where[labels[j]] |= IN_WINDOW;
                 continue;
             }
-            build_fail(k->g, "contract: window %d: its labels stand once each in a, b and the result, in that order, and in no other window", i);
+            build_fail(
+                k->g,
+                "contract: window %d: its labels stand once each in a, b and the result, in that order, and "
+                "in no other window",
+                i);
             return false;
         }
         if (!check_relation(k->g, "contract", &w->r)) return false;
@@ -69,8 +82,9 @@ static bool set_extent(checker *k, uint8_t label, dim d)
         return true;
     }
     if (dims_agree(k->g, k->c.extent[label], d)) return true;
-    build_fail_dims(k->g, (dim[]){ k->c.extent[label], d }, 2, "contract: label %s is %s and %s in %s and %s", k->c.label_name[label], show_dim(k->g, k->c.extent[label]),
-               show_dim(k->g, d), show_type(k->g, k->a), show_type(k->g, k->b));
+    build_fail_dims(k->g, (dim[]){ k->c.extent[label], d }, 2, "contract: label %s is %s and %s in %s and %s",
+                    k->c.label_name[label], show_dim(k->g, k->c.extent[label]), show_dim(k->g, d),
+                    show_type(k->g, k->a), show_type(k->g, k->b));
     return false;
 }
 
@@ -93,7 +107,8 @@ static bool check_extents(checker *k)
 
 static bool is_summed(const checker *k, int l)
 {
-    return !(k->where[l] & IN_O) && ((k->where[l] & (IN_A | IN_B)) == (IN_A | IN_B) || ((k->where[l] & IN_WINDOW) && (k->where[l] & IN_B)));
+    return !(k->where[l] & IN_O) && ((k->where[l] & (IN_A | IN_B)) == (IN_A | IN_B) ||
+                                     ((k->where[l] & IN_WINDOW) && (k->where[l] & IN_B)));
 }
 
 static bool check_sum(checker *k)
@@ -133,8 +148,8 @@ static bool check_init(checker *k, value init, const dim *d)
     bool fits = t.dtype == k->c.acc && t.rank == k->rank_o;
     for (int i = 0; fits && i < t.rank; i++) fits = dim_is(t.dims[i], 1) || dims_agree(k->g, t.dims[i], d[i]);
     if (!fits)
-        build_fail(k->g, "contract: init is %s, expected %s of shape %s or extents 1", show_type(k->g, t), dtype_info[k->c.acc].name,
-                   show_shape(k->g, k->rank_o, d));
+        build_fail(k->g, "contract: init is %s, expected %s of shape %s or extents 1", show_type(k->g, t),
+                   dtype_info[k->c.acc].name, show_shape(k->g, k->rank_o, d));
     return fits;
 }
 
@@ -144,7 +159,8 @@ static bool check_dtypes(checker *k, dtype acc, dtype *out)
     bool acc_is_int = acc != DTYPE_NONE && is_int(acc);
     bool same = a == b && (is_float(a) || is_int(a));
     if (!same && !(is_int(a) && is_int(b) && acc_is_int)) {
-        build_fail(k->g, "contract: operands %s and %s; expected one number type, or ints with an int accumulator",
+        build_fail(k->g,
+                   "contract: operands %s and %s; expected one number type, or ints with an int accumulator",
                    show_type(k->g, k->a), show_type(k->g, k->b));
         return false;
     }
@@ -152,14 +168,14 @@ static bool check_dtypes(checker *k, dtype acc, dtype *out)
     if (*out == DTYPE_NONE) *out = acc_is_int ? acc : a;
     bool fits = is_float(a) ? k->c.acc == DTYPE_f32 || k->c.acc == DTYPE_f64 : is_int(k->c.acc);
     if (!fits || is_storage(*out)) {
-        build_fail(k->g, "contract: %s operands do not accumulate in %s and give %s", dtype_info[a].name, dtype_info[k->c.acc].name,
-                   dtype_info[*out].name);
+        build_fail(k->g, "contract: %s operands do not accumulate in %s and give %s", dtype_info[a].name,
+                   dtype_info[k->c.acc].name, dtype_info[*out].name);
         return false;
     }
     return true;
 }
 
-/* -- Building ---------------------------------------------------------------------------------------------------------------- */
+/* -- Building -------------------------------------------------------------------------------------------- */
 
 static const char *label_text(graph *g, char c)
 {
@@ -175,12 +191,14 @@ static bool is_in(const uint8_t *labels, int n, uint8_t l)
     return false;
 }
 
-/* Of two labels of one name (a rewrite may bring them together), one loses it: the result's keeps it, else the first. */
+/* Of two labels of one name (a rewrite may bring them together), one loses it: the result's keeps it, else
+ * the first. */
 static void part_names(contract_attr *c, int rank_o)
 {
     for (int l = 0; l < c->n_labels; l++)
         for (int m = 0; m < l; m++) {
-            if (!c->label_name[l] || !c->label_name[m] || strcmp(c->label_name[l], c->label_name[m]) != 0) continue;
+            if (!c->label_name[l] || !c->label_name[m] || strcmp(c->label_name[l], c->label_name[m]) != 0)
+                continue;
             bool keeps_l = is_in(c->lo, rank_o, (uint8_t)l) && !is_in(c->lo, rank_o, (uint8_t)m);
             c->label_name[keeps_l ? m : l] = NULL;
         }
@@ -194,7 +212,8 @@ static void name_labels(graph *g, contract_attr *c)
         while (!c->label_name[l]) {
             const char *name = label_text(g, next++);
             bool used = false;
-            for (int m = 0; m < c->n_labels; m++) used = used || (c->label_name[m] && strcmp(c->label_name[m], name) == 0);
+            for (int m = 0; m < c->n_labels; m++)
+                used = used || (c->label_name[m] && strcmp(c->label_name[m], name) == 0);
             if (!used) c->label_name[l] = name;
         }
     }
@@ -240,16 +259,21 @@ static void renumber(checker *k)
     }
 }
 
-static value contract_checked(graph *g, value a, value b, value init, const contract_attr *c, int rank_o, dtype acc, dtype out)
+static value contract_checked(graph *g, value a, value b, value init, const contract_attr *c, int rank_o,
+                              dtype acc, dtype out)
 {
     checker k = { .g = g, .c = *c, .a = type_of(g, a), .b = type_of(g, b), .rank_o = rank_o };
-    if (c->n_labels < 0 || c->n_labels > MAX_LABELS || c->n_windows < 0 || c->n_windows > MAX_RANK || rank_o > MAX_RANK)
+    if (c->n_labels < 0 || c->n_labels > MAX_LABELS || c->n_windows < 0 || c->n_windows > MAX_RANK ||
+        rank_o > MAX_RANK)
         return build_fail(g, "contract: more labels or windows than supported");
     part_names(&k.c, rank_o);
     name_labels(g, &k.c);
-    if (!mark(&k, c->lo, rank_o, IN_O, "the result") || !mark(&k, c->la, k.a.rank, IN_A, "a") || !mark(&k, c->lb, k.b.rank, IN_B, "b"))
+    if (!mark(&k, c->lo, rank_o, IN_O, "the result") || !mark(&k, c->la, k.a.rank, IN_A, "a") ||
+        !mark(&k, c->lb, k.b.rank, IN_B, "b"))
         return NO_VALUE;
-    if (!check_dtypes(&k, acc, &out) || !check_windows(&k) || !check_extents(&k) || !check_sum(&k) || !check_limits(&k)) return NO_VALUE;
+    if (!check_dtypes(&k, acc, &out) || !check_windows(&k) || !check_extents(&k) || !check_sum(&k) ||
+        !check_limits(&k))
+        return NO_VALUE;
     dim d[MAX_RANK];
     for (int i = 0; i < rank_o; i++) d[i] = k.c.extent[c->lo[i]];
     if (!check_shape(g, "contract", rank_o, d) || !check_init(&k, init, d)) return NO_VALUE;
@@ -264,7 +288,8 @@ static int result_rank(const contract_attr *c)
 {
     bool summed[MAX_LABELS] = { false }, window_a[MAX_LABELS] = { false };
     for (int i = 0; i < c->n_sum; i++) if (c->sum[i] < MAX_LABELS) summed[c->sum[i]] = true;
-    for (int i = 0; i < c->n_windows && i < MAX_RANK; i++) if (c->windows[i].a < MAX_LABELS) window_a[c->windows[i].a] = true;
+    for (int i = 0; i < c->n_windows && i < MAX_RANK; i++)
+        if (c->windows[i].a < MAX_LABELS) window_a[c->windows[i].a] = true;
     int n = 0;
     for (int l = 0; l < c->n_labels && l < MAX_LABELS; l++) n += !summed[l] && !window_a[l];
     return n;
@@ -277,7 +302,7 @@ value contract_by(graph *g, value a, value b, value init, const contract_attr *c
     return contract_checked(g, a, b, init, c, result_rank(c), acc, out);
 }
 
-/* -- From strings ---------------------------------------------------------------------------------------------------------------- */
+/* -- From strings ---------------------------------------------------------------------------------------- */
 
 typedef struct { graph *g; contract_attr c; char letter[MAX_LABELS]; } label_reader;
 
@@ -316,24 +341,29 @@ value contract(graph *g, value a, value b, value init, const contract_spec *s)
     if (!ready(g, 2, in)) return NO_VALUE;
     size_t na = strlen(s->la), nb = strlen(s->lb), no = strlen(s->lo);
     if (na != (size_t)rank_of(g, a) || nb != (size_t)rank_of(g, b) || no > MAX_RANK)
-        return build_fail(g, "contract: labels %s, %s for operands %s and %s", s->la, s->lb, show_type(g, type_of(g, a)), show_type(g, type_of(g, b)));
+        return build_fail(g, "contract: labels %s, %s for operands %s and %s", s->la, s->lb,
+                          show_type(g, type_of(g, a)), show_type(g, type_of(g, b)));
     label_reader r = { .g = g };
     read_labels(&r, s->lo, r.c.lo);
     read_labels(&r, s->la, r.c.la);
     read_labels(&r, s->lb, r.c.lb);
-    if (s->order && strlen(s->order) > MAX_LABELS) return build_fail(g, "contract: more than %d labels", MAX_LABELS);
+    if (s->order && strlen(s->order) > MAX_LABELS)
+        return build_fail(g, "contract: more than %d labels", MAX_LABELS);
     if (s->order)
         for (const char *l = s->order; *l; l++) r.c.sum[r.c.n_sum++] = label_of(&r, *l);
     else default_order(&r, s);
-    if (s->n_windows > MAX_RANK || s->n_limits > 4) return build_fail(g, "contract: more windows or limits than supported");
+    if (s->n_windows > MAX_RANK || s->n_limits > 4)
+        return build_fail(g, "contract: more windows or limits than supported");
     for (int i = 0; i < s->n_windows; i++) {
         const window_spec *w = &s->windows[i];
-        r.c.windows[r.c.n_windows++] = (contract_window){ label_of(&r, w->a), label_of(&r, w->b), label_of(&r, w->o), w->r };
+        r.c.windows[r.c.n_windows++] = (contract_window){ label_of(&r, w->a), label_of(&r, w->b),
+                                                          label_of(&r, w->o), w->r };
         r.c.extent[label_of(&r, w->o)] = w->size;
     }
     for (int i = 0; i < s->n_limits; i++) {
         const limit_spec *l = &s->limits[i];
-        r.c.limits[r.c.n_limits++] = (contract_limit){ l->x ? label_of(&r, l->x) : NO_LABEL, l->scale, label_of(&r, l->y), l->bound };
+        r.c.limits[r.c.n_limits++] = (contract_limit){ l->x ? label_of(&r, l->x) : NO_LABEL, l->scale,
+                                                       label_of(&r, l->y), l->bound };
     }
     return g->failed ? NO_VALUE : contract_checked(g, a, b, init, &r.c, (int)no, s->acc, s->out);
 }

@@ -1,7 +1,7 @@
 /* ir/build_control.c: the builder's scan, cond, while and kernel: nodes with bodies.
  *
- * A body is a graph over the same dims and arena whose inputs are exactly the node's operands as it sees them. A body that
- * failed has reported why; the node over it fails silently.
+ * A body is a graph over the same dims and arena whose inputs are exactly the node's operands as it sees
+ * them. A body that failed has reported why; the node over it fails silently.
  */
 #include "ir/build_inner.h"
 
@@ -10,7 +10,8 @@ static bool check_input(graph *g, const char *what, const graph *body, int i, ty
 {
     type u = type_of(body, body->inputs.at[i]);
     if (types_equal(g, t, u)) return true;
-    build_fail(g, "%s: input %d of the body is %s, the operand gives %s", what, i, show_type(g, u), show_type(g, t));
+    build_fail(g, "%s: input %d of the body is %s, the operand gives %s", what, i, show_type(g, u),
+               show_type(g, t));
     return false;
 }
 
@@ -29,8 +30,8 @@ static bool check_body(graph *g, const char *what, const graph *body, int n_in, 
         return false;
     }
     if (body->inputs.n == n_in && body->results.n >= min_out) return true;
-    build_fail(g, "%s: a body with %lld inputs and %lld results, expected %d and at least %d", what, (long long)body->inputs.n,
-               (long long)body->results.n, n_in, min_out);
+    build_fail(g, "%s: a body with %lld inputs and %lld results, expected %d and at least %d", what,
+               (long long)body->inputs.n, (long long)body->results.n, n_in, min_out);
     return false;
 }
 
@@ -68,7 +69,8 @@ static bool check_scan(graph *g, const graph *body, int n_carry, int n_xs, dim n
         type t = type_of(g, in[i]);
         bool is_x = i >= n_carry && i < n_carry + n_xs;
         if (is_x && (t.rank < 1 || !dims_equal(g, t.dims[0], n))) {
-            build_fail(g, "scan: sequence %s, expected %s steps along axis 0", show_type(g, t), show_dim(g, n));
+            build_fail(g, "scan: sequence %s, expected %s steps along axis 0", show_type(g, t),
+                       show_dim(g, n));
             return false;
         }
         if (!check_input(g, "scan", body, i, is_x ? step_type(t) : t)) return false;
@@ -77,7 +79,8 @@ static bool check_scan(graph *g, const graph *body, int n_carry, int n_xs, dim n
     return true;
 }
 
-bool scan(graph *g, graph *body, int n_carry, int n_xs, dim n, bool reverse, int n_in, const value *in, value *out)
+bool scan(graph *g, graph *body, int n_carry, int n_xs, dim n, bool reverse, int n_in, const value *in,
+          value *out)
 {
     int n_out = (int)body->results.n;
     if (!ready(g, n_in, in) || !check_scan(g, body, n_carry, n_xs, n, n_in, in)) {
@@ -105,7 +108,8 @@ bool scan(graph *g, graph *body, int n_carry, int n_xs, dim n, bool reverse, int
     if (dim_is(n, 0)) {                          /* no step: what was carried, and empty sequences */
         closed(body);
         for (int k = 0; k < n_out; k++)
-            out[k] = k < n_carry ? in[k] : splat(g, scalar_i64(g, types[k].dtype, 0), types[k].rank, types[k].dims);
+            out[k] = k < n_carry ? in[k]
+                                 : splat(g, scalar_i64(g, types[k].dtype, 0), types[k].rank, types[k].dims);
         return !g->failed;
     }
     scan_parts parts = { n_carry, n_xs, n_in, n, reverse, in };
@@ -155,20 +159,25 @@ bool cond(graph *g, value pred, graph *then_body, graph *else_body, int n_in, co
     return results_to(make_node_n(g, PRIM_cond, n_in + 1, all, &attr, n_out, types), out);
 }
 
-bool while_loop(graph *g, graph *test, graph *body, int n_carry, int64_t max_trip, int n_in, const value *in, value *out)
+bool while_loop(graph *g, graph *test, graph *body, int n_carry, int64_t max_trip, int n_in, const value *in,
+                value *out)
 {
     if (test->failed || body->failed) g->failed = true;
-    if (!ready(g, n_in, in) || !check_body(g, "while", test, n_in, 1) || !check_body(g, "while", body, n_in, n_carry))
+    if (!ready(g, n_in, in) || !check_body(g, "while", test, n_in, 1) ||
+        !check_body(g, "while", body, n_in, n_carry))
         return no_results(n_carry, out);
     type t = type_of(test, test->results.at[0]);
-    if (test->results.n != 1 || t.rank != 0 || t.dtype != DTYPE_bool || body->results.n != n_carry || n_carry > n_in) {
-        build_fail(g, "while: expected a test that gives bool[] and a body that gives the %d carries", n_carry);
+    if (test->results.n != 1 || t.rank != 0 || t.dtype != DTYPE_bool || body->results.n != n_carry ||
+        n_carry > n_in) {
+        build_fail(g, "while: expected a test that gives bool[] and a body that gives the %d carries",
+                   n_carry);
         return no_results(n_carry, out);
     }
     type *types = NEW_ARRAY(g->arena, type, n_carry);
     for (int i = 0; i < n_in; i++) {
         type u = type_of(g, in[i]);
-        if (!check_input(g, "while", test, i, u) || !check_input(g, "while", body, i, u)) return no_results(n_carry, out);
+        if (!check_input(g, "while", test, i, u) || !check_input(g, "while", body, i, u))
+            return no_results(n_carry, out);
         if (i >= n_carry) continue;
         if (!check_result(g, "while", body, i, u)) return no_results(n_carry, out);
         types[i] = u;

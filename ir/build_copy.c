@@ -1,8 +1,9 @@
-/* ir/build_copy.c: the same node again: over other operands (rebuild), or in a graph of reachable nodes (graph_compact).
+/* ir/build_copy.c: the same node again: over other operands (rebuild), or in a graph of reachable nodes
+ * (graph_compact).
  *
- * rebuild goes through the builder, so it simplifies and folds; graph_compact copies nodes as they are. Both may go to
- * another arena, but not to another table of dims. Bodies are shared where the arena is the same, else copied; depth of
- * nesting bounds the recursion.
+ * rebuild goes through the builder, so it simplifies and folds; graph_compact copies nodes as they are. Both
+ * may go to another arena, but not to another table of dims. Bodies are shared where the arena is the same,
+ * else copied; depth of nesting bounds the recursion.
  */
 #include "ir/build_inner.h"
 #include <assert.h>
@@ -16,7 +17,7 @@ static graph *body_for(graph *to, const graph *from, graph *body)
     return to->arena == from->arena ? body : copy_graph(to, body);
 }
 
-/* -- rebuild ------------------------------------------------------------------------------------------------------------ */
+/* -- rebuild --------------------------------------------------------------------------------------------- */
 
 static value rebuild_const(graph *to, const graph *from, const node *n)
 {
@@ -26,7 +27,8 @@ static value rebuild_const(graph *to, const graph *from, const node *n)
         c.ints = NULL;
         if (c.name) c.name = arena_strdup(to->arena, c.name);
         if (c.dims) c.dims = arena_copy(to->arena, c.dims, (size_t)c.n * sizeof(dim));
-        else if (!c.is_file) c.bytes = arena_copy(to->arena, c.bytes, (size_t)c.n * (size_t)dtype_bytes(t.dtype));
+        else if (!c.is_file)
+            c.bytes = arena_copy(to->arena, c.bytes, (size_t)c.n * (size_t)dtype_bytes(t.dtype));
     }
     return make_const(to, t, &c);
 }
@@ -58,10 +60,12 @@ static value rebuild_one(graph *to, const graph *from, const node *n, const valu
     case PRIM_const: return rebuild_const(to, from, n);
     case PRIM_iota: return iota(to, t.dtype, t.rank, t.dims, n->iota->axis);
     case PRIM_random: return random_bits(to, in[0], t.rank, t.dims);
-    case PRIM_map: return n->map->fn == SCALAR_cast ? cast(to, in[0], n->map->to) : map(to, n->map->fn, n->n_in, in);
+    case PRIM_map:
+        return n->map->fn == SCALAR_cast ? cast(to, in[0], n->map->to) : map(to, n->map->fn, n->n_in, in);
     case PRIM_reduce: return reduce(to, n->reduce->kind, in[0], n->reduce->axes, n->reduce->last);
     case PRIM_contract:
-        return contract_by(to, in[0], in[1], n->n_in == 3 ? in[2] : NO_VALUE, n->contract, n->contract->acc, t.dtype);
+        return contract_by(to, in[0], in[1], n->n_in == 3 ? in[2] : NO_VALUE, n->contract, n->contract->acc,
+                           t.dtype);
     case PRIM_window: return window_reduce(to, n->window->kind, in[0], n->window->n, n->window->axes);
     case PRIM_reshape: return reshape(to, in[0], t.rank, t.dims);
     case PRIM_transpose:
@@ -76,7 +80,12 @@ static value rebuild_one(graph *to, const graph *from, const node *n, const valu
     case PRIM_gather: case PRIM_scatter: return rebuild_index(to, n, in);
     case PRIM_sort: return sort(to, n->n_in, in, n->sort->axis, n->sort->descending, n->sort->k);
     case PRIM_bitcast: return bitcast(to, in[0], n->bitcast->to);
-    case PRIM_scan: case PRIM_cond: case PRIM_while: case PRIM_compact: case PRIM_kernel: case PRIM_COUNT: break;
+    case PRIM_scan:
+    case PRIM_cond:
+    case PRIM_while:
+    case PRIM_compact:
+    case PRIM_kernel:
+    case PRIM_COUNT: break;
     }
     return NO_VALUE;
 }
@@ -88,13 +97,16 @@ bool rebuild(graph *to, const graph *from, const node *x, const value *in, value
     dim count;
     switch ((prim)n.prim) {
     case PRIM_scan:
-        return scan(to, body_for(to, from, n.scan->body), n.scan->n_carry, n.scan->n_xs, n.scan->n, n.scan->reverse, n.n_in, in, out);
+        return scan(to, body_for(to, from, n.scan->body), n.scan->n_carry, n.scan->n_xs, n.scan->n,
+                    n.scan->reverse, n.n_in, in, out);
     case PRIM_cond:
-        return cond(to, in[0], body_for(to, from, n.cond->then_body), body_for(to, from, n.cond->else_body), n.n_in - 1, in + 1, out);
+        return cond(to, in[0], body_for(to, from, n.cond->then_body), body_for(to, from, n.cond->else_body),
+                    n.n_in - 1, in + 1, out);
     case PRIM_while:
-        return while_loop(to, body_for(to, from, n.loop->test), body_for(to, from, n.loop->body), n.loop->n_carry,
-                          n.loop->max_trip, n.n_in, in, out);
-    case PRIM_kernel: return kernel(to, n.kernel->anchor, body_for(to, from, n.kernel->body), n.n_in, in, out);
+        return while_loop(to, body_for(to, from, n.loop->test), body_for(to, from, n.loop->body),
+                          n.loop->n_carry, n.loop->max_trip, n.n_in, in, out);
+    case PRIM_kernel:
+        return kernel(to, n.kernel->anchor, body_for(to, from, n.kernel->body), n.n_in, in, out);
     case PRIM_compact:
         if (!n.compact->has_symbol) return compact(to, in[0], &out[0], &out[1]);
         if (!compact_to(to, in[0], n.compact->symbol, &out[0], &count)) return false;
@@ -106,7 +118,7 @@ bool rebuild(graph *to, const graph *from, const node *x, const value *in, value
     }
 }
 
-/* -- Copies as they are ------------------------------------------------------------------------------------------------------ */
+/* -- Copies as they are ---------------------------------------------------------------------------------- */
 
 typedef struct { const graph *from; graph *to; } copied_body;
 typedef vec(copied_body) body_list;
@@ -149,10 +161,19 @@ static const void *copy_attr(graph *to, const node *n, body_list *bodies, void *
 
 static void copy_node(graph *to, const graph *from, const node *n, value *map, body_list *bodies)
 {
-    union { contract_attr c; window_attr w; pad_attr p; slice_attr s; gather_attr g; scan_attr sc; while_attr wh; } room;
+    union {
+        contract_attr c;
+        window_attr w;
+        pad_attr p;
+        slice_attr s;
+        gather_attr g;
+        scan_attr sc;
+        while_attr wh;
+    } room;
     if (n->at) to->at = *n->at;
     else to->at = (place){ 0 };
-    value small[MAX_OPERANDS_ON_STACK], *in = n->n_in <= MAX_OPERANDS_ON_STACK ? small : NEW_ARRAY(to->arena, value, n->n_in);
+    value small[MAX_OPERANDS_ON_STACK],
+        *in = n->n_in <= MAX_OPERANDS_ON_STACK ? small : NEW_ARRAY(to->arena, value, n->n_in);
     for (int k = 0; k < n->n_in; k++) in[k] = map[n->in[k].id];
     if (n->prim == PRIM_const) {
         map[n->first] = rebuild_const(to, from, n);
@@ -181,7 +202,8 @@ static graph *copy_reachable(graph *to, const graph *from, body_list *bodies)
     }
     for (int64_t v = 1; v < from->names.n; v++)
         if (from->names.at[v]) set_name(to, map[v], from->names.at[v]);
-    for (int64_t r = 0; r < from->results.n; r++) add_result(to, map[from->results.at[r].id], from->result_names.at[r]);
+    for (int64_t r = 0; r < from->results.n; r++)
+        add_result(to, map[from->results.at[r].id], from->result_names.at[r]);
     to->at = from->at;
     arena_free(scratch);
     return to;
@@ -212,7 +234,8 @@ bool graph_inline(graph *to, const graph *from, const value *in, value *out)
     for (int64_t i = 0; i < n && ok; i++) {
         const node *x = &from->nodes.at[order[i]];
         if (x->prim == PRIM_input) continue;
-        value small[MAX_OPERANDS_ON_STACK], *args = x->n_in <= MAX_OPERANDS_ON_STACK ? small : NEW_ARRAY(scratch, value, x->n_in);
+        value small[MAX_OPERANDS_ON_STACK],
+            *args = x->n_in <= MAX_OPERANDS_ON_STACK ? small : NEW_ARRAY(scratch, value, x->n_in);
         for (int k = 0; k < x->n_in; k++) args[k] = at[x->in[k].id];
         value *res = NEW_ARRAY(scratch, value, x->n_out + 1);
         ok = rebuild(to, from, x, args, res) && !to->failed;

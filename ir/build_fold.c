@@ -1,12 +1,13 @@
 /* ir/build_fold.c: constants computed while the graph is built.
  *
- * What   Known elements are those of a constant, of a splat (views of a constant of one element), and of a small iota.
- *        An element is its bits, or (i64, i32) a dim with symbols: Shape -> Gather -> Concat -> Reshape of a model with
- *        open dims leaves nothing behind. Results of up to FOLD_LIMIT elements are folded, INT_FOLD_LIMIT if all is ints.
- *        Splats stay splats, at any size and with open dims.
- * How    Movement primitives say for each element of the result which element it is (a move); map applies sv_apply, or
- *        apply_dims where a symbol takes part; sums in floats, contracts, sorts … go to the evaluator that the api
- *        installs (ctx->evaluator), so that their order of rounding is written in one place.
+ * What   Known elements are those of a constant, of a splat (views of a constant of one element), and of a
+ *        small iota. An element is its bits, or (i64, i32) a dim with symbols: Shape -> Gather -> Concat ->
+ *        Reshape of a model with open dims leaves nothing behind. Results of up to FOLD_LIMIT elements are
+ *        folded, INT_FOLD_LIMIT if all is ints. Splats stay splats, at any size and with open dims.
+ * How    Movement primitives say for each element of the result which element it is (a move); map applies
+ *        sv_apply, or apply_dims where a symbol takes part; sums in floats, contracts, sorts … go to the
+ *        evaluator that the api installs (ctx->evaluator), so that their order of rounding is written in one
+ *        place.
  * Keeps  every bit. Shape arithmetic with symbols is taken not to overflow.
  */
 #include "ir/build_inner.h"
@@ -28,7 +29,8 @@ static bool is_integral(dtype t) { return is_int(t) || t == DTYPE_bool; }
 static const node *splat_source(const graph *g, value v)
 {
     const node *n = node_of(g, v);
-    while (n->prim == PRIM_broadcast || n->prim == PRIM_reshape || n->prim == PRIM_transpose) n = node_of(g, n->in[0]);
+    while (n->prim == PRIM_broadcast || n->prim == PRIM_reshape || n->prim == PRIM_transpose)
+        n = node_of(g, n->in[0]);
     return n->prim == PRIM_const && n->konst->n == 1 ? n : NULL;
 }
 
@@ -37,7 +39,8 @@ static bool find_splat(const graph *g, value v, known *k)
 {
     const node *c = splat_source(g, v);
     if (!c) return false;
-    *k = (known){ .t = c->types[0].dtype, .n = 1, .splat = true, .bytes = c->konst->bytes, .dims = c->konst->dims };
+    *k = (known){ .t = c->types[0].dtype, .n = 1, .splat = true, .bytes = c->konst->bytes,
+                  .dims = c->konst->dims };
     return true;
 }
 
@@ -52,7 +55,8 @@ static char *iota_elements(graph *g, const node *n, int64_t count)
         inner *= extent;
     }
     dim_is_const(t.dims[n->iota->axis], &extent);
-    for (int64_t i = 0; i < count; i++) sv_store(t.dtype, p + i * size, sv_from_i64(t.dtype, i / inner % extent));
+    for (int64_t i = 0; i < count; i++)
+        sv_store(t.dtype, p + i * size, sv_from_i64(t.dtype, i / inner % extent));
     return p;
 }
 
@@ -62,10 +66,13 @@ static bool find_known(graph *g, value v, int64_t limit, known *k)
     const node *n = node_of(g, v);
     int64_t count;
     if (n->prim == PRIM_const) {
-        *k = (known){ .t = n->types[0].dtype, .n = n->konst->n, .bytes = n->konst->bytes, .dims = n->konst->dims };
+        *k = (known){ .t = n->types[0].dtype, .n = n->konst->n, .bytes = n->konst->bytes,
+                      .dims = n->konst->dims };
         return true;
     }
-    if (n->prim != PRIM_iota && n->prim != PRIM_broadcast && n->prim != PRIM_reshape && n->prim != PRIM_transpose) return false;
+    if (n->prim != PRIM_iota && n->prim != PRIM_broadcast && n->prim != PRIM_reshape &&
+        n->prim != PRIM_transpose)
+        return false;
     if (!dim_is_const(type_elements(g, type_of(g, v)), &count) || count > limit) return false;
     if (n->prim == PRIM_iota) {
         *k = (known){ .t = n->types[0].dtype, .n = count, .bytes = iota_elements(g, n, count) };
@@ -99,7 +106,7 @@ static int64_t foldable(const graph *g, type t, int64_t limit)
     return all_const(t.dims, t.rank) && dim_is_const(type_elements(g, t), &n) && n <= limit ? n : -1;
 }
 
-/* -- Results --------------------------------------------------------------------------------------------------------------- */
+/* -- Results --------------------------------------------------------------------------------------------- */
 
 static value constant_of_bytes(graph *g, type t, const char *p)
 {
@@ -131,7 +138,7 @@ static value splat_of(graph *g, type t, element e)
     return is_value(one) ? broadcast(g, one, t.rank, t.dims) : NO_VALUE;
 }
 
-/* -- Movement -------------------------------------------------------------------------------------------------------------- */
+/* -- Movement -------------------------------------------------------------------------------------------- */
 
 /* Walks the positions of a shape in row-major order. */
 typedef struct { int rank; int64_t extent[MAX_RANK], at[MAX_RANK]; } walk;
@@ -189,7 +196,8 @@ static bool movable(graph *g, value x, type t, known *k, int64_t *n, value *done
         return false;
     }
     *n = foldable(g, t, limit_of(t.dtype));
-    return *n >= 0 && all_const(type_of(g, x).dims, type_of(g, x).rank) && find_known(g, x, limit_of(t.dtype), k);
+    return *n >= 0 && all_const(type_of(g, x).dims, type_of(g, x).rank) &&
+           find_known(g, x, limit_of(t.dtype), k);
 }
 
 /* The same elements in another shape or type of equal width. */
@@ -275,9 +283,11 @@ value fold_pad(graph *g, value x, value with, const pad_attr *a, type t)
     known k, w;
     int64_t n = foldable(g, t, limit_of(t.dtype)), stride[MAX_RANK], lo[MAX_RANK], extent[MAX_RANK];
     if (!is_value(with) || !find_splat(g, with, &w)) return NO_VALUE;
-    if (find_splat(g, x, &k) && same_element(element_at(&k, 0), element_at(&w, 0))) return splat_of(g, t, element_at(&w, 0));
+    if (find_splat(g, x, &k) && same_element(element_at(&k, 0), element_at(&w, 0)))
+        return splat_of(g, t, element_at(&w, 0));
     type from = type_of(g, x);
-    if (n < 0 || !all_const(from.dims, from.rank) || !find_known(g, x, limit_of(t.dtype), &k)) return NO_VALUE;
+    if (n < 0 || !all_const(from.dims, from.rank) || !find_known(g, x, limit_of(t.dtype), &k))
+        return NO_VALUE;
     row_major(from, stride);
     for (int j = 0; j < t.rank; j++)
         if (!dim_is_const(a->lo[j], &lo[j]) || !dim_is_const(from.dims[j], &extent[j])) return NO_VALUE;
@@ -301,7 +311,8 @@ static value concat_of_splats(graph *g, int n, const value *x, type t)
     known first, k;
     if (!find_splat(g, x[0], &first)) return NO_VALUE;
     for (int i = 1; i < n; i++)
-        if (!find_splat(g, x[i], &k) || !same_element(element_at(&first, 0), element_at(&k, 0))) return NO_VALUE;
+        if (!find_splat(g, x[i], &k) || !same_element(element_at(&first, 0), element_at(&k, 0)))
+            return NO_VALUE;
     return splat_of(g, t, element_at(&first, 0));
 }
 
@@ -324,7 +335,8 @@ value fold_concat(graph *g, int n_in, const value *x, int axis, type t)
         int64_t run = 0;
         dim_is_const(type_of(g, x[k]).dims[axis], &run);
         run *= inner;
-        for (int64_t i = 0; i < part.n; i++) e[i / run * outer_stride + begin + i % run] = element_at(&part, i);
+        for (int64_t i = 0; i < part.n; i++)
+            e[i / run * outer_stride + begin + i % run] = element_at(&part, i);
         begin += run;
     }
     return constant_of(g, t, e, n);
@@ -335,7 +347,8 @@ value fold_gather(graph *g, value x, int n_idx, const value *idx, const gather_a
     known k, index[MAX_RANK];
     int64_t n = foldable(g, t, limit_of(t.dtype)), stride[MAX_RANK], extent[MAX_RANK];
     type from = type_of(g, x), it = type_of(g, idx[0]);
-    if (n < 0 || !all_const(from.dims, from.rank) || !find_known(g, x, limit_of(t.dtype), &k)) return NO_VALUE;
+    if (n < 0 || !all_const(from.dims, from.rank) || !find_known(g, x, limit_of(t.dtype), &k))
+        return NO_VALUE;
     for (int j = 0; j < n_idx; j++) {
         if (!find_known(g, idx[j], INT_FOLD_LIMIT, &index[j])) return NO_VALUE;
         for (int64_t i = 0; i < index[j].n; i++)
@@ -367,7 +380,7 @@ value fold_gather(graph *g, value x, int n_idx, const value *idx, const gather_a
     return constant_of(g, t, e, n);
 }
 
-/* -- map ------------------------------------------------------------------------------------------------------------------------ */
+/* -- map ------------------------------------------------------------------------------------------------- */
 
 static element number(dtype t, int64_t x) { return (element){ .v = sv_from_i64(t, x) }; }
 
@@ -403,7 +416,8 @@ static bool decide(dims *t, scalar fn, dim a, dim b, element *out)
     return yes || no;
 }
 
-/* One element with a symbol among its operands, each of type t (i64 or i32). False: not decidable as a dim. */
+/* One element with a symbol among its operands, each of type t (i64 or i32). False: not decidable as a dim.
+ */
 static bool apply_dims(graph *g, scalar fn, dtype t, dtype to, const element *x, element *out)
 {
     dims *d = g->dims;
@@ -420,7 +434,7 @@ static bool apply_dims(graph *g, scalar fn, dtype t, dtype to, const element *x,
     case SCALAR_relu: return make_dim(t, dim_max(d, a, zero), out);
     case SCALAR_abs: return dim_known_le(d, zero, a) && make_dim(t, a, out);
     case SCALAR_div: {
-        dim q = dim_div(d, a, b);                     /* exact, or rounds down, which is towards zero from 0 up */
+        dim q = dim_div(d, a, b);                 /* exact, or rounds down, which is towards zero from 0 up */
         bool exact = !dim_is_bad(q) && dim_same(dim_mul(d, q, b), a);
         return (exact || natural) && make_dim(t, q, out);
     }
@@ -484,7 +498,8 @@ value fold_map(graph *g, scalar fn, dtype to, int n_in, const value *x, type t)
     dtype from = dtype_of(g, x[n_in - 1]);
     value splat = fold_map_of_splats(g, fn, from, to, n_in, x, t);
     if (is_value(splat)) return splat;
-    int64_t limit = is_integral(from) && is_integral(t.dtype) ? INT_FOLD_LIMIT : FOLD_LIMIT, n = foldable(g, t, limit);
+    int64_t limit = is_integral(from) && is_integral(t.dtype) ? INT_FOLD_LIMIT : FOLD_LIMIT,
+            n = foldable(g, t, limit);
     if (n < 0) return NO_VALUE;
     known k[3];
     affine m[3] = { { 0 } };
@@ -505,19 +520,23 @@ value fold_map(graph *g, scalar fn, dtype to, int n_in, const value *x, type t)
     return constant_of(g, t, e, n);
 }
 
-/* -- reduce --------------------------------------------------------------------------------------------------------------------- */
+/* -- reduce ---------------------------------------------------------------------------------------------- */
 
 value fold_reduce(graph *g, const reduce_attr *a, value x, type t)
 {
-    static const scalar step_fn[REDUCE_COUNT] = { SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min, SCALAR_COUNT, SCALAR_COUNT };
+    static const scalar step_fn[REDUCE_COUNT] = {
+        SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min, SCALAR_COUNT, SCALAR_COUNT
+    };
     type from = type_of(g, x);
     scalar fn = step_fn[a->kind];
     int64_t n = foldable(g, t, INT_FOLD_LIMIT), stride[MAX_RANK];
     known k;
-    if (fn == SCALAR_COUNT || n < 0 || !is_integral(from.dtype) || !all_const(from.dims, from.rank)) return NO_VALUE;
+    if (fn == SCALAR_COUNT || n < 0 || !is_integral(from.dtype) || !all_const(from.dims, from.rank))
+        return NO_VALUE;
     if (foldable(g, from, INT_FOLD_LIMIT) < 0 || !find_known(g, x, INT_FOLD_LIMIT, &k)) return NO_VALUE;
-    scalar_value empty = a->kind == REDUCE_max ? sv_lowest(t.dtype) : a->kind == REDUCE_min ? sv_highest(t.dtype)
-                       : sv_from_i64(t.dtype, a->kind == REDUCE_prod);
+    scalar_value empty = a->kind == REDUCE_max   ? sv_lowest(t.dtype)
+                         : a->kind == REDUCE_min ? sv_highest(t.dtype)
+                                                 : sv_from_i64(t.dtype, a->kind == REDUCE_prod);
     element *e = NEW_ARRAY(g->arena, element, n);
     bool *started = NEW_ARRAY(g->arena, bool, n);
     for (int64_t i = 0; i < n; i++) e[i].v = empty;
@@ -535,7 +554,7 @@ value fold_reduce(graph *g, const reduce_attr *a, value x, type t)
     return constant_of(g, t, e, n);
 }
 
-/* -- By the evaluator ------------------------------------------------------------------------------------------------------------ */
+/* -- By the evaluator ------------------------------------------------------------------------------------ */
 
 enum { EVALUATOR_WORK = 1 << 20 };
 
@@ -559,7 +578,8 @@ value fold_by_evaluator(graph *g, value y)
     if (count < 0 || !is_cheap(n)) return y;
     for (int i = 0; i < n->n_in; i++) {
         known k;
-        if (foldable(g, type_of(g, n->in[i]), FOLD_LIMIT) < 0 || !find_known(g, n->in[i], FOLD_LIMIT, &k)) return y;
+        if (foldable(g, type_of(g, n->in[i]), FOLD_LIMIT) < 0 || !find_known(g, n->in[i], FOLD_LIMIT, &k))
+            return y;
         for (int64_t j = 0; k.dims && j < (k.splat ? 1 : k.n); j++)
             if (element_at(&k, j).is_dim) return y;
     }
@@ -567,7 +587,7 @@ value fold_by_evaluator(graph *g, value y)
     return eval->evaluate(eval->arg, g, y, p) ? constant_of_bytes(g, t, p) : y;
 }
 
-/* -- What is known ---------------------------------------------------------------------------------------------------------------- */
+/* -- What is known --------------------------------------------------------------------------------------- */
 
 /* Numbers of 2^60 and beyond (ONNX writes "to the end" as INT64_MAX) are given as the largest dims. */
 static dim saturated(int64_t x)

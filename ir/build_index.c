@@ -4,24 +4,34 @@
 #define SIMPLER(expression) \
     do { value simpler_ = (expression); if (is_value(simpler_) || g->failed) return simpler_; } while (0)
 
-/* -- gather, scatter --------------------------------------------------------------------------------------------------- */
+/* -- gather, scatter ------------------------------------------------------------------------------------- */
 
-typedef struct { int n; const value *idx; const int *axes; int n_batch; const int *batch_x, *batch_s; } index_spec;
+typedef struct {
+    int n;
+    const value *idx;
+    const int *axes;
+    int n_batch;
+    const int *batch_x, *batch_s;
+} index_spec;
 
 /* Fills *a (sorted as given) and gives the shape: the indices' dims, then x's free dims. False on error. */
-static bool check_index(graph *g, const char *what, value x, const index_spec *s, gather_attr *a, int *rank, dim *d)
+static bool check_index(graph *g, const char *what, value x, const index_spec *s, gather_attr *a, int *rank,
+                        dim *d)
 {
     type t = type_of(g, x);
     memset(a, 0, sizeof *a);
     if (s->n < 1 || s->n + s->n_batch > t.rank) {
-        build_fail(g, "%s: %d index tensors and %d batch axes for %s", what, s->n, s->n_batch, show_type(g, t));
+        build_fail(g, "%s: %d index tensors and %d batch axes for %s", what, s->n, s->n_batch,
+                   show_type(g, t));
         return false;
     }
     type it = type_of(g, s->idx[0]);
     for (int j = 0; j < s->n; j++) {
         type u = type_of(g, s->idx[j]);
-        if ((u.dtype != DTYPE_i64 && u.dtype != DTYPE_i32) || !types_equal(g, (type){ it.dtype, u.rank, u.dims }, it)) {
-            build_fail(g, "%s: index %d is %s, index 0 is %s; expected i64 or i32 of one shape", what, j, show_type(g, u), show_type(g, it));
+        if ((u.dtype != DTYPE_i64 && u.dtype != DTYPE_i32) ||
+            !types_equal(g, (type){ it.dtype, u.rank, u.dims }, it)) {
+            build_fail(g, "%s: index %d is %s, index 0 is %s; expected i64 or i32 of one shape", what, j,
+                       show_type(g, u), show_type(g, it));
             return false;
         }
     }
@@ -36,8 +46,12 @@ static bool check_index(graph *g, const char *what, value x, const index_spec *s
     }
     for (int j = 0; j < s->n_batch; j++) {
         int sd = s->batch_s[j];
-        if (sd < 0 || sd >= it.rank || used_s >> sd & 1 || !dims_agree(g, t.dims[s->batch_x[j]], it.dims[sd])) {
-            build_fail_dims(g, (dim[]){ t.dims[s->batch_x[j]], sd >= 0 && sd < it.rank ? it.dims[sd] : dim_const(0) }, 2, "%s: batch axis %d of %s does not run with axis %d of the index %s", what, s->batch_x[j], show_type(g, t), sd, show_type(g, it));
+        if (sd < 0 || sd >= it.rank || used_s >> sd & 1 ||
+            !dims_agree(g, t.dims[s->batch_x[j]], it.dims[sd])) {
+            build_fail_dims(
+                g, (dim[]){ t.dims[s->batch_x[j]], sd >= 0 && sd < it.rank ? it.dims[sd] : dim_const(0) }, 2,
+                "%s: batch axis %d of %s does not run with axis %d of the index %s", what, s->batch_x[j],
+                show_type(g, t), sd, show_type(g, it));
             return false;
         }
         used_s |= 1u << sd;
@@ -61,14 +75,16 @@ static bool check_index(graph *g, const char *what, value x, const index_spec *s
     return true;
 }
 
-value gather(graph *g, value x, int n, const value *idx, const int *axes, int n_batch, const int *batch_x, const int *batch_s)
+value gather(graph *g, value x, int n, const value *idx, const int *axes, int n_batch, const int *batch_x,
+             const int *batch_s)
 {
     if (!ready1(g, x) || !ready(g, n, idx)) return NO_VALUE;
     index_spec s = { n, idx, axes, n_batch, batch_x, batch_s };
     gather_attr a;
     dim d[MAX_RANK];
     type to = { .dtype = dtype_of(g, x), .dims = d };
-    if (!check_index(g, "gather", x, &s, &a, &to.rank, d) || !check_shape(g, "gather", to.rank, d)) return NO_VALUE;
+    if (!check_index(g, "gather", x, &s, &a, &to.rank, d) || !check_shape(g, "gather", to.rank, d))
+        return NO_VALUE;
     SIMPLER(simplify_gather(g, x, n, idx, &a, to));
     SIMPLER(fold_gather(g, x, n, idx, &a, to));
     value in[MAX_RANK + 1] = { x };
@@ -97,7 +113,7 @@ value scatter(graph *g, scatter_mode mode, value x, value upd, int n, const valu
     return fold_by_evaluator(g, make_node(g, PRIM_scatter, n + 2, in, &a, t));
 }
 
-/* -- sort, compact --------------------------------------------------------------------------------------------------------- */
+/* -- sort, compact --------------------------------------------------------------------------------------- */
 
 value sort(graph *g, int n_keys, const value *keys, int axis, uint32_t descending, dim k)
 {
@@ -109,12 +125,15 @@ value sort(graph *g, int n_keys, const value *keys, int axis, uint32_t descendin
     for (int j = 0; j < n_keys; j++) {
         type u = type_of(g, keys[j]);
         if (is_storage(u.dtype) || !types_equal(g, (type){ t.dtype, u.rank, u.dims }, t))
-            return build_fail(g, "sort: key %d is %s, key 0 is %s; expected computable types of one shape", j, show_type(g, u), show_type(g, t));
+            return build_fail(g, "sort: key %d is %s, key 0 is %s; expected computable types of one shape", j,
+                              show_type(g, u), show_type(g, t));
     }
     int64_t n;
-    bool fits = dim_known_le(g->dims, k, t.dims[axis]) || (dim_is_const(k, &n) && narrow_symbol(g, t.dims[axis], n, INT64_MAX));
+    bool fits = dim_known_le(g->dims, k, t.dims[axis]) ||
+                (dim_is_const(k, &n) && narrow_symbol(g, t.dims[axis], n, INT64_MAX));
     if (dim_is_bad(k) || !fits)
-        return build_fail_dims(g, (dim[]){ k, t.dims[axis] }, 2, "sort: the first %s of axis %d of %s", show_dim(g, k), axis, show_type(g, t));
+        return build_fail_dims(g, (dim[]){ k, t.dims[axis] }, 2, "sort: the first %s of axis %d of %s",
+                               show_dim(g, k), axis, show_type(g, t));
     dim d[MAX_RANK];
     memcpy(d, t.dims, (size_t)t.rank * sizeof *d);
     d[axis] = k;
@@ -154,7 +173,8 @@ bool compact(graph *g, value mask, value *idx, value *count)
     return n != NULL;
 }
 
-/* Compacting the same mask again finds the node and its symbol; the fresh one made for nothing stays unused. */
+/* Compacting the same mask again finds the node and its symbol; the fresh one made for nothing stays unused.
+ */
 bool compact_symbol(graph *g, value mask, value *idx, dim *count)
 {
     *idx = NO_VALUE;
@@ -169,7 +189,8 @@ bool compact_symbol(graph *g, value mask, value *idx, dim *count)
 bool compact_to(graph *g, value mask, dim symbol, value *idx, dim *count)
 {
     const node *n = compact_node(g, mask, &symbol, true);
-    if (n) dim_symbol_at_most(g->dims, n->compact->symbol, n->types[0].dims[0]);       /* no more than the mask is long */
+    /* no more than the mask is long */
+    if (n) dim_symbol_at_most(g->dims, n->compact->symbol, n->types[0].dims[0]);
     *idx = n ? result_of(n, 0) : NO_VALUE;
     *count = n ? n->compact->symbol : dim_const(0);
     return n != NULL;

@@ -1,7 +1,8 @@
 /* ir/build_inner.h: what the files of the builder share; nobody else includes it.
  *
- * A builder function checks its operands, infers the result's type, tries simplify_* and fold_*, and only then makes the
- * node (make_node). Attribute structs are zeroed before they are filled, so that what is unused compares equal.
+ * A builder function checks its operands, infers the result's type, tries simplify_* and fold_*, and only
+ * then makes the node (make_node). Attribute structs are zeroed before they are filled, so that what is
+ * unused compares equal.
  */
 #ifndef DLC_IR_BUILD_INNER_H
 #define DLC_IR_BUILD_INNER_H
@@ -36,7 +37,8 @@ const void *intern_attr(graph *g, prim p, const void *attr);
 /* One result of type t; attr is p's struct, or NULL. */
 value make_node(graph *g, prim p, int n_in, const value *in, const void *attr, type t);
 /* Several results. */
-const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, int n_out, const type *types);
+const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, int n_out,
+                        const type *types);
 bool compact_to(graph *g, value mask, dim symbol, value *idx, dim *count);
 value make_const(graph *g, type t, const const_attr *c);
 value constant_of_dims(graph *g, type t, const dim *d, int n);
@@ -44,12 +46,12 @@ value constant_of_dims(graph *g, type t, const dim *d, int n);
 bool dims_equal(graph *g, dim a, dim b);        /* provably */
 /* A mismatch of these dims: if one is open the sizes may yet fit, and the message says how to fix them. */
 value build_fail_dims(graph *g, const dim *d, int n, const char *fmt, ...) DLC_PRINTF(4, 5);
-/* The bounds of symbol x become narrower, since other sizes have no meaning; false if x is no symbol, nothing would be
- * left, or g is a body (which may not run for those sizes). */
+/* The bounds of symbol x become narrower, since other sizes have no meaning; false if x is no symbol, nothing
+ * would be left, or g is a body (which may not run for those sizes). */
 bool narrow_symbol(graph *g, dim x, int64_t lo, int64_t hi);
-/* Extents that must be equal. Where they are for all but some sizes of a symbol (N and min(N, 512), or N and 3), its
- * bounds are narrowed. Where they are if one open size of the inputs is another, that is noted (dims_wanted): a front end can build
- * again with one symbol for both. */
+/* Extents that must be equal. Where they are for all but some sizes of a symbol (N and min(N, 512), or N and
+ * 3), its bounds are narrowed. Where they are if one open size of the inputs is another, that is noted
+ * (dims_wanted): a front end can build again with one symbol for both. */
 bool dims_agree(graph *g, dim a, dim b);
 bool types_equal(graph *g, type a, type b);
 const char *show_type(graph *g, type t);        /* for messages */
@@ -60,12 +62,12 @@ bool slice_is_inside(graph *g, dim extent, dim start, dim size, int64_t step);  
 bool all_const(const dim *d, int n);
 bool check_relation(graph *g, const char *what, relation *r);      /* normalizes to idil >= 1 */
 
-/* The operands of a scan that is to be made, and the scan over simpler ones (build_scan.c): *done false: nothing applies,
- * nothing was made. False: an error. */
+/* The operands of a scan that is to be made, and the scan over simpler ones (build_scan.c): *done false:
+ * nothing applies, nothing was made. False: an error. */
 typedef struct { int n_carry, n_xs, n_in; dim n; bool reverse; const value *in; } scan_parts;
 bool simplify_scan(graph *g, graph *body, const scan_parts *s, value *out, bool *done);
 
-/* -- Simplification and folding: NO_VALUE if nothing applies ---------------------------------------------------------- */
+/* -- Simplification and folding: NO_VALUE if nothing applies --------------------------------------------- */
 
 value simplify_map(graph *g, scalar fn, dtype to, int n, const value *x, type t);
 value simplify_reduce(graph *g, const reduce_attr *a, value x, type t);

@@ -5,16 +5,16 @@
  *     a counter that nothing else reads                    dropped: at the end it is a + n
  *     what depends on captures alone (W', 1/sqrt(s) …)     computed once, outside
  *
- * Why    A loop of the language, or of ONNX, counts its steps and subscripts what it goes through. As a sequence it needs no
- *        copy, its gradient is a sequence too instead of a sum over the whole of X a step (n² in all), and what is
- *        invariant costs once.
+ * Why    A loop of the language, or of ONNX, counts its steps and subscripts what it goes through. As a
+ *        sequence it needs no copy, its gradient is a sequence too instead of a sum over the whole of X a
+ *        step (n² in all), and what is invariant costs once.
  * How    One pass over the body's nodes finds what applies; if anything does, the body is built anew.
  * Keeps  every bit: the same nodes over the same values.
  * Leaves views of captures (they cost nothing where they are read), counters in a scan that runs in reverse.
  */
 #include "ir/build_inner.h"
 
-typedef struct { bool is_seq; int capture; bool is_down; dim first; } sequence;        /* first: least index */
+typedef struct { bool is_seq; int capture; bool is_down; dim first; } sequence;       /* first: least index */
 
 typedef struct {
     graph *g;
@@ -48,7 +48,7 @@ static int place_of(const graph *body, value v)
     return -1;
 }
 
-/* -- Counters and what they subscript ------------------------------------------------------------------------------------------ */
+/* -- Counters and what they subscript -------------------------------------------------------------------- */
 
 static void find_counters(simplifier *z)
 {
@@ -57,9 +57,13 @@ static void find_counters(simplifier *z)
         value t = z->body->inputs.at[i], next = z->body->results.at[i];
         const node *n = node_of(z->body, next);
         dim from, by;
-        if (type_of(z->body, t).rank || n->prim != PRIM_map || n->map->fn != SCALAR_add || !is_int_const(z->g, s->in[i], &from)) continue;
+        if (type_of(z->body, t).rank || n->prim != PRIM_map || n->map->fn != SCALAR_add ||
+            !is_int_const(z->g, s->in[i], &from))
+            continue;
         int k = same_value(n->in[0], t) ? 1 : same_value(n->in[1], t) ? 0 : -1;
-        if (k < 0 || !is_int_const(z->body, n->in[k], &by) || !dim_is(by, 1) || !dim_is_const(from, &z->starts_at[i])) continue;
+        if (k < 0 || !is_int_const(z->body, n->in[k], &by) || !dim_is(by, 1) ||
+            !dim_is_const(from, &z->starts_at[i]))
+            continue;
         z->is_counter[i] = true;
     }
 }
@@ -111,7 +115,9 @@ static void find_sequences(simplifier *z)
     for (int64_t i = 1; i < n_nodes(z->body); i++) {
         const node *n = &z->body->nodes.at[i];
         range r;
-        if (n->prim != PRIM_gather || n->n_in != 2 || n->gather->n_axes != 1 || n->gather->axes[0] || n->gather->n_batch) continue;
+        if (n->prim != PRIM_gather || n->n_in != 2 || n->gather->n_axes != 1 || n->gather->axes[0] ||
+            n->gather->n_batch)
+            continue;
         int at = place_of(z->body, n->in[0]) - z->s->n_carry - z->s->n_xs;
         if (at < 0 || type_of(z->body, n->in[1]).rank || !range_of(z, n->in[1], 0, &r)) continue;
         dim extent = type_of(z->body, n->in[0]).dims[0];
@@ -121,12 +127,18 @@ static void find_sequences(simplifier *z)
     }
 }
 
-/* -- What does not vary ----------------------------------------------------------------------------------------------------------- */
+/* -- What does not vary ---------------------------------------------------------------------------------- */
 
 static bool is_view(const node *n)
 {
     switch ((prim)n->prim) {
-    case PRIM_reshape: case PRIM_broadcast: case PRIM_slice: case PRIM_pad: case PRIM_input: case PRIM_const: case PRIM_iota: return true;
+    case PRIM_reshape:
+    case PRIM_broadcast:
+    case PRIM_slice:
+    case PRIM_pad:
+    case PRIM_input:
+    case PRIM_const:
+    case PRIM_iota: return true;
     default: return false;
     }
 }
@@ -149,7 +161,8 @@ static void find_invariants(simplifier *z)
 {
     const graph *b = z->body;
     int first = z->s->n_carry + z->s->n_xs;
-    for (int64_t i = 0; i < b->inputs.n; i++) *(i < first ? &z->varies[b->inputs.at[i].id] : &z->captured[b->inputs.at[i].id]) = true;
+    for (int64_t i = 0; i < b->inputs.n; i++)
+        *(i < first ? &z->varies[b->inputs.at[i].id] : &z->captured[b->inputs.at[i].id]) = true;
     for (int64_t i = 1; i < n_nodes(b); i++) {
         const node *n = &b->nodes.at[i];
         bool varies = z->seq[n->first].is_seq, captured = false;
@@ -166,9 +179,10 @@ static void find_invariants(simplifier *z)
     for (int64_t i = 0; i < b->results.n; i++) lift(z, b->results.at[i]);
 }
 
-/* -- The new scan -------------------------------------------------------------------------------------------------------------- */
+/* -- The new scan ---------------------------------------------------------------------------------------- */
 
-/* What the results need, once sequences and what is lifted come in as inputs. A counter's own result does not count. */
+/* What the results need, once sequences and what is lifted come in as inputs. A counter's own result does not
+ * count. */
 static void find_reached(simplifier *z)
 {
     const graph *b = z->body;
@@ -241,7 +255,8 @@ static bool build_outside(simplifier *z, value *outside)
     for (int i = z->s->n_carry + z->s->n_xs; i < z->s->n_in; i++) outside[b->inputs.at[i].id] = z->s->in[i];
     for (int64_t i = 1; i < n_nodes(b); i++) {
         const node *n = &b->nodes.at[i];
-        if (n->prim != PRIM_input && n->n_out && needed[n->first] && !rebuild_into(z, z->g, n, outside)) return false;
+        if (n->prim != PRIM_input && n->n_out && needed[n->first] && !rebuild_into(z, z->g, n, outside))
+            return false;
     }
     return true;
 }
@@ -255,7 +270,8 @@ static void give_input(simplifier *z, maker *m, value v, value operand)
     m->in[m->n_in++] = operand;
 }
 
-/* The inputs of the new body, and the operands for them: carries, sequences old and new, captures old and new. */
+/* The inputs of the new body, and the operands for them: carries, sequences old and new, captures old and
+ * new. */
 static bool new_inputs(simplifier *z, maker *m)
 {
     const scan_parts *s = z->s;
@@ -291,7 +307,8 @@ static bool new_body(simplifier *z, maker *m)
         if (n->prim != PRIM_input && any && !is_done && !rebuild_into(z, m->body, n, m->map)) return false;
     }
     for (int64_t i = 0; i < b->results.n; i++)
-        if (i >= z->s->n_carry || !z->dropped[i]) add_result(m->body, m->map[b->results.at[i].id], b->result_names.at[i]);
+        if (i >= z->s->n_carry || !z->dropped[i])
+            add_result(m->body, m->map[b->results.at[i].id], b->result_names.at[i]);
     return !m->body->failed;
 }
 
@@ -315,11 +332,15 @@ bool simplify_scan(graph *g, graph *body, const scan_parts *s, value *out, bool 
     bool ok = true;
     *done = z.any;
     if (z.any) {
-        maker m = { .body = graph_body(g, body->name), .map = NEW_ARRAY(a, value, n_values + 1), .in = NEW_ARRAY(a, value, s->n_in + n_values + 1) };
+        maker m = { .body = graph_body(g, body->name),
+                    .map = NEW_ARRAY(a, value, n_values + 1),
+                    .in = NEW_ARRAY(a, value, s->n_in + n_values + 1) };
         value *results = NEW_ARRAY(a, value, n_results + 1);
-        ok = new_inputs(&z, &m) && new_body(&z, &m) && scan(g, m.body, m.n_carry, m.n_xs, s->n, s->reverse, m.n_in, m.in, results);
+        ok = new_inputs(&z, &m) && new_body(&z, &m) &&
+             scan(g, m.body, m.n_carry, m.n_xs, s->n, s->reverse, m.n_in, m.in, results);
         for (int i = 0, k = 0; ok && i < n_results; i++)
-            out[i] = i < s->n_carry && z.dropped[i] ? constant_dim(g, type_of(body, body->inputs.at[i]).dtype, dim_addk(g->dims, s->n, z.starts_at[i]))
+            out[i] = i < s->n_carry && z.dropped[i] ? constant_dim(g, type_of(body, body->inputs.at[i]).dtype,
+                                                                   dim_addk(g->dims, s->n, z.starts_at[i]))
                                                     : results[k++];
     }
     arena_free(a);

@@ -1,16 +1,18 @@
 /* ir/build_simplify.c: the builder's local rewrites.
  *
- * What   Each function sees a node about to be made, its operands and its type, and gives an equal, simpler value, or
- *        NO_VALUE. All rewrites keep every bit (NaN payloads apart), go one way (fewer nodes, or towards the source), and
- *        look one or two nodes deep.
+ * What   Each function sees a node about to be made, its operands and its type, and gives an equal, simpler
+ *        value, or NO_VALUE. All rewrites keep every bit (NaN payloads apart), go one way (fewer nodes, or
+ *        towards the source), and look one or two nodes deep.
  *
- *     map        x + -0, x - 0, x * 1, x / 1, max(x, x) …   => x       x + 0 of ints => x       select(known, a, b) => a or b
+ *     map        x + -0, x - 0, x * 1, x / 1, max(x, x) …   => x       x + 0 of ints => x
+ *                select(known, a, b) => a or b
  *                -(-x), not(not x), cast there and back     => x       f(f x) => f x for floor, relu …
  *     reduce     max, min, prod (and int sums) over extents of 1        => reshape
  *     reshape    of reshape                                             => one
  *     transpose  of transpose => one;  that moves extents of 1 only     => reshape
  *     broadcast  of broadcast                                           => one
- *     slice      of slice => one;  of concat inside one part => of the part;  of pad inside => of x;  of broadcast => below it
+ *     slice      of slice => one;  of concat inside one part => of the part;  of pad inside => of x;  of
+ *                broadcast => below it
  *     pad        of pad with the same value => one;  undef of the slice of the same range => x
  *     concat     of concat => flat;  of neighbouring slices => one slice;  empty parts dropped
  *     gather     one known position, or a row of them in equal steps    => slice
@@ -19,7 +21,7 @@
 
 enum { MAX_FLAT_CONCAT = 64 };
 
-/* -- map ----------------------------------------------------------------------------------------------------------------- */
+/* -- map ------------------------------------------------------------------------------------------------- */
 
 static bool splat_is(const graph *g, value v, double x, bool negative_zero)
 {
@@ -51,10 +53,14 @@ static int neutral_leaves(const graph *g, scalar fn, const value *x)
     case SCALAR_div: return splat_is(g, x[1], 1, false) ? 0 : -1;
     case SCALAR_and:
         if (dtype_of(g, x[0]) != DTYPE_bool) return -1;
-        return splat_is(g, x[1], 1, false) || splat_is(g, x[0], 0, false) ? 0 : splat_is(g, x[0], 1, false) || splat_is(g, x[1], 0, false) ? 1 : -1;
+        return splat_is(g, x[1], 1, false) || splat_is(g, x[0], 0, false)   ? 0
+               : splat_is(g, x[0], 1, false) || splat_is(g, x[1], 0, false) ? 1
+                                                                            : -1;
     case SCALAR_or:
         if (dtype_of(g, x[0]) != DTYPE_bool) return -1;
-        return splat_is(g, x[1], 0, false) || splat_is(g, x[0], 1, false) ? 0 : splat_is(g, x[0], 0, false) || splat_is(g, x[1], 1, false) ? 1 : -1;
+        return splat_is(g, x[1], 0, false) || splat_is(g, x[0], 1, false)   ? 0
+               : splat_is(g, x[0], 0, false) || splat_is(g, x[1], 1, false) ? 1
+                                                                            : -1;
     default: return -1;
     }
 }
@@ -66,7 +72,10 @@ static value simplify_binary(graph *g, scalar fn, const value *x, type t)
     if (left >= 0) return fit(g, x[left], t);
     if (!same) return NO_VALUE;
     if (fn == SCALAR_max || fn == SCALAR_min || fn == SCALAR_and || fn == SCALAR_or) return fit(g, x[0], t);
-    int64_t n = fn == SCALAR_sub && !of_float ? 0 : (fn == SCALAR_eq || fn == SCALAR_le) && !of_float ? 1 : fn == SCALAR_lt ? 0 : -1;
+    int64_t n = fn == SCALAR_sub && !of_float                       ? 0
+                : (fn == SCALAR_eq || fn == SCALAR_le) && !of_float ? 1
+                : fn == SCALAR_lt                                   ? 0
+                                                                    : -1;
     if (n < 0) return NO_VALUE;
     dim ones[MAX_RANK];
     for (int i = 0; i < t.rank; i++) ones[i] = dim_const(1);
@@ -83,7 +92,9 @@ static bool is_lossless(dtype from, dtype to)
     if (from == DTYPE_bool) return true;
     if (to == DTYPE_bool) return false;
     int value_bits = dtype_info[from].bits - is_signed(from);
-    if (is_float(from)) return is_float(to) && format[from].mantissa <= format[to].mantissa && format[from].exponent <= format[to].exponent;
+    if (is_float(from))
+        return is_float(to) && format[from].mantissa <= format[to].mantissa &&
+               format[from].exponent <= format[to].exponent;
     if (is_float(to)) return value_bits <= format[to].mantissa && to != DTYPE_f16;
     return dtype_info[to].bits >= dtype_info[from].bits;           /* ints wrap there and back */
 }
@@ -95,10 +106,18 @@ static value simplify_unary(graph *g, scalar fn, dtype to, value x)
     value y = n->in[0];
     switch (fn) {
     case SCALAR_neg: case SCALAR_not: return n->map->fn == fn ? y : NO_VALUE;
-    case SCALAR_relu: case SCALAR_floor: case SCALAR_ceil: case SCALAR_trunc: case SCALAR_rint: case SCALAR_sign:
-        return n->map->fn == fn ? x : NO_VALUE;
-    case SCALAR_abs: return n->map->fn == SCALAR_abs ? x : n->map->fn == SCALAR_neg ? map(g, SCALAR_abs, 1, &y) : NO_VALUE;
-    case SCALAR_cast: return map_of(g, x, SCALAR_cast) && dtype_of(g, y) == to && is_lossless(to, dtype_of(g, x)) ? y : NO_VALUE;
+    case SCALAR_relu:
+    case SCALAR_floor:
+    case SCALAR_ceil:
+    case SCALAR_trunc:
+    case SCALAR_rint:
+    case SCALAR_sign: return n->map->fn == fn ? x : NO_VALUE;
+    case SCALAR_abs:
+        return n->map->fn == SCALAR_abs ? x : n->map->fn == SCALAR_neg ? map(g, SCALAR_abs, 1, &y) : NO_VALUE;
+    case SCALAR_cast:
+        return map_of(g, x, SCALAR_cast) && dtype_of(g, y) == to && is_lossless(to, dtype_of(g, x))
+                   ? y
+                   : NO_VALUE;
     default: return NO_VALUE;
     }
 }
@@ -123,12 +142,13 @@ value simplify_reduce(graph *g, const reduce_attr *a, value x, type t)
     return keeps ? reshape(g, x, t.rank, t.dims) : NO_VALUE;
 }
 
-/* -- reshape, transpose, broadcast ----------------------------------------------------------------------------------------- */
+/* -- reshape, transpose, broadcast ----------------------------------------------------------------------- */
 
 value simplify_reshape(graph *g, value x, type t)
 {
     const node *n = node_of(g, x);
-    if (n->prim != PRIM_reshape || !dim_same(type_elements(g, type_of(g, n->in[0])), type_elements(g, t))) return NO_VALUE;
+    if (n->prim != PRIM_reshape || !dim_same(type_elements(g, type_of(g, n->in[0])), type_elements(g, t)))
+        return NO_VALUE;
     return reshape(g, n->in[0], t.rank, t.dims);
 }
 
@@ -146,7 +166,8 @@ static bool moves_only_ones(type from, const transpose_attr *a)
 
 value simplify_transpose(graph *g, value x, const transpose_attr *a, type t)
 {
-    if (moves_only_ones(type_of(g, x), a)) return reshape(g, x, t.rank, t.dims);      /* x itself if nothing moves */
+    /* x itself if nothing moves */
+    if (moves_only_ones(type_of(g, x), a)) return reshape(g, x, t.rank, t.dims);
     const node *n = node_of(g, x);
     if (n->prim != PRIM_transpose) return NO_VALUE;
     int perm[MAX_RANK];
@@ -160,9 +181,10 @@ value simplify_broadcast(graph *g, value x, type t)
     return n->prim == PRIM_broadcast ? broadcast(g, n->in[0], t.rank, t.dims) : NO_VALUE;
 }
 
-/* -- slice ------------------------------------------------------------------------------------------------------------------ */
+/* -- slice ----------------------------------------------------------------------------------------------- */
 
-/* The slice, if its positions are proved to exist (as they must be, but the proof may be beyond dims); else NO_VALUE. */
+/* The slice, if its positions are proved to exist (as they must be, but the proof may be beyond dims); else
+ * NO_VALUE. */
 static value try_slice(graph *g, value x, const dim *start, const dim *size, const int64_t *by)
 {
     type t = type_of(g, x);
@@ -184,7 +206,8 @@ static value slice_of_slice(graph *g, const node *n, const slice_attr *a, type t
 
 static void positions(graph *g, const slice_attr *a, type t, int axis, dim *first, dim *last)
 {
-    dim end = dim_add(g->dims, a->start[axis], dim_mulk(g->dims, dim_addk(g->dims, t.dims[axis], -1), a->step[axis]));
+    dim end = dim_add(g->dims, a->start[axis],
+                      dim_mulk(g->dims, dim_addk(g->dims, t.dims[axis], -1), a->step[axis]));
     *first = a->step[axis] > 0 ? a->start[axis] : end;
     *last = a->step[axis] > 0 ? end : a->start[axis];
 }
@@ -216,7 +239,9 @@ static value slice_of_pad(graph *g, const node *n, const slice_attr *a, type t)
         positions(g, a, t, i, &first, &last);
         first = dim_sub(g->dims, first, n->pad->lo[i]);
         last = dim_sub(g->dims, last, n->pad->lo[i]);
-        if (n->pad->interior[i] || !dim_known_le(g->dims, dim_const(0), first) || !dim_known_lt(g->dims, last, from.dims[i])) return NO_VALUE;
+        if (n->pad->interior[i] || !dim_known_le(g->dims, dim_const(0), first) ||
+            !dim_known_lt(g->dims, last, from.dims[i]))
+            return NO_VALUE;
     }
     return try_slice(g, n->in[0], start, t.dims, a->step);
 }
@@ -250,21 +275,23 @@ value simplify_slice(graph *g, value x, const slice_attr *a, type t)
     }
 }
 
-/* -- pad ---------------------------------------------------------------------------------------------------------------------- */
+/* -- pad ------------------------------------------------------------------------------------------------- */
 
 /* pad undef of x's own slice, so that the range is x's again: what was cut off will do as undef. */
 static value undo_slice(graph *g, const node *n, const pad_attr *a, type t)
 {
     if (!type_same(type_of(g, n->in[0]), t)) return NO_VALUE;
     for (int i = 0; i < t.rank; i++)
-        if (n->slice->step[i] != 1 || a->interior[i] || !dim_same(n->slice->start[i], a->lo[i])) return NO_VALUE;
+        if (n->slice->step[i] != 1 || a->interior[i] || !dim_same(n->slice->start[i], a->lo[i]))
+            return NO_VALUE;
     return n->in[0];
 }
 
 static bool only_grows(graph *g, const pad_attr *a, int rank)
 {
     for (int i = 0; i < rank; i++) {
-        bool grows = dim_known_le(g->dims, dim_const(0), a->lo[i]) && dim_known_le(g->dims, dim_const(0), a->hi[i]);
+        bool grows = dim_known_le(g->dims, dim_const(0), a->lo[i]) &&
+                     dim_known_le(g->dims, dim_const(0), a->hi[i]);
         if (!grows || a->interior[i]) return false;
     }
     return true;
@@ -274,7 +301,8 @@ value simplify_pad(graph *g, value x, value with, const pad_attr *a, type t)
 {
     node n = *node_of(g, x);
     if (n.prim == PRIM_slice && !is_value(with)) return undo_slice(g, &n, a, t);
-    if (n.prim != PRIM_pad || (n.n_in == 2) != is_value(with) || (n.n_in == 2 && !same_value(n.in[1], with))) return NO_VALUE;
+    if (n.prim != PRIM_pad || (n.n_in == 2) != is_value(with) || (n.n_in == 2 && !same_value(n.in[1], with)))
+        return NO_VALUE;
     if (!only_grows(g, a, t.rank) || !only_grows(g, n.pad, t.rank)) return NO_VALUE;
     dim lo[MAX_RANK], hi[MAX_RANK];
     for (int i = 0; i < t.rank; i++) {
@@ -284,7 +312,7 @@ value simplify_pad(graph *g, value x, value with, const pad_attr *a, type t)
     return is_value(with) ? pad(g, n.in[0], lo, hi, a->interior, with) : pad_undef(g, n.in[0], lo, hi);
 }
 
-/* -- concat ------------------------------------------------------------------------------------------------------------------- */
+/* -- concat ---------------------------------------------------------------------------------------------- */
 
 /* a, b: slices of one value, b going on where a ends? Then the slice over both. */
 static value join_slices(graph *g, value a, value b, int axis)
@@ -296,8 +324,9 @@ static value join_slices(graph *g, value a, value b, int axis)
     memcpy(size, s.dims, (size_t)s.rank * sizeof *size);
     for (int i = 0; i < s.rank; i++) {
         dim start = i == axis ? dim_add(g->dims, x->slice->start[i], s.dims[i]) : x->slice->start[i];
-        bool fits = dim_same(start, y->slice->start[i]) && (i == axis ? x->slice->step[i] == 1 && y->slice->step[i] == 1
-                                                                      : x->slice->step[i] == y->slice->step[i]);
+        bool fits = dim_same(start, y->slice->start[i]) &&
+                    (i == axis ? x->slice->step[i] == 1 && y->slice->step[i] == 1
+                               : x->slice->step[i] == y->slice->step[i]);
         if (!fits) return NO_VALUE;
     }
     size[axis] = dim_add(g->dims, size[axis], u.dims[axis]);
@@ -314,7 +343,8 @@ value simplify_concat(graph *g, int n, const value *x, int axis, type t)
     bool changed = false;
     for (int k = 0; k < n; k++) {
         const node *c = node_of(g, x[k]);
-        bool is_concat = c->prim == PRIM_concat && c->concat->axis == axis && n_parts + c->n_in + (n - k - 1) <= MAX_FLAT_CONCAT;
+        bool is_concat = c->prim == PRIM_concat && c->concat->axis == axis &&
+                         n_parts + c->n_in + (n - k - 1) <= MAX_FLAT_CONCAT;
         if (is_concat) {
             memcpy(parts + n_parts, c->in, c->n_in * sizeof *parts);
             n_parts += c->n_in;
@@ -333,7 +363,7 @@ value simplify_concat(graph *g, int n, const value *x, int axis, type t)
     return changed ? concat(g, n_parts, parts, axis) : NO_VALUE;
 }
 
-/* -- gather -------------------------------------------------------------------------------------------------------------------- */
+/* -- gather ---------------------------------------------------------------------------------------------- */
 
 /* Known positions start, start + step, …? */
 static bool is_progression(graph *g, value idx, dim *start, int64_t *by)
@@ -368,7 +398,8 @@ value simplify_gather(graph *g, value x, int n, const value *idx, const gather_a
     s.start[axis] = start[axis];
     s.step[axis] = by[axis];
     positions(g, &s, (type){ from.dtype, from.rank, size }, axis, &first, &last);
-    if (!dim_known_le(g->dims, dim_const(0), first) || !dim_known_lt(g->dims, last, from.dims[axis])) return NO_VALUE;
+    if (!dim_known_le(g->dims, dim_const(0), first) || !dim_known_lt(g->dims, last, from.dims[axis]))
+        return NO_VALUE;
     value y = slice(g, x, start, size, by);
     if (it.rank == 0) return reshape(g, y, t.rank, t.dims);
     int perm[MAX_RANK] = { axis };

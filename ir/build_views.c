@@ -1,7 +1,8 @@
-/* ir/build_views.c: the builder's movement primitives: iota, reshape, transpose, broadcast, slice, pad, concat, bitcast.
+/* ir/build_views.c: the builder's movement primitives: iota, reshape, transpose, broadcast, slice, pad,
+ * concat, bitcast.
  *
- * Each checks what docs/primitives.md asks, infers the shape, simplifies, folds, makes the node. Static positions must
- * provably exist (a slice never reads outside), since generated code does not test them again.
+ * Each checks what docs/primitives.md asks, infers the shape, simplifies, folds, makes the node. Static
+ * positions must provably exist (a slice never reads outside), since generated code does not test them again.
  */
 #include "ir/build_inner.h"
 
@@ -24,8 +25,8 @@ value reshape(graph *g, value x, int rank, const dim *d)
     if (type_same(from, to)) return x;
     dim n = type_elements(g, from), m = type_elements(g, to);
     if (!dims_agree(g, n, m) && !(dim_is_bad(n) && dim_is_bad(m)))
-        return build_fail_dims(g, (dim[]){ n, m }, 2, "reshape: %s has %s elements, %s has %s", show_type(g, from), show_dim(g, n),
-                          show_shape(g, rank, d), show_dim(g, m));
+        return build_fail_dims(g, (dim[]){ n, m }, 2, "reshape: %s has %s elements, %s has %s",
+                               show_type(g, from), show_dim(g, n), show_shape(g, rank, d), show_dim(g, m));
     SIMPLER(simplify_reshape(g, x, to));
     SIMPLER(fold_reshape(g, x, to));
     return make_node(g, PRIM_reshape, 1, &x, NULL, to);
@@ -41,8 +42,8 @@ value transpose(graph *g, value x, const int *perm)
     memset(&a, 0, sizeof a);
     for (int j = 0; j < from.rank; j++) {
         if (perm[j] < 0 || perm[j] >= from.rank || seen >> perm[j] & 1)
-            return build_fail(g, "transpose: axis %d at place %d is not a permutation of the %d axes of %s", perm[j], j,
-                              from.rank, show_type(g, from));
+            return build_fail(g, "transpose: axis %d at place %d is not a permutation of the %d axes of %s",
+                              perm[j], j, from.rank, show_type(g, from));
         seen |= 1u << perm[j];
         a.perm[j] = (uint8_t)perm[j];
         d[j] = from.dims[perm[j]];
@@ -59,17 +60,19 @@ value broadcast(graph *g, value x, int rank, const dim *d)
     type from = type_of(g, x), to = { from.dtype, rank, d };
     if (type_same(from, to)) return x;
     if (from.rank != rank)
-        return build_fail(g, "broadcast: %s has rank %d, %s has rank %d", show_type(g, from), from.rank, show_shape(g, rank, d), rank);
+        return build_fail(g, "broadcast: %s has rank %d, %s has rank %d", show_type(g, from), from.rank,
+                          show_shape(g, rank, d), rank);
     for (int i = 0; i < rank; i++)
         if (!dim_is(from.dims[i], 1) && !dims_agree(g, from.dims[i], d[i]))
-            return build_fail_dims(g, (dim[]){ from.dims[i], d[i] }, 2, "broadcast: extent %s of axis %d of %s does not stretch to %s", show_dim(g, from.dims[i]), i,
-                              show_type(g, from), show_dim(g, d[i]));
+            return build_fail_dims(g, (dim[]){ from.dims[i], d[i] }, 2,
+                                   "broadcast: extent %s of axis %d of %s does not stretch to %s",
+                                   show_dim(g, from.dims[i]), i, show_type(g, from), show_dim(g, d[i]));
     SIMPLER(simplify_broadcast(g, x, to));
     SIMPLER(fold_broadcast(g, x, to));
     return make_node(g, PRIM_broadcast, 1, &x, NULL, to);
 }
 
-/* -- slice ------------------------------------------------------------------------------------------------------------- */
+/* -- slice ----------------------------------------------------------------------------------------------- */
 
 /* Is `max(0, e)` written? Then e: the extent wherever there is a position at all. */
 static dim extent_if_any(graph *g, dim size)
@@ -97,14 +100,18 @@ static bool is_found_part(const graph *g, value x, dim start, dim size)
            dim_same(n->compact->symbol, size);
 }
 
-/* slice_is_inside, or it is once an open extent is known to reach the last position (else the model has no meaning). */
+/* slice_is_inside, or it is once an open extent is known to reach the last position (else the model has no
+ * meaning). */
 static bool slice_fits(graph *g, value x, int axis, dim extent, dim start, dim size, int64_t step)
 {
     int64_t first, n;
     if (slice_is_inside(g, extent, start, size, step)) return true;
     if (axis == 0 && step == 1 && is_found_part(g, x, start, size)) return true;
-    if (!dim_is_const(start, &first) || !dim_is_const(size, &n) || first < 0 || step < 0 || n >= DIM_LIMIT / step) return false;
-    return narrow_symbol(g, extent, first + step * (n - 1) + 1, INT64_MAX) && slice_is_inside(g, extent, start, size, step);
+    if (!dim_is_const(start, &first) || !dim_is_const(size, &n) || first < 0 || step < 0 ||
+        n >= DIM_LIMIT / step)
+        return false;
+    return narrow_symbol(g, extent, first + step * (n - 1) + 1, INT64_MAX) &&
+           slice_is_inside(g, extent, start, size, step);
 }
 
 value slice(graph *g, value x, const dim *start, const dim *size, const int64_t *step)
@@ -118,8 +125,10 @@ value slice(graph *g, value x, const dim *start, const dim *size, const int64_t 
     for (int i = 0; i < from.rank; i++) {
         if (step[i] == 0) return build_fail(g, "slice: step 0 along axis %d", i);
         if (dim_is_bad(start[i]) || !slice_fits(g, x, i, from.dims[i], start[i], size[i], step[i]))
-            return build_fail_dims(g, (dim[]){ from.dims[i], start[i], size[i] }, 3, "slice: %s positions from %s by %lld are not all inside axis %d of %s", show_dim(g, size[i]),
-                              show_dim(g, start[i]), (long long)step[i], i, show_type(g, from));
+            return build_fail_dims(g, (dim[]){ from.dims[i], start[i], size[i] }, 3,
+                                   "slice: %s positions from %s by %lld are not all inside axis %d of %s",
+                                   show_dim(g, size[i]), show_dim(g, start[i]), (long long)step[i], i,
+                                   show_type(g, from));
         a.start[i] = dim_is(size[i], 0) ? dim_const(0) : start[i];
         a.step[i] = dim_is(size[i], 0) || dim_is(size[i], 1) ? 1 : step[i];
         same = same && dim_same(size[i], from.dims[i]) && dim_is(a.start[i], 0) && a.step[i] == 1;
@@ -130,7 +139,7 @@ value slice(graph *g, value x, const dim *start, const dim *size, const int64_t 
     return make_node(g, PRIM_slice, 1, &x, &a, to);
 }
 
-/* -- pad --------------------------------------------------------------------------------------------------------------- */
+/* -- pad ------------------------------------------------------------------------------------------------- */
 
 /* The extent after `interior` went between the elements. */
 static dim spread(graph *g, dim extent, int64_t interior)
@@ -149,7 +158,8 @@ static value pad_any(graph *g, value x, const dim *lo, const dim *hi, const int6
     bool same = true;
     for (int i = 0; i < from.rank; i++) {
         int64_t inner = interior ? interior[i] : 0;
-        if (inner < 0 || inner >= DIM_LIMIT) return build_fail(g, "pad: interior %lld along axis %d", (long long)inner, i);
+        if (inner < 0 || inner >= DIM_LIMIT)
+            return build_fail(g, "pad: interior %lld along axis %d", (long long)inner, i);
         a.lo[i] = lo[i];
         a.hi[i] = hi[i];
         a.interior[i] = dim_known_le(g->dims, from.dims[i], dim_const(1)) ? 0 : inner;
@@ -171,7 +181,8 @@ value pad(graph *g, value x, const dim *lo, const dim *hi, const int64_t *interi
     if (!ready(g, 2, in)) return NO_VALUE;
     type t = type_of(g, x), w = type_of(g, with);
     if (w.rank != 0 || w.dtype != t.dtype)
-        return build_fail(g, "pad: the value is %s, expected %s[]", show_type(g, w), dtype_info[t.dtype].name);
+        return build_fail(g, "pad: the value is %s, expected %s[]", show_type(g, w),
+                          dtype_info[t.dtype].name);
     return pad_any(g, x, lo, hi, interior, with);
 }
 
@@ -180,14 +191,15 @@ value pad_undef(graph *g, value x, const dim *lo, const dim *hi)
     return ready1(g, x) ? pad_any(g, x, lo, hi, NULL, NO_VALUE) : NO_VALUE;
 }
 
-/* -- concat ------------------------------------------------------------------------------------------------------------ */
+/* -- concat ---------------------------------------------------------------------------------------------- */
 
 value concat(graph *g, int n, const value *x, int axis)
 {
     if (!ready(g, n, x)) return NO_VALUE;
     if (n < 1) return build_fail(g, "concat: no operands");
     type first = type_of(g, x[0]), to = first;
-    if (axis < 0 || axis >= first.rank) return build_fail(g, "concat: axis %d of %s", axis, show_type(g, first));
+    if (axis < 0 || axis >= first.rank)
+        return build_fail(g, "concat: axis %d of %s", axis, show_type(g, first));
     dim d[MAX_RANK];
     memcpy(d, first.dims, (size_t)first.rank * sizeof *d);
     for (int k = 1; k < n; k++) {
@@ -195,8 +207,9 @@ value concat(graph *g, int n, const value *x, int axis)
         bool fits = t.dtype == first.dtype && t.rank == first.rank;
         for (int i = 0; fits && i < t.rank; i++) fits = i == axis || dims_agree(g, t.dims[i], first.dims[i]);
         if (!fits)
-            return build_fail_dims(g, t.rank == first.rank ? t.dims : NULL, t.rank == first.rank ? t.rank : 0, "concat: operand %d is %s, operand 0 is %s; all but axis %d must agree", k, show_type(g, t),
-                              show_type(g, first), axis);
+            return build_fail_dims(g, t.rank == first.rank ? t.dims : NULL, t.rank == first.rank ? t.rank : 0,
+                                   "concat: operand %d is %s, operand 0 is %s; all but axis %d must agree", k,
+                                   show_type(g, t), show_type(g, first), axis);
         d[axis] = dim_add(g->dims, d[axis], t.dims[axis]);
     }
     to.dims = d;
@@ -214,7 +227,8 @@ value bitcast(graph *g, value x, dtype to)
     type t = type_of(g, x);
     if (t.dtype == to) return x;
     if (dtype_bytes(t.dtype) != dtype_bytes(to) || t.dtype == DTYPE_bool || to == DTYPE_bool)
-        return build_fail(g, "bitcast: %s to %s: widths differ, or bool", show_type(g, t), dtype_info[to].name);
+        return build_fail(g, "bitcast: %s to %s: widths differ, or bool", show_type(g, t),
+                          dtype_info[to].name);
     t.dtype = to;
     const node *n = node_of(g, x);
     if (n->prim == PRIM_bitcast) return bitcast(g, n->in[0], to);

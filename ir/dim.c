@@ -1,34 +1,39 @@
 /* ir/dim.c: canonical integer expressions over symbols.
  *
- * What   Every expression is a polynomial: a constant and terms `coefficient * atom * atom …`. An atom is a symbol or
- *        an opaque term: floordiv, mod, min, max of two dims. Terms stand in graded lexicographic order (higher degree
- *        first, then by atoms), atoms in a structural order (symbols by name first), so the form depends on nothing but
- *        the expression. Entries are hash-consed: equal expressions have equal handles.
- * How    floordiv by a constant k reduces coefficients and constant into [0, k), takes the multiples out, and divides
- *        by common factors; a leading minus comes out as -ceildiv, so that halves are written the same way:
+ * What   Every expression is a polynomial: a constant and terms `coefficient * atom * atom …`. An atom is a
+ *        symbol or an opaque term: floordiv, mod, min, max of two dims. Terms stand in graded lexicographic
+ *        order (higher degree first, then by atoms), atoms in a structural order (symbols by name first), so
+ *        the form depends on nothing but the expression. Entries are hash-consed: equal expressions have
+ *        equal handles.
+ * How    floordiv by a constant k reduces coefficients and constant into [0, k), takes the multiples out, and
+ *        divides by common factors; a leading minus comes out as -ceildiv, so that halves are written the
+ *            same way:
  *            (4*N + 8) floordiv 4 = N + 2      (N - 1) floordiv 2 = (N + 1) floordiv 2 - 1
  *            (x floordiv a + c) floordiv b = (x + a*c) floordiv (a*b)
  *        floordiv by an expression is polynomial division; what it does not divide must be provably nonzero.
- * Proofs a <= b if b - a has an interval from 0 up, also after an opaque term is replaced by a bound it obeys:
+ * Proofs a <= b if b - a has an interval from 0 up, also after an opaque term is replaced by a bound it
+ *            obeys:
  *            x - (k - 1) <= k*(x floordiv k) <= x       min(a, b) <= a       a <= max(a, b)
- * Limits an expression over MAX_TERMS, MAX_DEGREE or MAX_SIZE, or a number of DIM_LIMIT, is DIM_BAD: recursion over an
- *        expression is thereby bounded.
+ * Limits an expression over MAX_TERMS, MAX_DEGREE or MAX_SIZE, or a number of DIM_LIMIT, is DIM_BAD:
+ *        recursion over an expression is thereby bounded.
  */
 #include "ir/dim.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { MAX_TERMS = 64, MAX_DEGREE = 16, MAX_SIZE = 2000, MAX_PARSE_DEPTH = 100, PROOF_DEPTH = 3, PROOF_WORK = 64 };
+enum { MAX_TERMS = 64, MAX_DEGREE = 16, MAX_SIZE = 2000, MAX_PARSE_DEPTH = 100, PROOF_DEPTH = 3,
+       PROOF_WORK = 64 };
 
 #define DIM_EXPR ((int64_t)1 << 61)
 const dim DIM_BAD = { INT64_MIN };
 
-/* -- Table ------------------------------------------------------------------------------------------------------------ */
+/* -- Table ----------------------------------------------------------------------------------------------- */
 
 typedef enum { ENTRY_SYMBOL, ENTRY_FLOORDIV, ENTRY_MOD, ENTRY_MIN, ENTRY_MAX, ENTRY_POLY } entry_kind;
 
-typedef struct { int64_t coef; int n; const uint32_t *atoms; } term;     /* atoms: entries, sorted, repeated for powers */
+/* atoms: entries, sorted, repeated for powers */
+typedef struct { int64_t coef; int n; const uint32_t *atoms; } term;
 
 typedef struct {
     entry_kind kind;
@@ -96,7 +101,7 @@ static bool is_expr(dim d) { return d.code >= DIM_EXPR; }
 static entry *entry_of(const dims *t, dim d) { return &t->entries.at[d.code - DIM_EXPR]; }
 static dim entry_dim(uint32_t i) { return (dim){ DIM_EXPR + (int64_t)i }; }
 
-/* -- Order -------------------------------------------------------------------------------------------------------------- */
+/* -- Order ----------------------------------------------------------------------------------------------- */
 
 /* A view of any dim as a polynomial; `one` and `self` are room for the term of an atom. */
 typedef struct { int64_t constant; int n; const term *terms; term one; uint32_t self; } poly_view;
@@ -144,7 +149,8 @@ static int compare_monomials(const dims *t, const uint32_t *x, int nx, const uin
     return 0;
 }
 
-/* Structural; different handles are different expressions, so the first difference decides: one path is followed. */
+/* Structural; different handles are different expressions, so the first difference decides: one path is
+ * followed. */
 static int compare_dims(const dims *t, dim a, dim b)
 {
     if (dim_same(a, b)) return 0;
@@ -159,7 +165,7 @@ static int compare_dims(const dims *t, dim a, dim b)
     return x.n != y.n ? sign_of(y.n, x.n) : sign_of(x.constant, y.constant);
 }
 
-/* -- Polynomials in the making -------------------------------------------------------------------------------------------- */
+/* -- Polynomials in the making --------------------------------------------------------------------------- */
 
 typedef struct { int64_t coef; int n; uint32_t atoms[MAX_DEGREE]; } loose_term;
 typedef struct { bool bad; int64_t constant; int n; loose_term terms[MAX_TERMS]; } poly;
@@ -236,7 +242,7 @@ static void add_product(const dims *t, poly *p, const term *x, const term *y)
     add_term(t, p, coef, atoms, n);
 }
 
-/* -- Interning --------------------------------------------------------------------------------------------------------------- */
+/* -- Interning ------------------------------------------------------------------------------------------- */
 
 static uint64_t entry_hash(const entry *e)
 {
@@ -244,18 +250,21 @@ static uint64_t entry_hash(const entry *e)
     h = hash_u64(hash_u64(h, (uint64_t)e->a.code), (uint64_t)e->b.code);
     h = hash_u64(hash_u64(h, (uint64_t)e->constant), (uint64_t)e->n_terms);
     for (int i = 0; i < e->n_terms; i++)
-        h = hash_bytes(e->terms[i].atoms, (size_t)e->terms[i].n * sizeof(uint32_t), h ^ (uint64_t)e->terms[i].coef);
+        h = hash_bytes(e->terms[i].atoms, (size_t)e->terms[i].n * sizeof(uint32_t),
+                       h ^ (uint64_t)e->terms[i].coef);
     return h;
 }
 
 static bool entry_equal(const void *owner, uint32_t id, const void *key)
 {
     const entry *x = &((const dims *)owner)->entries.at[id], *y = key;
-    if (x->kind != y->kind || x->symbol != y->symbol || !dim_same(x->a, y->a) || !dim_same(x->b, y->b)) return false;
+    if (x->kind != y->kind || x->symbol != y->symbol || !dim_same(x->a, y->a) || !dim_same(x->b, y->b))
+        return false;
     if (x->constant != y->constant || x->n_terms != y->n_terms) return false;
     for (int i = 0; i < x->n_terms; i++) {
         const term *s = &x->terms[i], *u = &y->terms[i];
-        if (s->coef != u->coef || s->n != u->n || memcmp(s->atoms, u->atoms, (size_t)s->n * sizeof *s->atoms)) return false;
+        if (s->coef != u->coef || s->n != u->n || memcmp(s->atoms, u->atoms, (size_t)s->n * sizeof *s->atoms))
+            return false;
     }
     return true;
 }
@@ -307,7 +316,7 @@ static dim finish(dims *t, const poly *p)
     return intern(t, e);
 }
 
-/* -- Symbols ------------------------------------------------------------------------------------------------------------------ */
+/* -- Symbols --------------------------------------------------------------------------------------------- */
 
 dim dim_symbol(dims *t, const char *name)
 {
@@ -315,7 +324,8 @@ dim dim_symbol(dims *t, const char *name)
     if (old) return dims_symbol(t, (int)*old);
     int index = (int)t->symbols.n;
     dim d = intern(t, (entry){ .kind = ENTRY_SYMBOL, .symbol = index, .size = 1 });
-    symbol s = { arena_strdup(t->arena, name), (uint32_t)(d.code - DIM_EXPR), 0, ((int64_t)1 << 31) - 1, .has_most = false };
+    symbol s = { arena_strdup(t->arena, name), (uint32_t)(d.code - DIM_EXPR), 0, ((int64_t)1 << 31) - 1,
+                 .has_most = false };
     vec_push(t->arena, &t->symbols, s);
     map_put(&t->names, name, strlen(name), (uint64_t)index, NULL);
     return d;
@@ -353,7 +363,8 @@ static int last_symbol(const dims *t, dim d)
 /* Only a bound in terms of earlier symbols is kept, so that no proof goes round in circles. */
 void dim_symbol_at_most(dims *t, dim sym, dim bound)
 {
-    if (!is_expr(sym) || entry_of(t, sym)->kind != ENTRY_SYMBOL || !is_expr(bound) || dim_is_bad(bound)) return;
+    if (!is_expr(sym) || entry_of(t, sym)->kind != ENTRY_SYMBOL || !is_expr(bound) || dim_is_bad(bound))
+        return;
     int index = entry_of(t, sym)->symbol;
     symbol *s = &t->symbols.at[index];
     if (s->has_most || last_symbol(t, bound) >= index) return;
@@ -384,7 +395,7 @@ void dims_symbol_range(const dims *t, int i, int64_t *lo, int64_t *hi)
     *hi = t->symbols.at[i].hi;
 }
 
-/* -- Intervals ---------------------------------------------------------------------------------------------------------------- */
+/* -- Intervals ------------------------------------------------------------------------------------------- */
 
 typedef struct { int64_t lo, hi; } interval;
 
@@ -395,7 +406,8 @@ static int64_t clamp(__int128 v)
 
 static interval mul_intervals(interval x, interval y)
 {
-    __int128 p[4] = { (__int128)x.lo * y.lo, (__int128)x.lo * y.hi, (__int128)x.hi * y.lo, (__int128)x.hi * y.hi };
+    __int128 p[4] = { (__int128)x.lo * y.lo, (__int128)x.lo * y.hi, (__int128)x.hi * y.lo,
+                      (__int128)x.hi * y.hi };
     __int128 lo = p[0], hi = p[0];
     for (int i = 1; i < 4; i++) {
         if (p[i] < lo) lo = p[i];
@@ -439,7 +451,8 @@ static interval poly_range(dims *t, const entry *e)
     __int128 lo = e->constant, hi = e->constant;
     for (int i = 0; i < e->n_terms; i++) {
         interval r = { e->terms[i].coef, e->terms[i].coef };
-        for (int j = 0; j < e->terms[i].n; j++) r = mul_intervals(r, range_of(t, entry_dim(e->terms[i].atoms[j])));
+        for (int j = 0; j < e->terms[i].n; j++)
+            r = mul_intervals(r, range_of(t, entry_dim(e->terms[i].atoms[j])));
         lo += r.lo;
         hi += r.hi;
     }
@@ -448,7 +461,8 @@ static interval poly_range(dims *t, const entry *e)
 
 static interval range_of(dims *t, dim d)
 {
-    if (!is_expr(d)) return dim_is_bad(d) ? (interval){ -DIM_LIMIT, DIM_LIMIT } : (interval){ d.code, d.code };
+    if (!is_expr(d))
+        return dim_is_bad(d) ? (interval){ -DIM_LIMIT, DIM_LIMIT } : (interval){ d.code, d.code };
     entry *e = entry_of(t, d);
     if (e->version == t->version) return (interval){ e->lo, e->hi };
     interval x = { 0, 0 }, y = { 0, 0 }, r = { 0, 0 };
@@ -477,7 +491,7 @@ void dim_range(dims *t, dim d, int64_t *lo, int64_t *hi)
     *hi = r.hi;
 }
 
-/* -- Arithmetic ---------------------------------------------------------------------------------------------------------------- */
+/* -- Arithmetic ------------------------------------------------------------------------------------------ */
 
 static bool any_bad(dim a, dim b) { return dim_is_bad(a) || dim_is_bad(b); }
 
@@ -551,7 +565,8 @@ static dim div_reduced(dims *t, const poly *r, int64_t k)
     if (p.n == 1 && p.terms[0].coef == 1 && p.terms[0].n == 1) {
         const entry *e = &t->entries.at[p.terms[0].atoms[0]];
         int64_t m, c, mk;
-        if (e->kind == ENTRY_FLOORDIV && dim_is_const(e->b, &m) && mul_ok(m, p.constant, &c) && mul_ok(m, k, &mk))
+        if (e->kind == ENTRY_FLOORDIV && dim_is_const(e->b, &m) && mul_ok(m, p.constant, &c) &&
+            mul_ok(m, k, &mk))
             return dim_div(t, dim_addk(t, e->a, c), dim_const(mk));
     }
     return intern_opaque(t, ENTRY_FLOORDIV, x, dim_const(k));
@@ -664,7 +679,8 @@ dim dim_mod(dims *t, dim a, dim b)
     poly_view v;
     look(t, a, &v);
     poly p = { .constant = floor_mod(v.constant, k) };
-    for (int i = 0; i < v.n; i++) add_term(t, &p, floor_mod(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
+    for (int i = 0; i < v.n; i++)
+        add_term(t, &p, floor_mod(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
     dim r = finish(t, &p);
     interval range = range_of(t, r);
     if (!is_expr(r) || (range.lo >= 0 && range.hi < k)) return r;
@@ -692,14 +708,15 @@ dim dim_max(dims *t, dim a, dim b)
     return smaller(t, ENTRY_MAX, a, b);
 }
 
-/* -- Proofs ------------------------------------------------------------------------------------------------------------------ */
+/* -- Proofs ---------------------------------------------------------------------------------------------- */
 
-/* What may still be spent, and how often the whole has been taken: scale * (b - a) >= what is looked at. Since b - a is
- * an integer, more than -scale will do. */
+/* What may still be spent, and how often the whole has been taken: scale * (b - a) >= what is looked at.
+ * Since b - a is an integer, more than -scale will do. */
 typedef struct { int depth, work; int64_t scale; } proof;
 static bool prove_nonnegative(dims *t, dim d, proof *p);
 
-/* d = rest + c * atom. Replaces the atom by a bound that makes d no larger (times k > 0, if it is a floordiv). */
+/* d = rest + c * atom. Replaces the atom by a bound that makes d no larger (times k > 0, if it is a
+ * floordiv). */
 static bool prove_by_atom(dims *t, dim rest, dim c, bool c_positive, dim atom, proof *p)
 {
     entry e = *entry_of(t, atom);
@@ -715,7 +732,8 @@ static bool prove_by_atom(dims *t, dim rest, dim c, bool c_positive, dim atom, p
         return done;
     }
     case ENTRY_MOD:
-        return !c_positive && range_of(t, e.a).lo >= 0 && prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.a)), p);
+        return !c_positive && range_of(t, e.a).lo >= 0 &&
+               prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.a)), p);
     case ENTRY_MIN: case ENTRY_MAX: {
         bool a = prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.a)), p);
         bool either = (e.kind == ENTRY_MAX) == c_positive;
@@ -724,7 +742,8 @@ static bool prove_by_atom(dims *t, dim rest, dim c, bool c_positive, dim atom, p
     }
     case ENTRY_SYMBOL: {
         const symbol *s = &t->symbols.at[e.symbol];
-        return s->has_most && !c_positive && prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, s->most)), p);
+        return s->has_most && !c_positive &&
+               prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, s->most)), p);
     }
     case ENTRY_POLY: return false;
     }
@@ -830,7 +849,7 @@ bool dim_divides(dims *t, dim d, int64_t k)
     return undivided(t, d, k < 0 ? -k : k) == 1;
 }
 
-/* -- Evaluation, substitution ---------------------------------------------------------------------------------------------- */
+/* -- Evaluation, substitution ---------------------------------------------------------------------------- */
 
 static bool eval_opaque(const dims *t, const entry *e, const int64_t *values, int64_t *out)
 {
@@ -857,7 +876,9 @@ bool dim_eval(const dims *t, dim d, const int64_t *symbol_values, int64_t *out)
     for (int i = 0; i < e->n_terms; i++) {
         int64_t product = e->terms[i].coef, x;
         for (int j = 0; j < e->terms[i].n; j++)
-            if (!dim_eval(t, entry_dim(e->terms[i].atoms[j]), symbol_values, &x) || !mul_ok(product, x, &product)) return false;
+            if (!dim_eval(t, entry_dim(e->terms[i].atoms[j]), symbol_values, &x) ||
+                !mul_ok(product, x, &product))
+                return false;
         if (!add_ok(sum, product, &sum)) return false;
     }
     *out = sum;
@@ -889,7 +910,8 @@ dim dim_subst(dims *t, dim d, const dim *symbol_to) { return carry(t, d, t, symb
 
 void dim_symbol_may_merge(dims *t, dim sym)
 {
-    if (is_expr(sym) && entry_of(t, sym)->kind == ENTRY_SYMBOL) t->symbols.at[entry_of(t, sym)->symbol].may_merge = true;
+    if (is_expr(sym) && entry_of(t, sym)->kind == ENTRY_SYMBOL)
+        t->symbols.at[entry_of(t, sym)->symbol].may_merge = true;
 }
 
 static void mark_symbols(const dims *t, dim d, bool *in)
@@ -945,7 +967,8 @@ bool dims_wanted(const dims *t, const char **keep, const char **drop)
     return true;
 }
 
-dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *value, const bool *is_open, dim *symbol_to)
+dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *value, const bool *is_open,
+                 dim *symbol_to)
 {
     dims *t = dims_new(ctx, a);
     for (int i = 0; i < from->symbols.n; i++) {
@@ -954,16 +977,20 @@ dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *va
         symbol *mine = &t->symbols.at[i];
         mine->lo = is_open[i] ? s->lo : value[i];
         mine->hi = is_open[i] ? s->hi : value[i];
-        if (is_open[i] && s->has_most) dim_symbol_at_most(t, symbol_to[i], carry(from, s->most, t, symbol_to));
+        if (is_open[i] && s->has_most)
+            dim_symbol_at_most(t, symbol_to[i], carry(from, s->most, t, symbol_to));
         if (!is_open[i]) symbol_to[i] = dim_const(value[i]);
     }
     t->n_fresh = from->n_fresh;
     return t;
 }
 
-dim dim_carry(const dims *from, dim d, dims *to, const dim *symbol_to) { return carry(from, d, to, symbol_to); }
+dim dim_carry(const dims *from, dim d, dims *to, const dim *symbol_to)
+{
+    return carry(from, d, to, symbol_to);
+}
 
-/* -- Text ------------------------------------------------------------------------------------------------------------------ */
+/* -- Text ------------------------------------------------------------------------------------------------ */
 
 static bool is_word_start(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
 static bool is_word(char c) { return is_word_start(c) || (c >= '0' && c <= '9') || c == '.'; }
@@ -993,8 +1020,9 @@ static void print_symbol(const char *name, text *out)
 
 static void print_factor(const dims *t, dim d, text *out)      /* in parentheses unless it is one word */
 {
-    bool bare = !is_expr(d) ? d.code >= 0 : entry_of(t, d)->kind == ENTRY_SYMBOL || entry_of(t, d)->kind == ENTRY_MIN
-                                            || entry_of(t, d)->kind == ENTRY_MAX;
+    bool bare = !is_expr(d) ? d.code >= 0
+                            : entry_of(t, d)->kind == ENTRY_SYMBOL || entry_of(t, d)->kind == ENTRY_MIN ||
+                                  entry_of(t, d)->kind == ENTRY_MAX;
     text_put(out, bare ? "" : "(");
     dim_print(t, d, out);
     text_put(out, bare ? "" : ")");
@@ -1045,11 +1073,14 @@ void dim_print(const dims *t, dim d, text *out)
     for (int i = 0; i < v.n; i++) {
         bool minus = v.terms[i].coef < 0;
         text_put(out, i ? (minus ? " - " : " + ") : minus ? "-" : "");
-        if (i == 0 && minus && v.terms[i].coef == -1 && v.terms[i].n == 1) print_factor(t, entry_dim(v.terms[i].atoms[0]), out);
+        if (i == 0 && minus && v.terms[i].coef == -1 && v.terms[i].n == 1)
+            print_factor(t, entry_dim(v.terms[i].atoms[0]), out);
         else print_term(t, &v.terms[i], out);
     }
     if (v.n == 0) text_printf(out, "%" PRId64, v.constant);
-    else if (v.constant) text_printf(out, v.constant < 0 ? " - %" PRId64 : " + %" PRId64, v.constant < 0 ? -v.constant : v.constant);
+    else if (v.constant)
+        text_printf(out, v.constant < 0 ? " - %" PRId64 : " + %" PRId64,
+                    v.constant < 0 ? -v.constant : v.constant);
 }
 
 typedef struct { dims *t; const char *at, *end; int depth; bool failed; } reader;
@@ -1104,7 +1135,8 @@ static dim read_quoted(reader *r)              /* after the opening quote */
     while (r->at < r->end && *r->at != '"') {
         char c = *r->at++;
         if (c == '\\') {
-            if (r->end - r->at < 3 || r->at[0] != 'x' || hex_digit(r->at[1]) < 0 || hex_digit(r->at[2]) < 0) return read_failed(r);
+            if (r->end - r->at < 3 || r->at[0] != 'x' || hex_digit(r->at[1]) < 0 || hex_digit(r->at[2]) < 0)
+                return read_failed(r);
             c = (char)(hex_digit(r->at[1]) * 16 + hex_digit(r->at[2]));
             r->at += 3;
         }
@@ -1187,7 +1219,7 @@ bool dim_parse(dims *t, const char **at, const char *end, dim *out)
     return !r.failed && !dim_is_bad(*out);
 }
 
-/* -- Walking --------------------------------------------------------------------------------------------------------------- */
+/* -- Walking --------------------------------------------------------------------------------------------- */
 
 static dim term_dim(dims *t, const term *s)
 {
@@ -1225,7 +1257,9 @@ dim_view dim_look(dims *t, dim d)
     };
     if (e->kind == ENTRY_SYMBOL) return (dim_view){ .kind = DIM_SYMBOL, .symbol = e->symbol };
     if (e->kind == ENTRY_POLY)
-        return (dim_view){ .kind = e->n_terms == 1 && e->constant == 0 ? DIM_PRODUCT : DIM_SUM, .args = e->args, .n_args = e->n_args };
+        return (dim_view){ .kind = e->n_terms == 1 && e->constant == 0 ? DIM_PRODUCT : DIM_SUM,
+                           .args = e->args,
+                           .n_args = e->n_args };
     if (!e->args) {
         dim *args = NEW_ARRAY(t->arena, dim, 2);
         args[0] = e->a;

@@ -17,11 +17,19 @@ extern const dtype_row dtype_info[DTYPE_COUNT];
 
 static inline int dtype_bytes(dtype t) { return dtype_info[t].bytes; }
 static inline bool is_float(dtype t) { return dtype_info[t].cls == CLASS_FLOAT; }
-static inline bool is_int(dtype t) { return dtype_info[t].cls == CLASS_SINT || dtype_info[t].cls == CLASS_UINT; }
+static inline bool is_int(dtype t)
+{
+    return dtype_info[t].cls == CLASS_SINT || dtype_info[t].cls == CLASS_UINT;
+}
+
 static inline bool is_signed(dtype t) { return dtype_info[t].cls == CLASS_SINT; }
 static inline bool is_storage(dtype t) { return dtype_info[t].cls == CLASS_STORE; }
 /* f16, bf16 compute and accumulate in f32; everything else in itself. */
 static inline dtype compute_dtype(dtype t) { return t == DTYPE_f16 || t == DTYPE_bf16 ? DTYPE_f32 : t; }
-static inline dtype carrier_dtype(dtype t) { return !is_storage(t) ? t : t == DTYPE_i4 || t == DTYPE_i2 ? DTYPE_i8 : DTYPE_u8; }
+static inline dtype carrier_dtype(dtype t)
+{
+    return !is_storage(t) ? t : t == DTYPE_i4 || t == DTYPE_i2 ? DTYPE_i8 : DTYPE_u8;
+}
+
 dtype dtype_by_name(const char *s, size_t n);     /* DTYPE_NONE if unknown */
 #endif

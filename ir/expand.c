@@ -1,9 +1,10 @@
 /* ir/expand.c: builds, caches and prints the straight lines of the functions that are not basic.
  *
- * Why    exp, tanh, pow … are the same bits in the interpreter, LLVM and C, as scalars and as vectors, only if all of
- *        them run the same arithmetic. So each function is a line of basic rows, made here once for each type.
- * How    Recipes (expand_f32.c, expand_f64.c, expand_int.c) append steps; equal steps are shared; steps that the result
- *        does not reach are dropped and the rest renumbered.
+ * Why    exp, tanh, pow … are the same bits in the interpreter, LLVM and C, as scalars and as vectors, only
+ *        if all of them run the same arithmetic. So each function is a line of basic rows, made here once for
+ *        each type.
+ * How    Recipes (expand_f32.c, expand_f64.c, expand_int.c) append steps; equal steps are shared; steps that
+ *        the result does not reach are dropped and the rest renumbered.
  * Cost   Built at the first use by an expander. docs/accuracy.md lists steps and errors of each.
  */
 #include "ir/expand.h"
@@ -35,8 +36,8 @@ static int n_operands(const scalar_step *s)
 
 static bool same_step(const scalar_step *p, const scalar_step *q)
 {
-    return p->kind == q->kind && p->fn == q->fn && p->type == q->type && p->from == q->from && p->imm.bits == q->imm.bits
-        && p->in[0] == q->in[0] && p->in[1] == q->in[1] && p->in[2] == q->in[2];
+    return p->kind == q->kind && p->fn == q->fn && p->type == q->type && p->from == q->from &&
+           p->imm.bits == q->imm.bits && p->in[0] == q->in[0] && p->in[1] == q->in[1] && p->in[2] == q->in[2];
 }
 
 static val append(line *b, scalar_step s)
@@ -109,7 +110,10 @@ const scalar_code *scalar_expand(expander *e, scalar fn, dtype t)
 {
     if (scalar_info[fn].is_basic || !scalar_accepts(fn, t)) return NULL;
     if (e->code[fn][t]) return e->code[fn][t];
-    recipe make = t == DTYPE_f64 ? recipes_f64[fn] : t == DTYPE_f32 ? recipes_f32[fn] : is_int(t) ? recipes_int[fn] : NULL;
+    recipe make = t == DTYPE_f64   ? recipes_f64[fn]
+                  : t == DTYPE_f32 ? recipes_f32[fn]
+                  : is_int(t)      ? recipes_int[fn]
+                                   : NULL;
     if (!make) return NULL;
     line b = { .a = e->a, .n_in = scalar_info[fn].arity, .in_type = t };
     line_type(&b, t);
@@ -130,7 +134,8 @@ void expansion_print(const scalar_code *c, text *out)
         const scalar_step *s = &c->steps[i];
         text_printf(out, "%%%d = ", i);
         if (s->kind == STEP_CONST && is_float(s->type)) text_printf(out, "%.17g", sv_to_f64(s->type, s->imm));
-        else if (s->kind == STEP_CONST && is_signed(s->type)) text_printf(out, "%" PRId64, sv_to_i64(s->type, s->imm));
+        else if (s->kind == STEP_CONST && is_signed(s->type))
+            text_printf(out, "%" PRId64, sv_to_i64(s->type, s->imm));
         else if (s->kind == STEP_CONST) text_printf(out, "%" PRIu64, s->imm.bits);
         else text_put(out, s->kind == STEP_BITCAST ? "bitcast" : scalar_info[s->fn].name);
         for (int j = 0; j < n_operands(s); j++) print_operand(c, s->in[j], out);

@@ -1,16 +1,17 @@
 /* ir/expand_f32.c: the functions of f32: constants for the shared recipes, and what differs.
  *
- * exp, expm1, tanh, sigmoid, erf, log, log1p, sinh, cosh, asin, acos, atan stay in f32: full lanes. The rest computes in
- * f64, where 29 bits to spare make short work of what f64 itself has to do in two words:
+ * exp, expm1, tanh, sigmoid, erf, log, log1p, sinh, cosh, asin, acos, atan stay in f32: full lanes. The rest
+ * computes in f64, where 29 bits to spare make short work of what f64 itself has to do in two words:
  *
- * sin cos tan   x * 2/pi modulo 4, exactly enough for every finite x: 2/pi is cut into pieces of 29 bits, so that x (24
- *               bits) times a piece is exact, and each product is reduced modulo 4 alone. Five pieces starting at bit 0
- *               serve |x| < 2^77, five starting at bit 52 the larger ones, where what is left out is a multiple of 4.
+ * sin cos tan   x * 2/pi modulo 4, exactly enough for every finite x: 2/pi is cut into pieces of 29 bits, so
+ *               that x (24 bits) times a piece is exact, and each product is reduced modulo 4 alone. Five
+ *               pieces starting at bit 0 serve |x| < 2^77, five starting at bit 52 the larger ones, where
+ *               what is left out is a multiple of 4.
  * pow           exp(y log |x|), the logarithm to 2^-37.
  * asinh acosh atanh   by the logarithm, of sums that lose nothing in f64.
- * fmod          ten chunks of 28 bits of the quotient, from the highest: q = trunc(r / y'), r - q y' exact, for
- *               y' = |y| 2^252 … |y|. A quotient may come out one off where it is nearly whole; the next chunk, and at
- *               the end one correction each way, take that back.
+ * fmod          ten chunks of 28 bits of the quotient, from the highest: q = trunc(r / y'), r - q y' exact,
+ *               for y' = |y| 2^252 … |y|. A quotient may come out one off where it is nearly whole; the next
+ *               chunk, and at the end one correction each way, take that back.
  * log           m in [sqrt 1/2, sqrt 2), f = m - 1: f - f^2/2 + f^3 P(f), e ln 2 added in two pieces.
  * log1p         u = 1 + x, what the sum lost scaled with it into f: at e = 0 then f is x itself.
  */
@@ -20,11 +21,14 @@
 
 /* scripts/fit_scalar.py; 2^-25.7 2^-28.4 2^-29.5 2^-29.6 2^-27.6 2^-30.5 */
 static const double f32_exp[] = { 0.49999997, 0.16666539, 4.1667223e-2, 8.36718082e-3, 1.38824061e-3 };
-static const double f32_log[] = { 0.333333135, -0.250000089, 0.200021178, -0.166679949, 0.142195553, -0.124056004,
+static const double f32_log[] = { 0.333333135, -0.250000089, 0.200021178, -0.166679949, 0.142195553,
+    -0.124056004,
     0.118881576, -0.116755918, 6.7465879e-2 };
-static const double f32_erf[] = { 0.128379166, -0.376126289, 0.112836182, -2.6855126e-2, 5.19073382e-3, -8.03076313e-4,
+static const double f32_erf[] = { 0.128379166, -0.376126289, 0.112836182, -2.6855126e-2, 5.19073382e-3,
+    -8.03076313e-4,
     7.92038627e-5 };
-static const double f32_erf_tail[] = { 3.00468295e-4, 1.12725127, 0.637883425, 0.103327051, -2.19402928e-2, 2.9724068e-3,
+static const double f32_erf_tail[] = { 3.00468295e-4, 1.12725127, 0.637883425, 0.103327051, -2.19402928e-2,
+    2.9724068e-3,
     -1.88818667e-4 };
 static const double f32_asin[] = { 0.166667536, 7.49524906e-2, 4.54766601e-2, 2.41481233e-2, 4.22198214e-2 };
 static const double f32_atan[] = { -0.333333164, 0.199985296, -0.142444223, 0.105993569, -6.09035492e-2 };
@@ -33,14 +37,16 @@ static const double f32_sin[] = { -0.16666666641022382, 8.3333293147115281e-3, -
     2.7180885803135775e-6 };
 static const double f32_cos[] = { 4.1666666621768871e-2, -1.3888883660683612e-3, 2.4799495221320783e-5,
     -2.7208167146900348e-7 };
-static const double f32_log_wide[] = { 0.66666665641344236, 0.400003362099699, 0.28537238811991045, 0.23583560911375445 };
+static const double f32_log_wide[] = { 0.66666665641344236, 0.400003362099699, 0.28537238811991045,
+                                       0.23583560911375445 };
 static const double f32_exp_wide[] = { 0.50000000826419433, 0.16666666872263025, 4.1666254001236649e-2,
     8.3332616367256807e-3, 1.3947211823232054e-3, 1.9919892875748052e-4 };
 
 const float_facts facts_f32 = {
     .fraction = 23, .bias = 127, .magic = 12582912.0, .least = 0x1p-126, .tiny = 0x1p-25, .tiny3 = 0x1p-13,
     .ln2_hi = 0x1.62e4p-1, .ln2_lo = 0x1.7f7d1cf79abcap-20, .pi_hi = 0x1.921fb6p+1, .pi_lo = -0x1.777a5cp-24,
-    .exp_min = -104, .exp_max = 89, .sinh_max = 89.5, .tanh_max = 20, .expm1_min = -30, .erf_max = 4, .erf_mid = 0,
+    .exp_min = -104, .exp_max = 89, .sinh_max = 89.5, .tanh_max = 20, .expm1_min = -30, .erf_max = 4,
+    .erf_mid = 0,
     .exp = COEFFS(f32_exp), .asin = COEFFS(f32_asin), .atan = COEFFS(f32_atan), .erf = COEFFS(f32_erf),
     .erf_tail = COEFFS(f32_erf_tail),
 };
@@ -69,7 +75,8 @@ static val log1p_f32(line *b, val x, val y)
     val one = k(b, 1), u = add(b, one, x);
     val lost = sel(b, lt(b, one, x), sub(b, one, sub(b, u, x)), sub(b, x, sub(b, u, one)));
     split_float s = frexp_sqrt2(b, u, (val){ -1 }, 0);
-    /* lost / 2^e = (lost / 2) 2^(1 - e): the exponent of m less that of u, one more so that e = 128 gives 0 */
+    /* lost / 2^e = (lost / 2) 2^(1 - e): the exponent of m less that of u, one more so that e = 128 gives 0
+     */
     val down = flt(b, add(b, sub(b, bits(b, s.m), bits(b, u)), ki(b, 0x40000000)));
     val f = fma3(b, mul(b, lost, k(b, 0.5)), down, sub(b, s.m, one));
     val r = log_limits(b, x, log_sum(b, f, s.e), -1);
@@ -140,8 +147,10 @@ typedef struct { val quadrant, sin, cos; } circular;
 
 /* Bits 1-145 and 53-197 of 2/pi, 29 a piece. */
 static const double two_over_pi[2][5] = {
-    { 341782637 * 0x1p-29, 423170132 * 0x1p-58, 352195499 * 0x1p-87, 488592205 * 0x1p-116, 461485765 * 0x1p-145 },
-    { 173275214 * 0x1p-81, 368344397 * 0x1p-110, 116262619 * 0x1p-139, 43358524 * 0x1p-168, 141690943 * 0x1p-197 },
+    { 341782637 * 0x1p-29, 423170132 * 0x1p-58, 352195499 * 0x1p-87, 488592205 * 0x1p-116,
+      461485765 * 0x1p-145 },
+    { 173275214 * 0x1p-81, 368344397 * 0x1p-110, 116262619 * 0x1p-139, 43358524 * 0x1p-168,
+      141690943 * 0x1p-197 },
 };
 
 static val mod4(line *b, val x) { return fma3(b, rint1(b, mul(b, x, k(b, 0.25))), k(b, -4), x); }
@@ -153,10 +162,11 @@ static pair two_sum(line *b, val x, val y)             /* hi + lo = x + y, exact
     return (pair){ s, add(b, sub(b, x, x1), sub(b, y, y1)) };
 }
 
-static circular circle(line *b, val ax)                /* sine and cosine of the rest modulo pi/2; ax >= 0, f32 */
+static circular circle(line *b, val ax)            /* sine and cosine of the rest modulo pi/2; ax >= 0, f32 */
 {
     val a = widen(b, ax), large = le(b, k(b, 0x1p77), a), p[5];
-    for (int i = 0; i < 5; i++) p[i] = mul(b, a, sel(b, large, k(b, two_over_pi[1][i]), k(b, two_over_pi[0][i])));
+    for (int i = 0; i < 5; i++)
+        p[i] = mul(b, a, sel(b, large, k(b, two_over_pi[1][i]), k(b, two_over_pi[0][i])));
     pair s = two_sum(b, mod4(b, p[0]), mod4(b, p[1])), t = two_sum(b, s.hi, mod4(b, p[2]));
     val magic = k(b, facts_f64.magic), rounded = add(b, t.hi, magic);
     val rest = add(b, add(b, s.lo, t.lo), add(b, p[3], p[4]));
@@ -173,6 +183,7 @@ static val flip_by_bit(line *b, val x, val n, int at)
     val sign = and2(b, shl(b, n, ki(b, 63 - at)), ki(b, INT64_MIN));
     return flt(b, xor2(b, bits(b, x), sign));
 }
+
 static val is_odd(line *b, val n) { return not1(b, eq(b, and2(b, n, ki(b, 1)), ki(b, 0))); }
 
 static val sin_f32(line *b, val x, val y)

@@ -1,20 +1,20 @@
 /* ir/expand_f64.c: the functions of f64: constants for the shared recipes, and what differs.
  *
- * log      m in [sqrt 1/2, sqrt 2), f = m - 1, s = f / (2 + f), R = z L(z) with z = s^2: log(1 + f) = 2 s + s R
- *          = f - (f^2/2 - s (f^2/2 + R)), e ln 2 added in two pieces.
- * log1p    u = 1 + x, what the sum lost scaled with it into f: at e = 0 then f is x itself. The inverse hyperbolic
- *          functions are log1p of arguments that cancel nothing.
- * sin cos tan   For |x| >= pi/4 the argument is M 2^q, M of 53 bits; 192 bits of 2/pi, from the first that can matter
- *          modulo 4, are chosen out of 20 words by selects on the bits of q; M times them modulo 2^192, in 32-bit
- *          digits, is the number of quarter turns to 2^-123 (the closest any f64 comes to a whole one is about 2^-61).
- *          Its fraction times pi/2 is the angle in two words. (Payne and Hanek, Radian reduction for trigonometric
- *          functions, 1983.)
- * pow      log |x| in two words: m in [2^(-9/16), 2^(7/16)) divided by the nearest of 8 short c, of which 1 is one, so that
- *          s = (m - c) / (m + c) stays below 0.0253 and only 2 s needs two words. exp of the product with y likewise.
- *          Where a product must be exact, its factors are cut to 26 bits.
- * fmod     with x = M 2^(e+d), y = m 2^e: M 2^d mod m. 2^d mod m by six squarings, 2^(d/64) first and one bit of d each; a
- *          product modulo m is a b - q m in wrapping 64 bits, q = a b / m estimated in f64 within a few units, which
- *          leaves a small number to be reduced exactly.
+ * log      m in [sqrt 1/2, sqrt 2), f = m - 1, s = f / (2 + f), R = z L(z) with z = s^2: log(1 + f) = 2 s + s
+ *          R = f - (f^2/2 - s (f^2/2 + R)), e ln 2 added in two pieces.
+ * log1p    u = 1 + x, what the sum lost scaled with it into f: at e = 0 then f is x itself. The inverse
+ *          hyperbolic functions are log1p of arguments that cancel nothing.
+ * sin cos tan   For |x| >= pi/4 the argument is M 2^q, M of 53 bits; 192 bits of 2/pi, from the first that
+ *          can matter modulo 4, are chosen out of 20 words by selects on the bits of q; M times them modulo
+ *          2^192, in 32-bit digits, is the number of quarter turns to 2^-123 (the closest any f64 comes to a
+ *          whole one is about 2^-61). Its fraction times pi/2 is the angle in two words. (Payne and Hanek,
+ *          Radian reduction for trigonometric functions, 1983.)
+ * pow      log |x| in two words: m in [2^(-9/16), 2^(7/16)) divided by the nearest of 8 short c, of which 1
+ *          is one, so that s = (m - c) / (m + c) stays below 0.0253 and only 2 s needs two words. exp of the
+ *          product with y likewise. Where a product must be exact, its factors are cut to 26 bits.
+ * fmod     with x = M 2^(e+d), y = m 2^e: M 2^d mod m. 2^d mod m by six squarings, 2^(d/64) first and one bit
+ *          of d each; a product modulo m is a b - q m in wrapping 64 bits, q = a b / m estimated in f64
+ *          within a few units, which leaves a small number to be reduced exactly.
  */
 #include "ir/expand.h"
 
@@ -22,30 +22,37 @@
 
 /* scripts/fit_scalar.py; 2^-59.4 2^-59.5 2^-57.9 2^-64.1 2^-59.8 2^-59.5 2^-56.2 2^-56.6 2^-71.5 */
 static const double f64_exp[] = { 0.5, 0.16666666666666677, 4.1666666666666491e-2, 8.3333333333207409e-3,
-    1.388888888896834e-3, 1.9841269888679996e-4, 2.4801587164740245e-5, 2.7557241372275265e-6, 2.7557405980205542e-7,
+    1.388888888896834e-3, 1.9841269888679996e-4, 2.4801587164740245e-5, 2.7557241372275265e-6,
+    2.7557405980205542e-7,
     2.5110108818909117e-8, 2.0875298184248469e-9 };
-static const double f64_log[] = { 0.66666666666667351, 0.39999999999409336, 0.28571428743692595, 0.22222198428155915,
-    0.18183572406101289, 0.15313830670030892, 0.14798275382507359 };
-static const double f64_sin[] = { -0.1666666666666663, 8.3333333333217956e-3, -1.9841269829291936e-4, 2.755731350632428e-6,
-    -2.5050728108561142e-8, 1.5895005777073291e-10 };
+static const double f64_log[] = { 0.66666666666667351, 0.39999999999409336, 0.28571428743692595,
+                                  0.22222198428155915, 0.18183572406101289, 0.15313830670030892,
+                                  0.14798275382507359 };
+static const double f64_sin[] = { -0.1666666666666663,  8.3333333333217956e-3,  -1.9841269829291936e-4,
+                                  2.755731350632428e-6, -2.5050728108561142e-8, 1.5895005777073291e-10 };
 static const double f64_cos[] = { 4.1666666666666595e-2, -1.3888888888873303e-3, 2.4801587288946978e-5,
     -2.755731419178011e-7, 2.0875700706223473e-9, -1.135844371232577e-11 };
-static const double f64_asin[] = { 0.16666666666666763, 7.4999999999701181e-2, 4.4642857175271292e-2,
-    3.0381942675879649e-2, 2.2372215891027093e-2, 1.7351595741333908e-2, 1.3981015877909857e-2, 1.1397313287734866e-2,
-    1.0789214589130498e-2, 3.6725658368474516e-3, 2.1789765903843197e-2, -2.1115527434938081e-2, 3.2701446795250208e-2 };
-static const double f64_atan[] = { -0.33333333333333198, 0.19999999999953766, -0.14285714280212075, 0.11111110784144992,
-    -9.090897775182219e-2, 7.692060487946388e-2, -6.6631067352008369e-2, 5.8479058201855047e-2, -5.0393655949201761e-2,
-    3.8065770824052408e-2, -1.790817512381411e-2 };
-static const double f64_erf[] = { 0.12837916709551259, -0.37612638903184109, 0.11283791670972065, -2.686617064828134e-2,
-    5.2239776556881543e-3, -8.5483287354582663e-4, 1.2055394335282141e-4, -1.4927094922281921e-5, 1.6484730344248347e-6,
-    -1.6598330076618835e-7, 1.6303695177411081e-8, -1.7632541642365844e-9, 1.638565336439136e-10 };
+static const double f64_asin[] = { 0.16666666666666763,   7.4999999999701181e-2, 4.4642857175271292e-2,
+                                   3.0381942675879649e-2, 2.2372215891027093e-2, 1.7351595741333908e-2,
+                                   1.3981015877909857e-2, 1.1397313287734866e-2, 1.0789214589130498e-2,
+                                   3.6725658368474516e-3, 2.1789765903843197e-2, -2.1115527434938081e-2,
+                                   3.2701446795250208e-2 };
+static const double f64_atan[] = { -0.33333333333333198,   0.19999999999953766,   -0.14285714280212075,
+                                   0.11111110784144992,    -9.090897775182219e-2, 7.692060487946388e-2,
+                                   -6.6631067352008369e-2, 5.8479058201855047e-2, -5.0393655949201761e-2,
+                                   3.8065770824052408e-2,  -1.790817512381411e-2 };
+static const double f64_erf[] = { 0.12837916709551259,    -0.37612638903184109,   0.11283791670972065,
+                                  -2.686617064828134e-2,  5.2239776556881543e-3,  -8.5483287354582663e-4,
+                                  1.2055394335282141e-4,  -1.4927094922281921e-5, 1.6484730344248347e-6,
+                                  -1.6598330076618835e-7, 1.6303695177411081e-8,  -1.7632541642365844e-9,
+                                  1.638565336439136e-10 };
 static const double f64_erf_tail[] = { 1.8496055099332482, 2.6389675142347917, 0.84310725635850536,
     4.1561098045103419e-2, -1.0033825407924107e-2, 1.9779027744049591e-3, -2.3732331594016452e-4,
     -2.6275546761831159e-5, 2.7154470559274229e-5, -9.6021357807248312e-6, 2.0524611836916796e-6,
     -1.3697378297379037e-7, -1.0110677285397585e-7, 5.3630271734888162e-8, -1.5431070967054475e-8,
     2.983929717179564e-9, -3.8673961283194968e-10, 3.05228817797309e-11, -1.1103348601274224e-12 };
-static const double f64_pow_log[] = { 0.66666666666666663, 0.40000000000069524, 0.28571428165836948, 0.22223152127425502,
-    0.17455428718266378 };
+static const double f64_pow_log[] = { 0.66666666666666663, 0.40000000000069524, 0.28571428165836948,
+                                      0.22223152127425502, 0.17455428718266378 };
 
 const float_facts facts_f64 = {
     .fraction = 52, .bias = 1023, .magic = 0x1.8p52, .least = 0x1p-1022, .tiny = 0x1p-54, .tiny3 = 0x1p-27,
@@ -86,7 +93,8 @@ static val log1p_core(line *b, val x, val is_double)
     val one = k(b, 1), u = add(b, one, x);
     val lost = sel(b, lt(b, one, x), sub(b, one, sub(b, u, x)), sub(b, x, sub(b, u, one)));
     split_float s = frexp_sqrt2(b, u, is_double, -1);
-    /* lost / 2^e = (lost / 2) 2^(1 - e): the exponent of m less that of u, one more so that e = 1024 gives 0 */
+    /* lost / 2^e = (lost / 2) 2^(1 - e): the exponent of m less that of u, one more so that e = 1024 gives 0
+     */
     val down = flt(b, add(b, sub(b, bits(b, s.m), bits(b, u)), ki(b, INT64_C(1) << 62)));
     return log_sum(b, fma3(b, mul(b, lost, k(b, 0.5)), down, sub(b, s.m, one)), s.e);
 }
@@ -137,8 +145,10 @@ static val atanh_f64(line *b, val x, val y)
 
 static const uint64_t two_over_pi[20] = {             /* after 64 zero bits */
     0, 0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561, 0xb7246e3a424dd2e0,
-    0x06492eea09d1921c, 0xfe1deb1cb129a73e, 0xe88235f52ebb4484, 0xe99c7026b45f7e41, 0x3991d639835339f4, 0x9c845f8bbdf9283b,
-    0x1ff897ffde05980f, 0xef2f118b5a0a6d1f, 0x6d367ecf27cb09b7, 0x4f463f669e5fea2d, 0x7527bac7ebe5f17b, 0x3d0739f78a5292ea,
+    0x06492eea09d1921c, 0xfe1deb1cb129a73e, 0xe88235f52ebb4484, 0xe99c7026b45f7e41, 0x3991d639835339f4,
+    0x9c845f8bbdf9283b,
+    0x1ff897ffde05980f, 0xef2f118b5a0a6d1f, 0x6d367ecf27cb09b7, 0x4f463f669e5fea2d, 0x7527bac7ebe5f17b,
+    0x3d0739f78a5292ea,
     0x6bfb5fb11f8d5d08, 0x56033046fc7b6bab,
 };
 
@@ -147,7 +157,7 @@ static void window(line *b, val from, val w[3])
 {
     val c[20];
     for (int i = 0; i < 20; i++) c[i] = ku(b, two_over_pi[i]);
-    for (int by = 8; by; by /= 2) {                   /* words from c[word] on, word = from / 64, but for its bit 16 */
+    for (int by = 8; by; by /= 2) {          /* words from c[word] on, word = from / 64, but for its bit 16 */
         val off = eq(b, and2(b, from, ku(b, (uint64_t)by * 64)), ku(b, 0));
         for (int i = 0; i < by + 3; i++) c[i] = sel(b, off, c[i], c[i + by]);
     }
@@ -164,8 +174,9 @@ static val high32(line *b, val x) { return shr(b, x, ku(b, 32)); }
 static void turns(line *b, val m, const val w[3], val *hi, val *lo)
 {
     val part[2] = { low32(b, m), high32(b, m) }, word[2][2];
-    val d[6] = { low32(b, w[2]), high32(b, w[2]), low32(b, w[1]), high32(b, w[1]), low32(b, w[0]), high32(b, w[0]) };
-    for (int p = 0; p < 2; p++) {                     /* part[1] counts one digit higher, so starts one lower */
+    val d[6] = { low32(b, w[2]),  high32(b, w[2]), low32(b, w[1]),
+                 high32(b, w[1]), low32(b, w[0]),  high32(b, w[0]) };
+    for (int p = 0; p < 2; p++) {                   /* part[1] counts one digit higher, so starts one lower */
         val carry = high32(b, mul(b, part[p], d[1 - p]));
         for (int i = 0; i < 2; i++) {
             val x = add(b, mul(b, part[p], d[2 * i + 2 - p]), carry);
@@ -184,7 +195,8 @@ static pair angle(line *b, val hi, val lo, val *quadrant)
 {
     *quadrant = shr(b, add(b, hi, ku(b, UINT64_C(1) << 61)), ku(b, 62));
     val top = line_bitcast(b, b->i, sub(b, hi, shl(b, *quadrant, ku(b, 62))));
-    val p = mul(b, to(b, b->t, and2(b, top, ki(b, ~INT64_C(2047)))), k(b, 0x1p-62));         /* 51 bits, then 53, then 22 */
+    /* 51 bits, then 53, then 22 */
+    val p = mul(b, to(b, b->t, and2(b, top, ki(b, ~INT64_C(2047)))), k(b, 0x1p-62));
     val mid = or2(b, shl(b, and2(b, hi, ku(b, 2047)), ku(b, 42)), shr(b, lo, ku(b, 22)));
     val q = mul(b, to(b, b->t, line_bitcast(b, b->i, mid)), k(b, 0x1p-104));
     val last = line_bitcast(b, b->i, and2(b, lo, ku(b, (UINT64_C(1) << 22) - 1)));
@@ -222,6 +234,7 @@ static val flip_by_bit(line *b, val x, val n, int at)
     val sign = and2(b, shl(b, n, ku(b, (uint64_t)(63 - at))), ku(b, UINT64_C(1) << 63));
     return flt(b, xor2(b, ubits(b, x), sign));
 }
+
 static val is_odd(line *b, val n) { return eq(b, and2(b, n, ku(b, 1)), ku(b, 1)); }
 
 static val sin_f64(line *b, val x, val y)
@@ -249,7 +262,8 @@ static val tan_f64(line *b, val x, val y)
 
 /* -- pow ------------------------------------------------------------------------------------------------- */
 
-/* c = 2^(i/8) to 6 bits, i = -4 … 3; log c in two words, the first a multiple of 2^-42; c serves from `from` on. */
+/* c = 2^(i/8) to 6 bits, i = -4 … 3; log c in two words, the first a multiple of 2^-42; c serves from `from`
+ * on. */
 static const struct { double c, log_hi, log_lo, from; } pow_c[8] = {
     { 0.703125, -0x1.68ac83e9c7000p-2, 0x1.7af966c548a30p-44, 0 },
     { 0.765625, -0x1.1178e8227e000p-2, -0x1.1ef78ce2d07f2p-44, 0.7384130729697497 },
@@ -299,7 +313,8 @@ static val pow_f64(line *b, val x, val y)
     pair l = log_pair(b, abs1(b, x));
     val y1 = high_part(b, exponent), y2 = sub(b, exponent, y1);
     val p = mul(b, y1, l.hi), p_lo = fma3(b, y1, l.lo, mul(b, y2, add(b, l.hi, l.lo)));
-    val sum = add(b, p, p_lo), most = k(b, facts_f64.exp_max), least = k(b, facts_f64.exp_min), zero = k(b, 0);
+    val sum = add(b, p, p_lo), most = k(b, facts_f64.exp_max), least = k(b, facts_f64.exp_min),
+        zero = k(b, 0);
     val above = lt(b, most, sum), below = lt(b, sum, least);
     p = sel(b, above, most, sel(b, below, least, p));
     p_lo = sel(b, or2(b, above, below), zero, p_lo);
@@ -322,7 +337,8 @@ static val reduce_near(line *b, modulus d, val x)
     return sub(b, x, mul(b, to(b, b->i, q), d.m));
 }
 
-/* x y modulo m for |x| < 3.1 m, |y| < 1.1 m or 2^53 if that is more: |x y - q m| < 64 m, so that wrapping does not matter. */
+/* x y modulo m for |x| < 3.1 m, |y| < 1.1 m or 2^53 if that is more: |x y - q m| < 64 m, so that wrapping
+ * does not matter. */
 static val mul_mod(line *b, modulus d, val x, val y)
 {
     val q = mul(b, mul(b, to(b, b->t, x), to(b, b->t, y)), d.inverse);
@@ -332,9 +348,11 @@ static val mul_mod(line *b, modulus d, val x, val y)
 typedef struct { val significand, exponent; } parts;  /* a = significand * 2^(exponent - 1075) */
 static parts parts_of(line *b, val a)
 {
-    val u = bits(b, a), one = ki(b, 1), e = shr(b, u, ki(b, 52)), fraction = and2(b, u, ki(b, (INT64_C(1) << 52) - 1));
+    val u = bits(b, a), one = ki(b, 1), e = shr(b, u, ki(b, 52)),
+        fraction = and2(b, u, ki(b, (INT64_C(1) << 52) - 1));
     val is_normal = lt(b, ki(b, 0), e);
-    return (parts){ sel(b, is_normal, or2(b, fraction, ki(b, INT64_C(1) << 52)), fraction), sel(b, is_normal, e, one) };
+    return (parts){ sel(b, is_normal, or2(b, fraction, ki(b, INT64_C(1) << 52)), fraction),
+                    sel(b, is_normal, e, one) };
 }
 
 static val fmod_f64(line *b, val x, val y)
@@ -352,11 +370,13 @@ static val fmod_f64(line *b, val x, val y)
     r = mul_mod(b, d, r, p.significand);
     r = sel(b, lt(b, r, zero), add(b, r, d.m), r);
     r = sel(b, lt(b, r, d.m), r, sub(b, r, d.m));
-    val power = add(b, q.exponent, ki(b, INT64_C(0x4338000000000000) - 1075));           /* as scale2 has it: magic + n */
+    /* as scale2 has it: magic + n */
+    val power = add(b, q.exponent, ki(b, INT64_C(0x4338000000000000) - 1075));
     val rest = scale2(b, to(b, b->t, r), line_bitcast(b, b->u, power));
     val inf = k(b, __builtin_inf());
     val is_good = and2(b, lt(b, a, inf), lt(b, k(b, 0), c));
-    return with_sign(b, sel(b, is_good, sel(b, lt(b, a, c), a, rest), k(b, __builtin_nan(""))), sign_bit(b, x));
+    return with_sign(b, sel(b, is_good, sel(b, lt(b, a, c), a, rest), k(b, __builtin_nan(""))),
+                     sign_bit(b, x));
 }
 
 static val mod_f64(line *b, val x, val y) { return mod_of_fmod(b, x, y, fmod_f64(b, x, y)); }

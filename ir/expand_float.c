@@ -1,18 +1,20 @@
-/* ir/expand_float.c: the recipes that f32 and f64 share; the types differ in constants and polynomials (float_facts).
+/* ir/expand_float.c: the recipes that f32 and f64 share; the types differ in constants and polynomials
+ * (float_facts).
  *
- * exp      n = round(x / ln 2), r = x - n ln 2 in two products of which the first is exact, em = r + r^2 q(r):
- *          e^x = 2^n (1 + em). expm1, sinh, cosh, tanh, sigmoid and erf start there. Rounding to an integer is an
- *          addition of 1.5 * 2^fraction, whose low bits are then n.
+ * exp      n = round(x / ln 2), r = x - n ln 2 in two products of which the first is exact, em = r + r^2
+ *          q(r): e^x = 2^n (1 + em). expm1, sinh, cosh, tanh, sigmoid and erf start there. Rounding to an
+ *          integer is an addition of 1.5 * 2^fraction, whose low bits are then n.
  * expm1    2^n em + (2^n - 1), a factor 2 aside so that 2^n does not overflow first. At n = 0 it is em.
  * tanh     e / (e + 2) with e = expm1(2|x|): no second polynomial near 0.
  * sigmoid  e = exp(-|x|): 1 / (1 + e), or e / (1 + e) below 0: right down to subnormal results.
  * sinh     with h = expm1(|x|) / 4: 2 (h + h / (1 + 4 h)).   cosh: with h = exp(|x|) / 4: 2 (h + 1 / (16 h)).
- * asin     |x| <= 1/2: s = |x|; else asin x = pi/2 - 2 asin s, s = sqrt((1 - |x|) / 2). asin s = s + s^3 P(s^2). acos alike.
+ * asin     |x| <= 1/2: s = |x|; else asin x = pi/2 - 2 asin s, s = sqrt((1 - |x|) / 2). asin s = s + s^3
+ *          P(s^2). acos alike.
  * atan     t = |x|, (|x| - 1) / (|x| + 1) or -1 / |x|, so that |t| <= tan(pi/8); added to 0, pi/4 or pi/2.
  * erf      |x| < 1: x + x P(x^2); else 1 - exp(-Q(|x|)), Q a polynomial for -log erfc.
  *
- * NaN passes through `at_most` and `at_least` (their comparisons are false) and through arithmetic, so most recipes need
- * no test for it. Odd functions work on |x| and put the sign back, which makes f(-0) = -0.
+ * NaN passes through `at_most` and `at_least` (their comparisons are false) and through arithmetic, so most
+ * recipes need no test for it. Odd functions work on |x| and put the sign back, which makes f(-0) = -0.
  */
 #include "ir/expand.h"
 
@@ -37,7 +39,8 @@ val pow2(line *b, val t, int64_t plus)
 val scale2(line *b, val x, val t)
 {
     const float_facts *f = facts(b);
-    val both = sub(b, t, ku(b, bits_of(b, f->magic) - (uint64_t)(2 * f->bias))), width = ku(b, (uint64_t)f->fraction);
+    val both = sub(b, t, ku(b, bits_of(b, f->magic) - (uint64_t)(2 * f->bias))),
+        width = ku(b, (uint64_t)f->fraction);
     val half = shr(b, both, ku(b, 1));
     return mul(b, mul(b, x, flt(b, shl(b, half, width))), flt(b, shl(b, sub(b, both, half), width)));
 }
@@ -58,7 +61,8 @@ split_float frexp_sqrt2(line *b, val x, val is_scaled, double scaled_by)
 {
     const float_facts *f = facts(b);
     uint64_t root = bits_of(b, 0.70710678118654752), bias = (uint64_t)f->bias;
-    val above = sub(b, ubits(b, x), ku(b, root - (bias << f->fraction)));        /* biased, so that it is not negative */
+    /* biased, so that it is not negative */
+    val above = sub(b, ubits(b, x), ku(b, root - (bias << f->fraction)));
     val e = add(b, shr(b, above, ku(b, (uint64_t)f->fraction)), ku(b, bits_of(b, f->magic)));
     val m = add(b, and2(b, above, ku(b, (UINT64_C(1) << f->fraction) - 1)), ku(b, root));
     val zero_at = k(b, f->magic + (double)bias);

@@ -26,8 +26,8 @@ static val int_sign(line *b, val x, val y)
     return is_signed(b->t) ? max2(b, top, ki(b, -1)) : top;
 }
 
-/* By squaring, one round for each bit of the exponent; products wrap. 1 / a^|b| truncates to 0 unless a is 1 or -1 (a
- * power of 0 below 0: x / 0 = 0). */
+/* By squaring, one round for each bit of the exponent; products wrap. 1 / a^|b| truncates to 0 unless a is 1
+ * or -1 (a power of 0 below 0: x / 0 = 0). */
 static val int_pow(line *b, val x, val y)
 {
     int width = 8 * dtype_bytes(b->t), rounds = is_signed(b->t) ? width - 1 : width;

@@ -1,14 +1,15 @@
 /* ir/expr.c: making expressions of the loop program, folded and in canonical form.
  *
  * What   x_int, x_op, x_floordiv … of ir/loop.h, comparison, and rewriting.
- * Why    Index arithmetic is compared, ranged and addressed by everything after `lower`; one form for equal things makes
- *        that cheap, keeps printed programs readable, and makes print(parse(x)) == x.
- * How    An i64 expression is read as a linear form  constant + sum of coef * atom  (linear), combined, and written back
- *        (linear_expr). Coefficients and the constant are dims, so open strides take part; the ring is that of i64, which
- *        wraps, so this is exact for data as well as for indices. Where a dim would leave its limits the plain operation
- *        is kept: it is then an atom of its parents.
+ * Why    Index arithmetic is compared, ranged and addressed by everything after `lower`; one form for equal
+ *        things makes that cheap, keeps printed programs readable, and makes print(parse(x)) == x.
+ * How    An i64 expression is read as a linear form  constant + sum of coef * atom  (linear), combined, and
+ *        written back (linear_expr). Coefficients and the constant are dims, so open strides take part; the
+ *        ring is that of i64, which wraps, so this is exact for data as well as for indices. Where a dim
+ *        would leave its limits the plain operation is kept: it is then an atom of its parents.
  *        floordiv and mod by k, with a = k*q + g*x + m:
- *            a floordiv k = q + (x + m floordiv g) floordiv (k/g),  a mod k = g*((x + m floordiv g) mod (k/g)) + m mod g
+ *            a floordiv k = q + (x + m floordiv g) floordiv (k/g),  a mod k = g*((x + m floordiv g) mod
+ *            (k/g)) + m mod g
  *        where g divides k and all coefficients of the rest.
  * Keeps  every bit of floats: they are folded only when all operands are constants, and fma never.
  * Cost   linear in the operands' terms. Recursion is as deep as an expression nests.
@@ -17,11 +18,12 @@
 #include "ir/linear.h"
 #include <assert.h>
 
-/* -- Plain nodes ---------------------------------------------------------------------------------------------------- */
+/* -- Plain nodes ----------------------------------------------------------------------------------------- */
 
 static const expr *node_new(kernel_code *k, expr e) { return arena_copy(k->arena, &e, sizeof e); }
 
-static const expr *plain_op(kernel_code *k, expr_kind kind, scalar fn, dtype t, int n, const expr *const *args)
+static const expr *plain_op(kernel_code *k, expr_kind kind, scalar fn, dtype t, int n,
+                            const expr *const *args)
 {
     return node_new(k, (expr){ .kind = kind, .fn = fn, .type = t, .id = -1, .n_args = n,
                                .args = arena_copy(k->arena, args, (size_t)n * sizeof *args) });
@@ -74,7 +76,7 @@ const expr *x_tree(kernel_code *k, scalar fn, int buf)
     return node_new(k, (expr){ .kind = EXPR_tree, .type = k->bufs.at[buf].dtype, .fn = fn, .id = buf });
 }
 
-/* -- Comparing -------------------------------------------------------------------------------------------------------- */
+/* -- Comparing ------------------------------------------------------------------------------------------- */
 
 bool x_is_int(const expr *e, int64_t *v)
 {
@@ -109,8 +111,9 @@ static const char *name_of(const kernel_code *k, const expr *e)
 /* An order that depends on what is printed only, not on ids, which parsing renumbers. */
 int x_compare(const kernel_code *k, const expr *a, const expr *b)
 {
-    static const int8_t rank[] = { [EXPR_var] = 0, [EXPR_temp] = 1, [EXPR_load] = 2, [EXPR_tree] = 3, [EXPR_op] = 4,
-                                   [EXPR_floordiv] = 5, [EXPR_mod] = 6, [EXPR_bitcast] = 7, [EXPR_dim] = 8, [EXPR_const] = 9 };
+    static const int8_t rank[] = { [EXPR_var] = 0, [EXPR_temp] = 1,     [EXPR_load] = 2, [EXPR_tree] = 3,
+                                   [EXPR_op] = 4,  [EXPR_floordiv] = 5, [EXPR_mod] = 6,  [EXPR_bitcast] = 7,
+                                   [EXPR_dim] = 8, [EXPR_const] = 9 };
     if (a == b) return 0;
     if (a->kind != b->kind) return rank[a->kind] - rank[b->kind];
     if (a->type != b->type) return (int)a->type - (int)b->type;
@@ -130,7 +133,7 @@ int x_compare(const kernel_code *k, const expr *a, const expr *b)
     return 0;
 }
 
-/* -- Linear forms ------------------------------------------------------------------------------------------------------- */
+/* -- Linear forms ---------------------------------------------------------------------------------------- */
 
 /* A constant or dim of type i64, as a dim. */
 static bool as_dim(const expr *e, dim *d)
@@ -213,8 +216,9 @@ static const expr *term_expr(kernel_code *k, const expr *atom, dim coef)
     return dim_is(coef, 1) ? atom : plain_op2(k, EXPR_op, SCALAR_mul, x_dim(k, coef), atom);
 }
 
-/* What d has to be for c*by*d + c*(a mod by) to be one term: a floordiv by, which gives a; or (a floordiv by + x) mod n, which
- * gives (a + x*by) mod (by*n), as the places of a row over two axes that lie side by side do. NULL: neither. */
+/* What d has to be for c*by*d + c*(a mod by) to be one term: a floordiv by, which gives a; or (a floordiv by
+ * + x) mod n, which gives (a + x*by) mod (by*n), as the places of a row over two axes that lie side by side
+ * do. NULL: neither. */
 static const expr *joined(kernel_code *k, const expr *d, const expr *a, const expr *by)
 {
     dim size, n;
@@ -226,7 +230,8 @@ static const expr *joined(kernel_code *k, const expr *d, const expr *a, const ex
     if (l.bad || dim_is_bad(whole) || is_negative(k, size) || is_negative(k, n)) return NULL;
     for (int64_t i = 0; i < l.n; i++) {
         const expr *x = l.at[i].atom;
-        bool is_quotient = !found && x->kind == EXPR_floordiv && dim_is(l.at[i].coef, 1) && x_same(x->args[1], by) && x_same(x->args[0], a);
+        bool is_quotient = !found && x->kind == EXPR_floordiv && dim_is(l.at[i].coef, 1) &&
+                           x_same(x->args[1], by) && x_same(x->args[0], a);
         if (is_quotient) found = true;
         else linear_add(k, &sum, x, dim_mul(k->dims, l.at[i].coef, size));
     }
@@ -252,7 +257,8 @@ static void join_divmod(kernel_code *k, linear *l)
     }
 }
 
-/* The expression of l: positive terms, then negative ones subtracted, the constant last (first if all are negative). */
+/* The expression of l: positive terms, then negative ones subtracted, the constant last (first if all are
+ * negative). */
 const expr *linear_expr(kernel_code *k, linear *l)
 {
     int n = 0;
@@ -301,7 +307,7 @@ static bool difference(kernel_code *k, const expr *a, const expr *b, dim *d)
     return true;
 }
 
-/* -- Operations on i64 ---------------------------------------------------------------------------------------------------- */
+/* -- Operations on i64 ----------------------------------------------------------------------------------- */
 
 static const expr *int_sum(kernel_code *k, const expr *a, const expr *b, int64_t sign)
 {
@@ -441,9 +447,10 @@ static const expr *plain_floordiv(kernel_code *k, const expr *a, const expr *b)
 {
     int64_t p, q, pq;
     dim d, by;
-    if (as_dim(a, &d) && as_dim(b, &by) && !dim_is_bad(dim_div(k->dims, d, by))) return x_dim(k, dim_div(k->dims, d, by));
-    if (a->kind == EXPR_floordiv && x_is_int(a->args[1], &p) && x_is_int(b, &q) && p > 0 && q > 0 && mul_ok(p, q, &pq)
-        && pq < DIM_LIMIT)
+    if (as_dim(a, &d) && as_dim(b, &by) && !dim_is_bad(dim_div(k->dims, d, by)))
+        return x_dim(k, dim_div(k->dims, d, by));
+    if (a->kind == EXPR_floordiv && x_is_int(a->args[1], &p) && x_is_int(b, &q) && p > 0 && q > 0 &&
+        mul_ok(p, q, &pq) && pq < DIM_LIMIT)
         return x_floordiv(k, a->args[0], x_int(k, pq));
     return plain_op2(k, EXPR_floordiv, SCALAR_div, a, b);
 }
@@ -478,7 +485,8 @@ static const expr *plain_mod(kernel_code *k, const expr *a, const expr *b)
 {
     int64_t p, q;
     dim d, by;
-    if (as_dim(a, &d) && as_dim(b, &by) && !dim_is_bad(dim_mod(k->dims, d, by))) return x_dim(k, dim_mod(k->dims, d, by));
+    if (as_dim(a, &d) && as_dim(b, &by) && !dim_is_bad(dim_mod(k->dims, d, by)))
+        return x_dim(k, dim_mod(k->dims, d, by));
     if (a->kind == EXPR_mod && x_is_int(a->args[1], &p) && x_is_int(b, &q) && q > 0 && p > 0) {
         if (p % q == 0) return x_mod(k, a->args[0], b);
         if (q % p == 0) return a;
@@ -506,7 +514,7 @@ const expr *x_mod(kernel_code *k, const expr *a, const expr *b)
     return linear_expr(k, &l);
 }
 
-/* -- Operations -------------------------------------------------------------------------------------------------------------- */
+/* -- Operations ------------------------------------------------------------------------------------------ */
 
 static bool all_const(int n, const expr *const *args)
 {
@@ -595,13 +603,13 @@ const expr *x_bitcast(kernel_code *k, const expr *a, dtype to)
     return plain_op(k, EXPR_bitcast, SCALAR_cast, to, 1, &a);
 }
 
-/* -- Rewriting ------------------------------------------------------------------------------------------------------------------ */
+/* -- Rewriting ------------------------------------------------------------------------------------------- */
 
 static const expr *remake(kernel_code *k, const expr *e, const expr *const *args)
 {
     switch (e->kind) {
     case EXPR_load:     return x_load(k, e->id, args);
-    case EXPR_op:       return e->fn == SCALAR_cast ? x_cast(k, args[0], e->type) : x_op(k, e->fn, e->n_args, args);
+    case EXPR_op: return e->fn == SCALAR_cast ? x_cast(k, args[0], e->type) : x_op(k, e->fn, e->n_args, args);
     case EXPR_floordiv: return x_floordiv(k, args[0], args[1]);
     case EXPR_mod:      return x_mod(k, args[0], args[1]);
     case EXPR_bitcast:  return x_bitcast(k, args[0], e->type);

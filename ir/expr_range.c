@@ -1,13 +1,15 @@
-/* ir/expr_range.c: what is known about i64 expressions: affine forms, ranges, simplification by them, addresses, lanes.
+/* ir/expr_range.c: what is known about i64 expressions: affine forms, ranges, simplification by them,
+ * addresses, lanes.
  *
- * Ranges are intervals over the loops in scope, saturated at ±DIM_LIMIT, which also stands for "unknown". Sums are ranged
- * in their linear form, so equal terms have cancelled; dims enter with the bounds of their symbols.
+ * Ranges are intervals over the loops in scope, saturated at ±DIM_LIMIT, which also stands for "unknown".
+ * Sums are ranged in their linear form, so equal terms have cancelled; dims enter with the bounds of their
+ * symbols.
  * Cost   linear in the expression, but for floordiv and mod, which try each coefficient of their operand.
  */
 #include "ir/loop.h"
 #include "ir/linear.h"
 
-/* -- Intervals ---------------------------------------------------------------------------------------------------------- */
+/* -- Intervals ------------------------------------------------------------------------------------------- */
 
 static const range unknown = { -DIM_LIMIT, DIM_LIMIT };
 
@@ -48,11 +50,12 @@ static range range_div(range a, range b)
 {
     if (b.lo < 1) b.lo = 1;
     if (b.hi < b.lo) return unknown;
-    int64_t p = floor_div(a.lo, b.lo), q = floor_div(a.lo, b.hi), r = floor_div(a.hi, b.lo), s = floor_div(a.hi, b.hi);
+    int64_t p = floor_div(a.lo, b.lo), q = floor_div(a.lo, b.hi), r = floor_div(a.hi, b.lo),
+            s = floor_div(a.hi, b.hi);
     return (range){ min64(p, q), max64(r, s) };
 }
 
-/* -- Ranges ---------------------------------------------------------------------------------------------------------------- */
+/* -- Ranges ---------------------------------------------------------------------------------------------- */
 
 static range dim_interval(kernel_code *k, dim d)
 {
@@ -140,7 +143,7 @@ range x_var_range(kernel_code *k, const scope *s, const stmt *loop)
     return (range){ lo.lo, hi.hi >= DIM_LIMIT ? DIM_LIMIT : hi.hi - 1 };
 }
 
-/* -- Affine forms ------------------------------------------------------------------------------------------------------------ */
+/* -- Affine forms ---------------------------------------------------------------------------------------- */
 
 bool x_affine(kernel_code *k, const expr *e, affine *out)
 {
@@ -186,10 +189,11 @@ lanes x_lanes(kernel_code *k, const expr *e, int var, dim *stride)
     return dim_is(coef, 0) ? LANES_uniform : dim_is(coef, 1) ? LANES_contiguous : LANES_strided;
 }
 
-/* -- Simplification by ranges --------------------------------------------------------------------------------------------------- */
+/* -- Simplification by ranges ---------------------------------------------------------------------------- */
 
 /* Splits rest = g*x + r with 0 <= r < g for a g that divides by; takes the largest g that works, or 0. */
-static int64_t split_rest(kernel_code *k, const scope *s, const linear *rest, int64_t by, linear *x, linear *r)
+static int64_t split_rest(kernel_code *k, const scope *s, const linear *rest, int64_t by, linear *x,
+                          linear *r)
 {
     int64_t m, best = 0;
     if (!dim_is_const(rest->constant, &m)) return 0;
@@ -203,7 +207,8 @@ static int64_t split_rest(kernel_code *k, const scope *s, const linear *rest, in
         linear_init(&small);
         for (int64_t j = 0; j < rest->n; j++) {
             bool whole = dim_is_const(rest->at[j].coef, &c) && c % g == 0;
-            linear_add(k, whole ? &big : &small, rest->at[j].atom, whole ? dim_const(c / g) : rest->at[j].coef);
+            linear_add(k, whole ? &big : &small, rest->at[j].atom,
+                       whole ? dim_const(c / g) : rest->at[j].coef);
         }
         /* the constant's multiple of g goes where it brings the small part into [0, g) */
         small.constant = dim_const(m);
@@ -259,8 +264,10 @@ static const expr *simplify_node(kernel_code *k, const expr *e, void *arg)
     switch (e->fn) {
     case SCALAR_min: return d.hi <= 0 ? e->args[0] : d.lo >= 0 ? e->args[1] : NULL;
     case SCALAR_max: return d.lo >= 0 ? e->args[0] : d.hi <= 0 ? e->args[1] : NULL;
-    case SCALAR_lt:  return d.hi < 0 ? x_const(k, DTYPE_bool, yes) : d.lo >= 0 ? x_const(k, DTYPE_bool, no) : NULL;
-    case SCALAR_le:  return d.hi <= 0 ? x_const(k, DTYPE_bool, yes) : d.lo > 0 ? x_const(k, DTYPE_bool, no) : NULL;
+    case SCALAR_lt:
+        return d.hi < 0 ? x_const(k, DTYPE_bool, yes) : d.lo >= 0 ? x_const(k, DTYPE_bool, no) : NULL;
+    case SCALAR_le:
+        return d.hi <= 0 ? x_const(k, DTYPE_bool, yes) : d.lo > 0 ? x_const(k, DTYPE_bool, no) : NULL;
     case SCALAR_eq:  return d.lo > 0 || d.hi < 0 ? x_const(k, DTYPE_bool, no)
                           : d.lo == 0 && d.hi == 0 ? x_const(k, DTYPE_bool, yes) : NULL;
     default:         return NULL;

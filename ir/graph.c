@@ -10,9 +10,11 @@ const prim_row prim_info[PRIM_COUNT] = {
 const char *const reduce_name[REDUCE_COUNT] = { "sum", "prod", "max", "min", "argmax", "argmin" };
 const char *const window_name[WINDOW_COUNT] = { "sum", "prod", "max", "min", "argmax" };
 const char *const scatter_name[SCATTER_COUNT] = { "set", "add", "mul", "max", "min" };
-const char *const anchor_name[ANCHOR_COUNT] = { "map", "row", "contract", "window", "move", "scatter", "sort", "compact" };
+const char *const anchor_name[ANCHOR_COUNT] = {
+    "map", "row", "contract", "window", "move", "scatter", "sort", "compact"
+};
 
-/* -- Types -------------------------------------------------------------------------------------------------------- */
+/* -- Types ----------------------------------------------------------------------------------------------- */
 
 dim type_elements(const graph *g, type t) { return dim_product(g->dims, t.dims, t.rank); }
 
@@ -32,7 +34,7 @@ void type_print(const graph *g, type t, text *out)
     text_put(out, "]");
 }
 
-/* -- Walks ---------------------------------------------------------------------------------------------------------- */
+/* -- Walks ----------------------------------------------------------------------------------------------- */
 
 uint32_t *graph_order(const graph *g, arena *a, int64_t *n)
 {

@@ -1,16 +1,17 @@
 /* ir/graph_parse.c: text to graph (docs/text-form.md). The inverse of graph_print.c.
  *
- * Every node is made by the builder, so what is parsed is well typed and simplified, and equal lines become one node.
- * The type at the end of a line is checked against the inferred one; it may be left out where it can be inferred.
+ * Every node is made by the builder, so what is parsed is well typed and simplified, and equal lines become
+ * one node. The type at the end of a line is checked against the inferred one; it may be left out where it
+ * can be inferred.
  *
- * The first error ends the parse, with line, column and the line itself. Bodies nest on an explicit stack, at most
- * TEXT_MAX_DEPTH deep. Memory and time are in proportion to the text.
+ * The first error ends the parse, with line, column and the line itself. Bodies nest on an explicit stack, at
+ * most TEXT_MAX_DEPTH deep. Memory and time are in proportion to the text.
  */
 #include "ir/graph_parse.h"
 
 enum { MAX_OPERANDS = 65535, MAX_RESULTS = 65535 };
 
-/* -- Names ---------------------------------------------------------------------------------------------------------------- */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 static void label_key(parser *p, const label *x, const char **key, size_t *n)
 {
@@ -96,7 +97,7 @@ bool node_read_count(parser *p, pending *n, int least, int most, bool attributes
     return true;
 }
 
-/* -- Types ----------------------------------------------------------------------------------------------------------------- */
+/* -- Types ----------------------------------------------------------------------------------------------- */
 
 static bool read_type(parser *p, type *t)
 {
@@ -143,12 +144,13 @@ bool node_read_word(parser *p, const char *const *table, int n, const char *kind
             lex_next(&p->l);
             return true;
         }
-    diag_unknown_name(p->ctx, lex_place(&p->l), kind, arena_strndup(p->arena, p->l.tok.name, p->l.tok.name_n));
+    diag_unknown_name(p->ctx, lex_place(&p->l), kind,
+                      arena_strndup(p->arena, p->l.tok.name, p->l.tok.name_n));
     lex_fail(&p->l);
     return false;
 }
 
-/* -- Results ------------------------------------------------------------------------------------------------------------------ */
+/* -- Results --------------------------------------------------------------------------------------------- */
 
 bool node_finish(parser *p, pending *n, const value *out, int n_out, int64_t values_before)
 {
@@ -181,7 +183,7 @@ bool node_finish(parser *p, pending *n, const value *out, int n_out, int64_t val
     return true;
 }
 
-/* -- Nodes with bodies: the line first, then the bodies, then the node ---------------------------------------------------------------- */
+/* -- Nodes with bodies: the line first, then the bodies, then the node ----------------------------------- */
 
 /* word(values): absent is empty; *count: how many */
 static bool read_group(parser *p, pending *n, const char *word, int *count)
@@ -257,7 +259,7 @@ static bool build_with_bodies(parser *p, pending *n)
     return node_finish(p, n, out, (int)made, before);
 }
 
-/* -- Graphs ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- Graphs ---------------------------------------------------------------------------------------------- */
 
 /* [@name] (inputs) {   pushes the graph */
 static bool open_graph(parser *p, graph *outer)
@@ -314,7 +316,8 @@ static bool close_graph(parser *p)
         const char *name = NULL;
         TRY(read_value(p, &v));
         if (lex_take(&p->l, "as")) {
-            if (!lex_at(&p->l, TOK_IDENT) && !lex_at(&p->l, TOK_STRING)) return lex_expected(&p->l, "a result's name");
+            if (!lex_at(&p->l, TOK_IDENT) && !lex_at(&p->l, TOK_STRING))
+                return lex_expected(&p->l, "a result's name");
             name = arena_strndup(p->arena, p->l.tok.name, p->l.tok.name_n);
             lex_next(&p->l);
         }
@@ -346,7 +349,8 @@ static bool read_prim(parser *p, prim *x)
             lex_next(&p->l);
             return true;
         }
-    diag_unknown_name(p->ctx, lex_place(&p->l), "primitive", arena_strndup(p->arena, p->l.tok.name, p->l.tok.name_n));
+    diag_unknown_name(p->ctx, lex_place(&p->l), "primitive",
+                      arena_strndup(p->arena, p->l.tok.name, p->l.tok.name_n));
     lex_fail(&p->l);
     return false;
 }

@@ -1,7 +1,8 @@
 /* ir/graph_parse.h: inside of graph_parse*.c: the parser's state, and how a primitive's line is read.
  *
- * A reader is called behind the primitive's name. It reads operands, attributes and types, builds, and hands the results
- * to node_finish() (BUILD does both). Everything returns false once an error is reported; TRY passes that on.
+ * A reader is called behind the primitive's name. It reads operands, attributes and types, builds, and hands
+ * the results to node_finish() (BUILD does both). Everything returns false once an error is reported; TRY
+ * passes that on.
  */
 #ifndef DLC_IR_GRAPH_PARSE_H
 #define DLC_IR_GRAPH_PARSE_H
@@ -42,7 +43,8 @@ static inline graph *here(parser *p) { return top(p)->g; }
 
 /* Values separated by commas, up to what is no value; the comma before that is taken too and *more set. */
 bool node_read_values(parser *p, pending *n, bool *more);
-/* Operands, at least and at most so many (most < 0: any number), and the comma before the attributes if there are any. */
+/* Operands, at least and at most so many (most < 0: any number), and the comma before the attributes if there
+ * are any. */
 bool node_read_count(parser *p, pending *n, int least, int most, bool attributes);
 /* ": type, type" at the end of a node; needed: it may not be left out. */
 bool node_read_types(parser *p, pending *n, bool needed);
@@ -60,7 +62,8 @@ bool node_finish(parser *p, pending *n, const value *out, int n_out, int64_t val
         return node_finish(p, n, &made_, 1, before); \
     } while (0)
 
-/* graph_parse_node.c: the readers of primitives without bodies, NULL for others; those with bodies are in graph_parse.c. */
+/* graph_parse_node.c: the readers of primitives without bodies, NULL for others; those with bodies are in
+ * graph_parse.c. */
 typedef bool (*reader)(parser *p, pending *n);
 extern const reader node_readers[PRIM_COUNT];
 

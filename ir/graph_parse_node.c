@@ -1,8 +1,9 @@
-/* ir/graph_parse_node.c: the lines of primitives without bodies: operands, attributes, constants (docs/text-form.md §3-5).
+/* ir/graph_parse_node.c: the lines of primitives without bodies: operands, attributes, constants
+ * (docs/text-form.md §3-5).
  */
 #include "ir/graph_parse.h"
 
-/* -- Attributes --------------------------------------------------------------------------------------------------------------- */
+/* -- Attributes ------------------------------------------------------------------------------------------ */
 
 static bool read_small(parser *p, int64_t lo, int64_t hi, const char *what, int *v)
 {
@@ -18,7 +19,10 @@ static bool read_small(parser *p, int64_t lo, int64_t hi, const char *what, int 
     return true;
 }
 
-static bool read_axis(parser *p, int *axis) { return read_small(p, 0, MAX_RANK - 1, "an axis from 0 to 15", axis); }
+static bool read_axis(parser *p, int *axis)
+{
+    return read_small(p, 0, MAX_RANK - 1, "an axis from 0 to 15", axis);
+}
 
 static bool read_axis_list(parser *p, int *n, int axes[MAX_RANK])
 {
@@ -66,14 +70,15 @@ static bool read_ints_of(parser *p, const char *word, int rank, int64_t v[MAX_RA
     return false;
 }
 
-/* -- Index expressions: sums of at most two multiples of a letter, and a constant ------------------------------------------------ */
+/* -- Index expressions: sums of at most two multiples of a letter, and a constant ------------------------ */
 
 typedef struct { int n; char x[2]; int64_t k[2]; int64_t c; } terms;
 
 static bool read_letter(parser *p, char *c)
 {
     const token *t = &p->l.tok;
-    if (t->kind != TOK_IDENT || t->n != 1 || *t->at == '_') return lex_expected(&p->l, "a label of one letter");
+    if (t->kind != TOK_IDENT || t->n != 1 || *t->at == '_')
+        return lex_expected(&p->l, "a label of one letter");
     *c = *t->at;
     lex_next(&p->l);
     return true;
@@ -118,8 +123,8 @@ static bool read_relation(parser *p, terms *t, int64_t *idil)
 }
 
 /* Which of the two letters is the result's (o) and which the tap's (k)? */
-static bool relate(parser *p, place at, const terms *t, int64_t idil, const char *o, const char *k, relation *r, char *xo,
-                   char *xk)
+static bool relate(parser *p, place at, const terms *t, int64_t idil, const char *o, const char *k,
+                   relation *r, char *xo, char *xk)
 {
     bool first_o = t->n == 2 && strchr(o, t->x[0]) && strchr(k, t->x[1]);
     bool first_k = t->n == 2 && strchr(k, t->x[0]) && strchr(o, t->x[1]);
@@ -130,7 +135,7 @@ static bool relate(parser *p, place at, const terms *t, int64_t idil, const char
     return true;
 }
 
-/* -- Primitives -------------------------------------------------------------------------------------------------------------------- */
+/* -- Primitives ------------------------------------------------------------------------------------------ */
 
 static bool read_map(parser *p, pending *n)
 {
@@ -250,7 +255,8 @@ static bool read_contract(parser *p, pending *n)
         lex_fail(&p->l);
         return false;
     }
-    for (int w = 0; w < c.s.n_windows; w++) c.windows[w].size = n->types[0].dims[strchr(c.lo, c.windows[w].o) - c.lo];
+    for (int w = 0; w < c.s.n_windows; w++)
+        c.windows[w].size = n->types[0].dims[strchr(c.lo, c.windows[w].o) - c.lo];
     c.s.la = c.la;
     c.s.lb = c.lb;
     c.s.lo = c.lo;
@@ -447,7 +453,9 @@ static bool read_compact(parser *p, pending *n)
     g->at = n->at;
     if (c.has_symbol) {
         /* The count's symbol is the one that later shapes name, not a fresh one. */
-        node as_written = { .prim = PRIM_compact, .n_in = 1, .n_out = 2, .in = n->in, .types = n->types, .compact = &c };
+        node as_written = {
+            .prim = PRIM_compact, .n_in = 1, .n_out = 2, .in = n->in, .types = n->types, .compact = &c
+        };
         rebuild(g, g, &as_written, n->in, out);
     } else {
         compact(g, n->in[0], &out[0], &out[1]);
@@ -482,7 +490,7 @@ static bool read_bitcast(parser *p, pending *n)
     BUILD(bitcast(g, n->in[0], t.dtype));
 }
 
-/* -- Constants ------------------------------------------------------------------------------------------------------------------- */
+/* -- Constants ------------------------------------------------------------------------------------------- */
 
 static bool type_count(const type *t, int64_t *n)
 {
@@ -505,8 +513,12 @@ static bool wrong_count(parser *p, place at, const type *t, int64_t found)
 
 static int base64_digit(char c)
 {
-    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52
-         : c == '+' ? 62 : c == '/' ? 63 : -1;
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
 }
 
 static bool decode_base64(const char *s, size_t n, uint8_t *out, size_t size)
@@ -548,7 +560,8 @@ static bool read_base64(parser *p, pending *n, const char *name)
         return wrong_count(p, at, &t, (int64_t)(len / 4 * 3) / dtype_bytes(t.dtype));
     uint8_t *b = arena_alloc(p->arena, (size_t)size);
     if (!decode_base64(s, len, b, (size_t)size) || !valid_bools(t.dtype, b, (size_t)size)) {
-        diag_expected(p->ctx, at, arena_printf(p->arena, "%lld bytes in base64", (long long)size), "other text");
+        diag_expected(p->ctx, at, arena_printf(p->arena, "%lld bytes in base64", (long long)size),
+                      "other text");
         lex_fail(&p->l);
         return false;
     }
@@ -634,7 +647,8 @@ static bool read_elements(parser *p, pending *n, const char *name)
     p->l = after;
 
     int64_t count;
-    if (!type_count(&t, &count) || count != sizes.n || is_list != (t.rank > 0)) return wrong_count(p, at, &t, sizes.n);
+    if (!type_count(&t, &count) || count != sizes.n || is_list != (t.rank > 0))
+        return wrong_count(p, at, &t, sizes.n);
     if (!symbolic) BUILD(constant(g, t.dtype, t.rank, t.dims, data.at ? data.at : (uint8_t *)"", name));
     BUILD(constant_sizes(g, &t, sizes.at, sizes.n));
 }
@@ -654,7 +668,7 @@ static bool read_const(parser *p, pending *n)
     return lex_take(&p->l, "base64") ? read_base64(p, n, name) : read_elements(p, n, name);
 }
 
-/* -- The table -------------------------------------------------------------------------------------------------------------------- */
+/* -- The table ------------------------------------------------------------------------------------------- */
 
 const reader node_readers[PRIM_COUNT] = {
     [PRIM_const] = read_const,         [PRIM_iota] = read_iota,           [PRIM_random] = read_random,

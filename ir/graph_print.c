@@ -1,9 +1,10 @@
-/* ir/graph_print.c: the graph as text (docs/text-form.md), complete enough that graph_parse gives an equal graph.
+/* ir/graph_print.c: the graph as text (docs/text-form.md), complete enough that graph_parse gives an equal
+ * graph.
  *
- * One line a node, in node order, bodies as blocks below their node. Values named by the user keep their name (the
- * second of two equal names in one graph gets a number); the others are numbered in print order, each graph from 0.
- * Symbols with bounds of their own are declared before the graph; all of them are, if the order in which they first
- * appear would otherwise number them differently.
+ * One line a node, in node order, bodies as blocks below their node. Values named by the user keep their name
+ * (the second of two equal names in one graph gets a number); the others are numbered in print order, each
+ * graph from 0. Symbols with bounds of their own are declared before the graph; all of them are, if the order
+ * in which they first appear would otherwise number them differently.
  *
  * Bodies are printed from an explicit stack. Cost: O(text).
  */
@@ -34,7 +35,7 @@ typedef struct {
     bool *is_seen;
 } printer;
 
-/* -- Dims and types ----------------------------------------------------------------------------------------------------- */
+/* -- Dims and types -------------------------------------------------------------------------------------- */
 
 static void note_symbols(printer *p, const char *s, const char *end)
 {
@@ -91,7 +92,7 @@ static void put_type(printer *p, type t)
     put_dims(p, t.rank, t.dims);
 }
 
-/* -- Values --------------------------------------------------------------------------------------------------------------- */
+/* -- Values ---------------------------------------------------------------------------------------------- */
 
 static void name_value(printer *p, frame *f, value v, const char *name)
 {
@@ -127,14 +128,15 @@ static void put_group(printer *p, const frame *f, const char *word, const node *
     text_put(p->out, ")");
 }
 
-/* -- Attributes -------------------------------------------------------------------------------------------------------------- */
+/* -- Attributes ------------------------------------------------------------------------------------------ */
 
 static void put_base64(text *out, const uint8_t *b, size_t n)
 {
     char line[1024];
     size_t k = 0;
     for (size_t i = 0; i < n; i += 3) {
-        uint32_t w = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0);
+        uint32_t w = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) |
+                     (i + 2 < n ? b[i + 2] : 0);
         line[k++] = text_base64[w >> 18];
         line[k++] = text_base64[w >> 12 & 63];
         line[k++] = i + 1 < n ? text_base64[w >> 6 & 63] : '=';
@@ -195,7 +197,8 @@ static void put_relation(text *out, relation r, const char *o, const char *k)
 }
 
 /* A letter for each label that is printed: its own if it has one that is free, else the next free one. */
-static void choose_letters(const contract_attr *c, int rank_a, int rank_b, int rank_o, char letter[MAX_LABELS][2])
+static void choose_letters(const contract_attr *c, int rank_a, int rank_b, int rank_o,
+                           char letter[MAX_LABELS][2])
 {
     bool used[256] = { false }, shown[MAX_LABELS] = { false };
     for (int i = 0; i < rank_o; i++) shown[c->lo[i]] = true;
@@ -420,7 +423,7 @@ static void put_node_body(printer *p, const frame *f, const node *n)
     }
 }
 
-/* -- Graphs ------------------------------------------------------------------------------------------------------------------ */
+/* -- Graphs ---------------------------------------------------------------------------------------------- */
 
 int text_bodies(const node *n, text_body out[2])
 {
@@ -535,7 +538,7 @@ static void print_graph(printer *p, const graph *root)
     }
 }
 
-/* -- Symbols --------------------------------------------------------------------------------------------------------------------- */
+/* -- Symbols --------------------------------------------------------------------------------------------- */
 
 static bool default_bounds(const dims *t, int i)
 {
@@ -544,7 +547,8 @@ static bool default_bounds(const dims *t, int i)
     return lo == 0 && hi == TEXT_SYMBOL_HI;
 }
 
-/* Would a reader number the symbols as they are numbered here, if only those with bounds of their own are declared? */
+/* Would a reader number the symbols as they are numbered here, if only those with bounds of their own are
+ * declared? */
 static bool order_survives(printer *p)
 {
     int last = -1;

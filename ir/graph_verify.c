@@ -6,15 +6,17 @@
  *   4  inputs    the list of inputs and the input nodes are the same, and each knows its number
  *   5  results   each is a value of this graph, and has a name or NULL
  *   6  types     a known element type, rank at most MAX_RANK, no size that is bad or always negative
- *   7  consts    bytes or sizes, not both; as many as the type has; sizes only for i64 and i32; bools are 0 or 1
+ *   7  consts    bytes or sizes, not both; as many as the type has; sizes only for i64 and i32; bools are 0
+ *      or 1
  *   8  tables    functions, kinds, modes and anchors are rows of their tables
  *   9  inference the builder, given operands of these types and this attribute, gives this type
  *  10  bodies    present, of the same dims; what they take and give is rule 9
  *  11  kernels   hold no kernel, scan, cond or while
  *
- * All violations are reported, each with the node's text; a node that breaks rules 1 to 8 is not asked for rule 9.
- * Rule 9 calls rebuild() in a scratch graph whose operands are inputs, so nothing folds and nothing is shared; a new
- * scratch graph every CHUNK nodes keeps memory small. Bodies are taken from a list, not by recursion. O(nodes).
+ * All violations are reported, each with the node's text; a node that breaks rules 1 to 8 is not asked for
+ * rule 9. Rule 9 calls rebuild() in a scratch graph whose operands are inputs, so nothing folds and nothing
+ * is shared; a new scratch graph every CHUNK nodes keeps memory small. Bodies are taken from a list, not by
+ * recursion. O(nodes).
  */
 #include "ir/build.h"
 #include "ir/text.h"
@@ -42,11 +44,12 @@ static void broken(verifier *v, const node *n, int rule, const char *fmt, ...)
     va_end(ap);
     text line = { .a = v->g->arena };
     if (n) node_print(v->g, n, &line);
-    diag_verify(v->g->ctx, n && n->at ? *n->at : (place){ 0 }, v->when ? v->when : "graph", rule, what, text_str(&line));
+    diag_verify(v->g->ctx, n && n->at ? *n->at : (place){ 0 }, v->when ? v->when : "graph", rule, what,
+                text_str(&line));
     v->ok = false;
 }
 
-/* -- Rules 1 to 8 --------------------------------------------------------------------------------------------------------- */
+/* -- Rules 1 to 8 ---------------------------------------------------------------------------------------- */
 
 static bool check_values(verifier *v)
 {
@@ -64,8 +67,8 @@ static bool check_values(verifier *v)
         next += n->n_out;
     }
     if (next == g->owner.n && g->names.n == g->owner.n) return true;
-    broken(v, NULL, 1, "%u values, %lld have an owner and %lld a place for a name", next - 1, (long long)g->owner.n - 1,
-           (long long)g->names.n - 1);
+    broken(v, NULL, 1, "%u values, %lld have an owner and %lld a place for a name", next - 1,
+           (long long)g->owner.n - 1, (long long)g->names.n - 1);
     return false;
 }
 
@@ -124,7 +127,8 @@ static void check_interface(verifier *v)
     int64_t n_inputs = 0;
     for (int64_t i = 1; i < n_nodes(g); i++) n_inputs += g->nodes.at[i].prim == PRIM_input;
     if (n_inputs != g->inputs.n)
-        broken(v, NULL, 4, "%lld input nodes, %lld inputs are listed", (long long)n_inputs, (long long)g->inputs.n);
+        broken(v, NULL, 4, "%lld input nodes, %lld inputs are listed", (long long)n_inputs,
+               (long long)g->inputs.n);
     for (int64_t i = 0; i < g->inputs.n; i++) {
         value x = g->inputs.at[i];
         const node *n = x.id > 0 && x.id < g->owner.n ? node_of(g, x) : NULL;
@@ -159,7 +163,8 @@ static bool check_const(verifier *v, const node *n)
     const const_attr *c = n->konst;
     type t = n->types[0];
     int64_t count;
-    if (!c->bytes == !c->dims) broken(v, NULL, 7, "a const holds bytes or sizes, not %s", c->bytes ? "both" : "nothing");
+    if (!c->bytes == !c->dims)
+        broken(v, NULL, 7, "a const holds bytes or sizes, not %s", c->bytes ? "both" : "nothing");
     else if (c->dims && t.dtype != DTYPE_i64 && t.dtype != DTYPE_i32)
         broken(v, n, 7, "sizes in a const of %s", dtype_info[t.dtype].name);
     else if (!dim_is_const(type_elements(v->g, t), &count) || count != c->n)
@@ -189,7 +194,8 @@ static bool check_tables(verifier *v, const node *n)
         ok = n->window->kind < WINDOW_COUNT && n->window->n >= 0 && n->window->n <= MAX_RANK;
         break;
     case PRIM_gather: case PRIM_scatter:
-        ok = n->gather->mode < SCATTER_COUNT && n->gather->n_axes <= MAX_RANK && n->gather->n_batch <= MAX_RANK;
+        ok = n->gather->mode < SCATTER_COUNT && n->gather->n_axes <= MAX_RANK &&
+             n->gather->n_batch <= MAX_RANK;
         break;
     case PRIM_kernel: ok = n->kernel->anchor < ANCHOR_COUNT; break;
     default: break;
@@ -198,7 +204,7 @@ static bool check_tables(verifier *v, const node *n)
     return ok;
 }
 
-/* -- Rules 9 to 11 ----------------------------------------------------------------------------------------------------------- */
+/* -- Rules 9 to 11 --------------------------------------------------------------------------------------- */
 
 static void new_scratch(verifier *v)
 {
@@ -212,11 +218,13 @@ static bool type_agrees(const graph *g, type a, type b)
     if (type_same(a, b)) return true;
     if (a.dtype != b.dtype || a.rank != b.rank) return false;
     for (int i = 0; i < a.rank; i++)
-        if (!dim_known_le(g->dims, a.dims[i], b.dims[i]) || !dim_known_le(g->dims, b.dims[i], a.dims[i])) return false;
+        if (!dim_known_le(g->dims, a.dims[i], b.dims[i]) || !dim_known_le(g->dims, b.dims[i], a.dims[i]))
+            return false;
     return true;
 }
 
-/* An operand of the same type: an input; of a compact the compact itself, for its count bounds slices of its positions. */
+/* An operand of the same type: an input; of a compact the compact itself, for its count bounds slices of its
+ * positions. */
 static value scratch_operand(verifier *v, value x)
 {
     graph *s = v->scratch_graph;
@@ -254,7 +262,8 @@ static void check_inference(verifier *v, const node *n)
 static void check_compact(verifier *v, const node *n)
 {
     type m = type_of(v->g, n->in[0]), count = { DTYPE_i64, 0, NULL }, idx = { DTYPE_i64, 1, m.dims };
-    if (m.dtype != DTYPE_bool || m.rank != 1 || !type_agrees(v->g, idx, n->types[0]) || !type_agrees(v->g, count, n->types[1]))
+    if (m.dtype != DTYPE_bool || m.rank != 1 || !type_agrees(v->g, idx, n->types[0]) ||
+        !type_agrees(v->g, count, n->types[1]))
         broken(v, n, 9, "compact takes bool[N] and gives i64[N], i64[]");
     if (n->compact->has_symbol && dim_look(v->g->dims, n->compact->symbol).kind != DIM_SYMBOL)
         broken(v, n, 9, "the count is no symbol");

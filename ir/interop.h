@@ -1,5 +1,6 @@
-/* ir/interop.h: what one front end asks of another, so that neither includes the other: an operator called by its name while
- * a graph is built, and a whole model as a graph. The callee is a table of functions that the api hands over.
+/* ir/interop.h: what one front end asks of another, so that neither includes the other: an operator called by
+ * its name while a graph is built, and a whole model as a graph. The callee is a table of functions that the
+ * api hands over.
  *
  * A call that fails has reported why in the graph's context.
  */
@@ -12,12 +13,14 @@
 typedef enum { OPERAND_ABSENT, OPERAND_TENSOR, OPERAND_LIST } operand_kind;
 typedef struct op_value { operand_kind kind; value v; int n; const struct op_value *items; } op_value;
 
-/* A graph in an attribute: built by who calls, into g, over the operands `in`. Values of the graph around it are captured:
- * each becomes one more input of g, and is appended to *outer; outer NULL: g is the graph around it itself. */
+/* A graph in an attribute: built by who calls, into g, over the operands `in`. Values of the graph around it
+ * are captured: each becomes one more input of g, and is appended to *outer; outer NULL: g is the graph
+ * around it itself. */
 typedef struct operand_body {
     void *arg;
     int n_in;
-    bool (*build)(void *arg, graph *g, int n_in, const op_value *in, int *n_out, op_value **out, int *n_outer, value **outer);
+    bool (*build)(void *arg, graph *g, int n_in, const op_value *in, int *n_out, op_value **out, int *n_outer,
+                  value **outer);
 } operand_body;
 
 /* An attribute; kind as in frontend/onnx/schema/standard.def: i I f F s S t g; d: i, as an element type. */
@@ -31,20 +34,27 @@ typedef struct operator_attr {
     const operand_body *body;
 } operator_attr;
 
-/* -- Operators that somebody else defines: of the language, for an ONNX model ------------------------------------------------- */
+/* -- Operators that somebody else defines: of the language, for an ONNX model ---------------------------- */
 
 typedef struct operator_library {
     void *arg;
     /* A definition, or NULL. */
     const void *(*find)(void *arg, const char *domain, const char *name);
     /* Its nodes, in g; n_out results in out. */
-    bool (*call)(void *arg, const void *def, graph *g, int n_in, const op_value *in, int n_attrs, const operator_attr *attrs, int n_out, value *out);
+    bool (*call)(void *arg, const void *def, graph *g, int n_in, const op_value *in, int n_attrs,
+                 const operator_attr *attrs, int n_out, value *out);
 } operator_library;
 
-/* -- ONNX, for the language ------------------------------------------------------------------------------------------------------ */
+/* -- ONNX, for the language ------------------------------------------------------------------------------ */
 
 /* An input as a model declares it; of an open dimension size is -1 and symbol its name. */
-typedef struct { const char *name; dtype dtype; int rank; int64_t size[MAX_RANK]; const char *symbol[MAX_RANK]; } model_input;
+typedef struct {
+    const char *name;
+    dtype dtype;
+    int rank;
+    int64_t size[MAX_RANK];
+    const char *symbol[MAX_RANK];
+} model_input;
 typedef struct { int n_in; const model_input *in; int n_out; const char *const *out; } model_signature;
 
 /* A model as a graph of inputs, then parameters; its results are the model's outputs. */
@@ -65,12 +75,14 @@ typedef struct onnx_access {
     void *arg;
     bool (*signature)(void *arg, dlc_context *ctx, arena *a, const char *path, model_signature *out);
     /* For inputs of these types, over this table of dims. */
-    bool (*model)(void *arg, dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in, const operator_library *ops, model_graph *out);
+    bool (*model)(void *arg, dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in,
+                  const operator_library *ops, model_graph *out);
     /* Kind of an attribute, 0: there is none; is_known false: there is no such operator. */
     char (*attribute)(void *arg, const char *op, const char *attr, bool *is_known);
-    /* The element type in which a plain number (is_float: with a point) is given as input i, beside tensors of types have
-     * (DTYPE_NONE: no tensor); *is_list: the operator takes a list there. */
-    dtype (*input_type)(void *arg, const char *op, int i, int n_in, const dtype *have, bool is_float, bool *is_list);
+    /* The element type in which a plain number (is_float: with a point) is given as input i, beside tensors
+     * of types have (DTYPE_NONE: no tensor); *is_list: the operator takes a list there. */
+    dtype (*input_type)(void *arg, const char *op, int i, int n_in, const dtype *have, bool is_float,
+                        bool *is_list);
     bool (*call)(void *arg, graph *g, const operator_call *call, int *n_out, op_value **out);
     /* Names of all operators. */
     const char *const *(*names)(void *arg, arena *a, int *n);

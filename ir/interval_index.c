@@ -1,9 +1,11 @@
 /* interval_index: which of many lifetimes meet a given one
  *
- * Why    Placing n buffers needs, for each, those that live at the same time: to look at all of them is quadratic.
- * How    An interval meets [f, l] if it is alive at f, or begins in (f, l]. A binary tree over time answers both: `alive`
- *        of a node holds the intervals that cover it and not its parent, so those alive at f stand on the path from leaf f
- *        to the root; `begins` holds the intervals that begin below the node, and (f, l] is at most 2 log n nodes.
+ * Why    Placing n buffers needs, for each, those that live at the same time: to look at all of them is
+ *        quadratic.
+ * How    An interval meets [f, l] if it is alive at f, or begins in (f, l]. A binary tree over time answers
+ *        both: `alive` of a node holds the intervals that cover it and not its parent, so those alive at f
+ *        stand on the path from leaf f to the root; `begins` holds the intervals that begin below the node,
+ *        and (f, l] is at most 2 log n nodes.
  * Cost   O(log n) a node to add, O(log n + found) to ask; O(n log n) memory.
  */
 #include "ir/interval_index.h"
@@ -42,7 +44,8 @@ static bool take(arena *a, const item_list *from, int64_t most, item_list *out)
     return true;
 }
 
-bool interval_index_find(const interval_index *x, arena *a, int64_t first, int64_t last, int64_t most, item_list *out)
+bool interval_index_find(const interval_index *x, arena *a, int64_t first, int64_t last, int64_t most,
+                         item_list *out)
 {
     for (int64_t i = x->n_leaves + first; i >= 1; i /= 2)
         if (!take(a, &x->alive[i], most, out)) return false;

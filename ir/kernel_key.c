@@ -1,10 +1,11 @@
 /* ir/kernel_key.c: a kernel as bytes without names, so that equal kernels are compiled once.
  *
- * What   ResNet-50 calls some 50 kernels of which 27 differ. Two kernels are equal if one becomes the other by renaming its
- *        buffers, variables, temps and open dims; open dims are passed to the code by value, in the order of this key.
- * Shapes For passes/share.c, kernels that differ in the numbers they compute with have one shape: float literals that are
- *        operands of basic rows are listed apart from the key. Here dims must be the same ones, and what schedules go by,
- *        names and roles of buffers and loops, is part of the key.
+ * What   ResNet-50 calls some 50 kernels of which 27 differ. Two kernels are equal if one becomes the other
+ *        by renaming its buffers, variables, temps and open dims; open dims are passed to the code by value,
+ *        in the order of this key.
+ * Shapes For passes/share.c, kernels that differ in the numbers they compute with have one shape: float
+ *        literals that are operands of basic rows are listed apart from the key. Here dims must be the same
+ *        ones, and what schedules go by, names and roles of buffers and loops, is part of the key.
  * How    One walk writes kinds and numbers; ids are renumbered as they appear, open dims likewise.
  * Cost   linear in the kernel's text; hashed, so all kernels of a program take one walk.
  */
@@ -62,7 +63,8 @@ static void put_buf(key *w, int id)
 bool is_literal_operand(const expr *x, int i)
 {
     const expr *v = x->args[i];
-    return x->kind == EXPR_op && scalar_info[x->fn].is_basic && v->kind == EXPR_const && (v->type == DTYPE_f32 || v->type == DTYPE_f64);
+    return x->kind == EXPR_op && scalar_info[x->fn].is_basic && v->kind == EXPR_const &&
+           (v->type == DTYPE_f32 || v->type == DTYPE_f64);
 }
 
 static void put_name(key *w, const char *s)
@@ -133,12 +135,16 @@ static bytes write_key(arena *a, const kernel_code *k, literal_list *literals)
     w.buf = NEW_ARRAY(a, int, k->bufs.n);
     put(&w, k->n_params);
     put(&w, k->writes_early);
-    for (int64_t i = 0; i < k->bufs.n; i++) put_buf(&w, (int)i);      /* all, in order: so open dims are numbered as they are passed */
+    /* all, in order: so open dims are numbered as they are passed */
+    for (int64_t i = 0; i < k->bufs.n; i++) put_buf(&w, (int)i);
     if (literals) {
         put(&w, k->anchor);
         put_name(&w, k->schedule);
         for (int64_t i = 0; i < k->bufs.n; i++) put_name(&w, k->bufs.at[i].name);
-        for (int64_t i = 0; i < k->vars.n; i++) { put_name(&w, k->vars.at[i].name); put(&w, k->vars.at[i].role); }
+        for (int64_t i = 0; i < k->vars.n; i++) {
+            put_name(&w, k->vars.at[i].name);
+            put(&w, k->vars.at[i].role);
+        }
     }
     put_block(&w, &k->body);
     return (bytes){ (const uint8_t *)w.out.at, (size_t)w.out.n };
@@ -146,7 +152,10 @@ static bytes write_key(arena *a, const kernel_code *k, literal_list *literals)
 
 bytes kernel_key(arena *a, const kernel_code *k) { return write_key(a, k, NULL); }
 
-bytes kernel_shape_key(arena *a, const kernel_code *k, literal_list *literals) { return write_key(a, k, literals); }
+bytes kernel_shape_key(arena *a, const kernel_code *k, literal_list *literals)
+{
+    return write_key(a, k, literals);
+}
 
 int equal_kernels(arena *a, const program *p, int *by_kernel)
 {

@@ -1,8 +1,8 @@
 /* ir/lex.c: the lexer of the text forms, and the spelling of names and literals.
  *
- * Literals. A float prints in the fewest digits that read back to the same bits, NaN as nan (the quiet one that
- * operations give) or nan(0x…) with all bits. Printing and reading go through the C locale whatever the process has
- * set. Reading is bounded: a number longer than 64 characters is refused.
+ * Literals. A float prints in the fewest digits that read back to the same bits, NaN as nan (the quiet one
+ * that operations give) or nan(0x…) with all bits. Printing and reading go through the C locale whatever the
+ * process has set. Reading is bounded: a number longer than 64 characters is refused.
  */
 #include "ir/lex.h"
 #include "ir/scalar.h"
@@ -13,7 +13,7 @@
 
 enum { MAX_NUMBER = 64 };
 
-/* -- Tokens ----------------------------------------------------------------------------------------------------------- */
+/* -- Tokens ---------------------------------------------------------------------------------------------- */
 
 static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -21,7 +21,13 @@ static bool is_word(char c) { return is_letter(c) || is_digit(c); }
 
 void lex_start(lex *l, dlc_context *ctx, arena *a, const char *file, const char *src, size_t n)
 {
-    *l = (lex){ .ctx = ctx, .arena = a, .file = file, .src = src, .end = src + n, .line_start = src, .line = 1,
+    *l = (lex){ .ctx = ctx,
+                .arena = a,
+                .file = file,
+                .src = src,
+                .end = src + n,
+                .line_start = src,
+                .line = 1,
                 .next = src };
     lex_next(l);
 }
@@ -55,10 +61,14 @@ static const char *word_end(const char *p, const char *end)
 
 static int hex_digit(char c)
 {
-    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return is_digit(c)            ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
-/* A quoted string that begins at p (on its quote): sets the decoded name and returns the byte after it, or NULL. */
+/* A quoted string that begins at p (on its quote): sets the decoded name and returns the byte after it, or
+ * NULL. */
 static const char *read_quoted(lex *l, const char *p)
 {
     const char *q = ++p;
@@ -176,7 +186,7 @@ bool lex_need(lex *l, const char *s)
     return lex_expected(l, text_str(&want));
 }
 
-/* -- Errors ------------------------------------------------------------------------------------------------------------- */
+/* -- Errors ---------------------------------------------------------------------------------------------- */
 
 /* The text of a line, for the caret. */
 static const char *source_line(const lex *l, int line)
@@ -209,7 +219,8 @@ bool lex_expected(lex *l, const char *what)
     text found = { .a = l->arena };
     if (l->tok.kind == TOK_END) {
         text_put(&found, "the end");
-    } else if (l->tok.kind == TOK_BAD && l->end - l->tok.at > 1 && (l->tok.at[0] == '"' || l->tok.at[1] == '"')) {
+    } else if (l->tok.kind == TOK_BAD && l->end - l->tok.at > 1 &&
+               (l->tok.at[0] == '"' || l->tok.at[1] == '"')) {
         text_put(&found, "a string that does not end on its line, or has an unknown escape");
     } else {
         text_put(&found, "\"");
@@ -221,7 +232,7 @@ bool lex_expected(lex *l, const char *what)
     return false;
 }
 
-/* -- Numbers, dims, lists ------------------------------------------------------------------------------------------------- */
+/* -- Numbers, dims, lists -------------------------------------------------------------------------------- */
 
 /* The magnitude of an INT token; false if it does not fit. */
 static bool token_magnitude(const lex *l, uint64_t *v)
@@ -230,7 +241,8 @@ static bool token_magnitude(const lex *l, uint64_t *v)
     bool hex = l->tok.n > 2 && p[1] == 'x';
     uint64_t base = hex ? 16 : 10, x = 0;
     for (p += hex ? 2 : 0; p < end; p++)
-        if (__builtin_mul_overflow(x, base, &x) || __builtin_add_overflow(x, (uint64_t)hex_digit(*p), &x)) return false;
+        if (__builtin_mul_overflow(x, base, &x) || __builtin_add_overflow(x, (uint64_t)hex_digit(*p), &x))
+            return false;
     *v = x;
     return true;
 }
@@ -308,7 +320,7 @@ bool lex_dtype(lex *l, dtype *t)
     return true;
 }
 
-/* -- Literals ---------------------------------------------------------------------------------------------------------------- */
+/* -- Literals -------------------------------------------------------------------------------------------- */
 
 static locale_t c_locale(void) { return newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 
@@ -316,7 +328,10 @@ static int n_bits(dtype t) { return 8 * dtype_bytes(t); }
 
 static uint64_t quiet_nan(dtype t)
 {
-    return t == DTYPE_f64 ? 0x7ff8000000000000u : t == DTYPE_f32 ? 0x7fc00000u : t == DTYPE_f16 ? 0x7e00u : 0x7fc0u;
+    return t == DTYPE_f64   ? 0x7ff8000000000000u
+           : t == DTYPE_f32 ? 0x7fc00000u
+           : t == DTYPE_f16 ? 0x7e00u
+                            : 0x7fc0u;
 }
 
 static bool is_nan_bits(dtype t, uint64_t b)
@@ -397,7 +412,8 @@ bool lex_scalar(lex *l, dtype t, void *out)
                                          : x < (uint64_t)1 << (bits - 1))
                              : (!negative || x == 0) && (bits == 64 || x >> bits == 0);
     if (!fits) {
-        diag_expected(l->ctx, at, arena_printf(l->arena, "a value of type %s", dtype_info[t].name), "one outside it");
+        diag_expected(l->ctx, at, arena_printf(l->arena, "a value of type %s", dtype_info[t].name),
+                      "one outside it");
         lex_fail(l);
         return false;
     }

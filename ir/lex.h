@@ -1,7 +1,7 @@
 /* ir/lex.h: tokens of the text forms (graph and loop program; docs/text-form.md §1).
  *
- * The lexer looks at one token at a time. It reads bytes, never past `end`, and allocates only for names that carry
- * escapes. Dims are read from the raw text by dim_parse, starting at the current token (lex_dim).
+ * The lexer looks at one token at a time. It reads bytes, never past `end`, and allocates only for names that
+ * carry escapes. Dims are read from the raw text by dim_parse, starting at the current token (lex_dim).
  *
  *     lex l; lex_start(&l, ctx, arena, "m.txt", src, n);
  *     if (lex_is(&l, "(")) lex_next(&l);
@@ -14,7 +14,7 @@
 
 typedef enum {
     TOK_END,
-    TOK_IDENT,                /* letter or _, then letters, digits, _; parts joined by dots: i.o, conv1.weight */
+    TOK_IDENT,             /* letter or _, then letters, digits, _; parts joined by dots: i.o, conv1.weight */
     TOK_VALUE,                /* %name %12 %"any bytes" */
     TOK_NAME,                 /* @name @"any bytes" */
     TOK_INT,                  /* 12 0x1f: without sign */
@@ -27,7 +27,8 @@ typedef enum {
 typedef struct {
     token_kind kind;
     const char *at; size_t n; /* as written */
-    const char *name; size_t name_n;      /* VALUE NAME STRING IDENT: decoded, without sigil and quotes; NUL-terminated
+    const char *name;
+    size_t name_n; /* VALUE NAME STRING IDENT: decoded, without sigil and quotes; NUL-terminated
                                              except for IDENT, whose end is name_n */
     bool quoted;
     int line, col;            /* from 1, columns in bytes */
@@ -51,11 +52,12 @@ place lex_place(const lex *l);                                  /* of the curren
 static inline bool lex_at(const lex *l, token_kind k) { return l->tok.kind == k; }
 bool lex_is(const lex *l, const char *s);                       /* an IDENT or PUNCT spelled s */
 bool lex_take(lex *l, const char *s);                           /* if it is s: to the next token */
-bool lex_need(lex *l, const char *s);                           /* lex_take, or the error `expected "s", found …` */
+bool lex_need(lex *l, const char *s);                     /* lex_take, or the error `expected "s", found …` */
 
 /* Reports the first error only: `expected WHAT, found TOKEN` at the current token. Returns false. */
 bool lex_expected(lex *l, const char *what);
-/* Marks the last diagnostic as this lexer's: adds the line of text. For errors reported by others at lex_place(). */
+/* Marks the last diagnostic as this lexer's: adds the line of text. For errors reported by others at
+ * lex_place(). */
 void lex_fail(lex *l);
 
 /* Things that both text forms are made of; false after reporting. */
@@ -67,7 +69,8 @@ bool lex_dtype(lex *l, dtype *t);
 /* A literal of type t: 3, -0.5, inf, -nan, nan(0x7fc00001), true; floats round once to t. */
 bool lex_scalar(lex *l, dtype t, void *out);
 
-/* Printing, the inverse: a name bare if it is an IDENT, else quoted; a literal that lex_scalar reads to equal bits. */
+/* Printing, the inverse: a name bare if it is an IDENT, else quoted; a literal that lex_scalar reads to equal
+ * bits. */
 void put_name(text *out, char sigil, const char *name);         /* sigil 0: none */
 void put_scalar(text *out, dtype t, const void *p);
 #endif

@@ -1,9 +1,9 @@
 /* lifetime: when each buffer of a program is alive
  *
- * Calls are numbered in the order of the text, bodies in line. A buffer lives from its first to its last use. Around a
- * loop this is not enough: unless all its uses are inside and the first of them writes it whole, a value may pass from one
- * trip to the next, or must outlast all trips; then it lives through the whole loop. A buffer that others live in lives
- * from the first to the last of their uses and its own.
+ * Calls are numbered in the order of the text, bodies in line. A buffer lives from its first to its last use.
+ * Around a loop this is not enough: unless all its uses are inside and the first of them writes it whole, a
+ * value may pass from one trip to the next, or must outlast all trips; then it lives through the whole loop.
+ * A buffer that others live in lives from the first to the last of their uses and its own.
  */
 #include "ir/lifetime.h"
 

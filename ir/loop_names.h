@@ -1,4 +1,5 @@
-/* ir/loop_names.h: the names of a kernel, shared by the makers, the parser and the printer of the loop program. */
+/* ir/loop_names.h: the names of a kernel, shared by the makers, the parser and the printer of the loop
+ * program. */
 #ifndef DLC_IR_LOOP_NAMES_H
 #define DLC_IR_LOOP_NAMES_H
 #include "ir/loop.h"
@@ -14,5 +15,6 @@ extern const char *const buf_role_name[ROLE_none + 1];
 extern const char *const loop_role_name[LOOP_ROLES];
 extern const char *const pbuf_kind_name[PBUF_KINDS];
 
-void put_loop_expr(const kernel_code *k, const expr *e, dtype context, text *out);    /* x_print where the type is known */
+/* x_print where the type is known */
+void put_loop_expr(const kernel_code *k, const expr *e, dtype context, text *out);
 #endif

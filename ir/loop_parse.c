@@ -1,10 +1,11 @@
 /* ir/loop_parse.c: reads kernels and programs (docs/loop-program.md), what ir/loop_print.c writes.
  *
- * How    Recursive descent over the tokens of ir/lex.h, nesting bounded by MAX_NESTING. Expressions are made by the
- *        makers of ir/loop.h, so what is read is canonical. A literal waits (pending) until a neighbour tells its type:
- *        the other operands of its operation, the element type stored to, the word before its parenthesis; an integer
- *        that nothing tells is i64.
- *        Names are bound from their line to the end of the block; loop variables of one name are one variable.
+ * How    Recursive descent over the tokens of ir/lex.h, nesting bounded by MAX_NESTING. Expressions are made
+ *        by the makers of ir/loop.h, so what is read is canonical. A literal waits (pending) until a
+ *        neighbour tells its type: the other operands of its operation, the element type stored to, the word
+ *        before its parenthesis; an integer that nothing tells is i64.
+ *        Names are bound from their line to the end of the block; loop variables of one name are one
+ *        variable.
  * Errors the first one is reported with its line; the lexer then gives only END, so everything unwinds.
  */
 #include "ir/loop.h"
@@ -14,14 +15,14 @@
 
 enum { MAX_NESTING = 200 };
 
-typedef struct { const expr *e; bool pending; lex at; } operand;       /* pending: a literal at `at`, e unset */
+typedef struct { const expr *e; bool pending; lex at; } operand;     /* pending: a literal at `at`, e unset */
 typedef struct { const char *name; name_kind kind; int id; } binding;
 
 typedef struct {
     lex *l;
     kernel_code *k;
     vec(binding) scope;
-    dtype context;            /* what the expression being read is for: for a select of literals in parentheses */
+    dtype context;        /* what the expression being read is for: for a select of literals in parentheses */
     int depth;
 } parser;
 
@@ -41,12 +42,13 @@ static bool fail_type(parser *p, place at, const char *what, dtype found)
     return false;
 }
 
-/* -- Names ---------------------------------------------------------------------------------------------------------- */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 static const binding *find(const parser *p, const char *s, size_t n)
 {
     for (int64_t i = p->scope.n - 1; i >= 0; i--)
-        if (strlen(p->scope.at[i].name) == n && memcmp(p->scope.at[i].name, s, n) == 0) return &p->scope.at[i];
+        if (strlen(p->scope.at[i].name) == n && memcmp(p->scope.at[i].name, s, n) == 0)
+            return &p->scope.at[i];
     return NULL;
 }
 
@@ -78,7 +80,8 @@ static bool unknown(parser *p, const char *kind)
 static bool read_new_name(parser *p, const char *what, const char **name)
 {
     if (!lex_at(p->l, TOK_IDENT)) return lex_expected(p->l, what);
-    if (name_is_reserved(p->l->tok.name, p->l->tok.name_n)) return lex_expected(p->l, arena_printf(p->l->arena, "%s (this word is taken)", what));
+    if (name_is_reserved(p->l->tok.name, p->l->tok.name_n))
+        return lex_expected(p->l, arena_printf(p->l->arena, "%s (this word is taken)", what));
     *name = arena_strndup(p->l->arena, p->l->tok.name, p->l->tok.name_n);
     lex_next(p->l);
     return true;
@@ -87,13 +90,14 @@ static bool read_new_name(parser *p, const char *what, const char **name)
 static bool read_buffer(parser *p, int *buf)
 {
     const binding *b = lex_at(p->l, TOK_IDENT) ? find(p, p->l->tok.name, p->l->tok.name_n) : NULL;
-    if (!b || b->kind != NAME_buffer) return lex_at(p->l, TOK_IDENT) ? unknown(p, "buffer") : lex_expected(p->l, "a buffer");
+    if (!b || b->kind != NAME_buffer)
+        return lex_at(p->l, TOK_IDENT) ? unknown(p, "buffer") : lex_expected(p->l, "a buffer");
     *buf = b->id;
     lex_next(p->l);
     return true;
 }
 
-/* -- Literals --------------------------------------------------------------------------------------------------------- */
+/* -- Literals -------------------------------------------------------------------------------------------- */
 
 static bool at_number(const lex *l)
 {
@@ -134,7 +138,8 @@ static bool settle(parser *p, operand *o, dtype t)
     if (!o->pending) return true;
     if (t == DTYPE_NONE) {
         if (!lex_at(&o->at, TOK_INT) && !lex_is(&o->at, "-")) {
-            diag_expected(p->l->ctx, lex_place(&o->at), "a literal whose type is known, as f32(0.5)", "one without");
+            diag_expected(p->l->ctx, lex_place(&o->at), "a literal whose type is known, as f32(0.5)",
+                          "one without");
             lex_fail(p->l);
             return false;
         }
@@ -158,12 +163,14 @@ static bool settle_all(parser *p, int n, operand *o, dtype context, place at)
     for (int i = 0; i < n; i++) {
         if (!settle(p, &o[i], t)) return false;
         if (i && o[i].e->type != o[0].e->type)
-            return fail_type(p, at, arena_printf(p->l->arena, "operands of one type (%s)", dtype_info[o[0].e->type].name), o[i].e->type);
+            return fail_type(
+                p, at, arena_printf(p->l->arena, "operands of one type (%s)", dtype_info[o[0].e->type].name),
+                o[i].e->type);
     }
     return true;
 }
 
-/* -- Operations --------------------------------------------------------------------------------------------------------- */
+/* -- Operations ------------------------------------------------------------------------------------------ */
 
 static bool accepts(scalar fn, dtype t) { return !is_storage(t) && scalar_accepts(fn, t); }
 
@@ -178,7 +185,8 @@ static bool make_op(parser *p, place at, scalar fn, int n, operand *o, dtype con
     if (!settle_all(p, n - first, o + first, context, at)) return false;
     for (int i = 0; i < n; i++) args[i] = o[i].e;
     if (fn != SCALAR_select && !accepts(fn, args[0]->type))
-        return fail_type(p, at, arena_printf(p->l->arena, "a type that %s takes", scalar_info[fn].name), args[0]->type);
+        return fail_type(p, at, arena_printf(p->l->arena, "a type that %s takes", scalar_info[fn].name),
+                         args[0]->type);
     *out = (operand){ .e = x_op(p->k, fn, n, args) };
     return true;
 }
@@ -205,7 +213,7 @@ static bool make_divmod(parser *p, place at, bool is_div, operand *a, operand *b
     return true;
 }
 
-/* -- Primaries ------------------------------------------------------------------------------------------------------------ */
+/* -- Primaries ------------------------------------------------------------------------------------------- */
 
 static bool read_index(parser *p, int buf, const expr **index)
 {
@@ -241,7 +249,8 @@ static bool read_cast(parser *p, dtype to, operand *o)
     lex_next(p->l);
     if (!lex_need(p->l, "(") || !read_operand(p, DTYPE_NONE, o)) return false;
     if (o->pending) return settle(p, o, to) && lex_need(p->l, ")");
-    if (is_storage(to) || is_storage(o->e->type)) return fail_type(p, at, "a cast between computable types", is_storage(to) ? to : o->e->type);
+    if (is_storage(to) || is_storage(o->e->type))
+        return fail_type(p, at, "a cast between computable types", is_storage(to) ? to : o->e->type);
     o->e = x_cast(p->k, o->e, to);
     return lex_need(p->l, ")");
 }
@@ -251,8 +260,12 @@ static bool read_bitcast(parser *p, operand *o)
     place at = lex_place(p->l);
     dtype to;
     lex_next(p->l);
-    if (!lex_need(p->l, "(") || !lex_dtype(p->l, &to) || !lex_need(p->l, ",") || !read_expr(p, DTYPE_NONE, &o->e)) return false;
-    if (dtype_bytes(to) != dtype_bytes(o->e->type)) return fail_type(p, at, arena_printf(p->l->arena, "a type as wide as %s", dtype_info[to].name), o->e->type);
+    if (!lex_need(p->l, "(") || !lex_dtype(p->l, &to) || !lex_need(p->l, ",") ||
+        !read_expr(p, DTYPE_NONE, &o->e))
+        return false;
+    if (dtype_bytes(to) != dtype_bytes(o->e->type))
+        return fail_type(p, at, arena_printf(p->l->arena, "a type as wide as %s", dtype_info[to].name),
+                         o->e->type);
     *o = (operand){ .e = x_bitcast(p->k, o->e, to) };
     return lex_need(p->l, ")");
 }
@@ -263,7 +276,8 @@ static bool read_tree(parser *p, operand *o)
     lex_next(p->l);
     if (!lex_need(p->l, "(")) return false;
     scalar fn = lex_at(p->l, TOK_IDENT) ? scalar_by_name(p->l->tok.name, p->l->tok.name_n) : SCALAR_COUNT;
-    if (fn != SCALAR_add && fn != SCALAR_mul && fn != SCALAR_max && fn != SCALAR_min) return lex_expected(p->l, "add, mul, max or min");
+    if (fn != SCALAR_add && fn != SCALAR_mul && fn != SCALAR_max && fn != SCALAR_min)
+        return lex_expected(p->l, "add, mul, max or min");
     lex_next(p->l);
     if (!lex_need(p->l, ",") || !read_buffer(p, &buf)) return false;
     *o = (operand){ .e = x_tree(p->k, fn, buf) };
@@ -328,7 +342,7 @@ static bool read_primary(parser *p, operand *o)
     return true;
 }
 
-/* -- Operators, a function a level (the levels of ir/loop_print.c) ----------------------------------------------------------- */
+/* -- Operators, a function a level (the levels of ir/loop_print.c) --------------------------------------- */
 
 static bool read_unary(parser *p, operand *o)
 {
@@ -370,7 +384,10 @@ static bool read_sum(parser *p, operand *o)
 
 static bool at_compare(const parser *p, scalar *fn)
 {
-    *fn = lex_is(p->l, "<") ? SCALAR_lt : lex_is(p->l, "<=") ? SCALAR_le : lex_is(p->l, "==") ? SCALAR_eq : SCALAR_COUNT;
+    *fn = lex_is(p->l, "<")    ? SCALAR_lt
+          : lex_is(p->l, "<=") ? SCALAR_le
+          : lex_is(p->l, "==") ? SCALAR_eq
+                               : SCALAR_COUNT;
     return *fn != SCALAR_COUNT;
 }
 
@@ -388,8 +405,9 @@ static bool read_compare(parser *p, operand *o)
     lex_next(p->l);
     if (!read_sum(p, &c)) return false;
     operand all[3] = { a, b, c };
-    return settle_all(p, 3, all, DTYPE_NONE, at) && make_binary(p, at, fn, &all[0], &all[1], &left)
-        && make_binary(p, at, next, &all[1], &all[2], &right) && make_binary(p, at, SCALAR_and, &left, &right, o);
+    return settle_all(p, 3, all, DTYPE_NONE, at) && make_binary(p, at, fn, &all[0], &all[1], &left) &&
+           make_binary(p, at, next, &all[1], &all[2], &right) &&
+           make_binary(p, at, SCALAR_and, &left, &right, o);
 }
 
 static bool read_not(parser *p, operand *o)
@@ -435,7 +453,8 @@ static bool read_operand(parser *p, dtype context, operand *o)
     place at = lex_place(p->l);
     if (lex_take(p->l, "?")) {
         c[0] = *o;
-        if (!read_operand(p, context, &c[1]) || !lex_need(p->l, ":") || !read_operand(p, context, &c[2])) return false;
+        if (!read_operand(p, context, &c[1]) || !lex_need(p->l, ":") || !read_operand(p, context, &c[2]))
+            return false;
         if (!make_op(p, at, SCALAR_select, 3, c, context, o)) return false;
     }
     p->depth--;
@@ -455,10 +474,11 @@ static bool read_typed(parser *p, dtype t, const expr **e)
 {
     place at = lex_place(p->l);
     if (!read_expr(p, t, e)) return false;
-    return (*e)->type == t || fail_type(p, at, arena_printf(p->l->arena, "a value of type %s", dtype_info[t].name), (*e)->type);
+    return (*e)->type == t ||
+           fail_type(p, at, arena_printf(p->l->arena, "a value of type %s", dtype_info[t].name), (*e)->type);
 }
 
-/* -- Statements ------------------------------------------------------------------------------------------------------------------ */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static bool read_block(parser *p, block *b);
 
@@ -475,7 +495,8 @@ static bool read_loops(parser *p, block *b, loop_mark mark)
         const char *name;
         const expr *lo, *hi;
         if (!deeper(p) || !read_new_name(p, "a loop variable", &name) || !lex_need(p->l, "in")) return false;
-        if (!read_typed(p, DTYPE_i64, &lo) || !lex_need(p->l, "..") || !read_typed(p, DTYPE_i64, &hi)) return false;
+        if (!read_typed(p, DTYPE_i64, &lo) || !lex_need(p->l, "..") || !read_typed(p, DTYPE_i64, &hi))
+            return false;
         int var = kernel_var(p->k, name, LOOP_plain);
         stmt *s = s_for(p->k, var, lo, hi, mark);
         bind(p, name, NAME_var, var);
@@ -506,7 +527,8 @@ static bool read_let(parser *p, block *b)
 {
     const char *name;
     const expr *e;
-    if (!read_new_name(p, "a name", &name) || !lex_need(p->l, "=") || !read_expr(p, DTYPE_NONE, &e)) return false;
+    if (!read_new_name(p, "a name", &name) || !lex_need(p->l, "=") || !read_expr(p, DTYPE_NONE, &e))
+        return false;
     int id = kernel_temp(p->k, name, e->type);
     block_push(p->k, b, s_let(p->k, id, e));
     bind(p, name, NAME_temp, id);
@@ -573,7 +595,7 @@ static bool read_block(parser *p, block *b)
     return !p->l->failed;
 }
 
-/* -- Kernels ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Kernels --------------------------------------------------------------------------------------------- */
 
 /* symbol N in 1..64 */
 bool loop_read_symbols(lex *l, dims *d)

@@ -1,9 +1,11 @@
-/* ir/loop_print.c: the text form of kernels and programs (docs/loop-program.md), read back by ir/loop_parse.c.
+/* ir/loop_print.c: the text form of kernels and programs (docs/loop-program.md), read back by
+ * ir/loop_parse.c.
  *
- * How    An expression prints with the fewest parentheses its precedences allow. A literal prints bare where its
- *        neighbours tell its type (the element type stored to, an index, another operand), else as f32(0.5); the parser
- *        resolves literals by the same rule, written at put_expr.
- *        Symbols print before the kernel that names them, in the order of their table, because dims are ordered by it.
+ * How    An expression prints with the fewest parentheses its precedences allow. A literal prints bare where
+ *        its neighbours tell its type (the element type stored to, an index, another operand), else as
+ *        f32(0.5); the parser resolves literals by the same rule, written at put_expr.
+ *        Symbols print before the kernel that names them, in the order of their table, because dims are
+ *        ordered by it.
  * Keeps  every bit: literals come from put_scalar.
  */
 #include "ir/loop.h"
@@ -19,13 +21,14 @@ typedef struct { const kernel_code *k; text *out; } printer;
 
 static void put_expr(printer *p, const expr *e, dtype context, int level);
 
-/* -- Literals and dims ------------------------------------------------------------------------------------------------ */
+/* -- Literals and dims ----------------------------------------------------------------------------------- */
 
 static void put_literal(printer *p, const expr *e, dtype context)
 {
     uint8_t raw[8] = { 0 };
     sv_store(e->type, raw, e->value);
-    bool bare = e->type == DTYPE_bool || e->type == context || (context == DTYPE_NONE && e->type == DTYPE_i64);
+    bool bare = e->type == DTYPE_bool || e->type == context ||
+                (context == DTYPE_NONE && e->type == DTYPE_i64);
     if (!bare) text_printf(p->out, "%s(", dtype_info[e->type].name);
     put_scalar(p->out, e->type, raw);
     if (!bare) text_put(p->out, ")");
@@ -48,8 +51,9 @@ static bool is_readable(const kernel_code *k, dim d)
 
 static void put_dim(printer *p, dim d, int level)
 {
-    static const int level_of[] = { [DIM_CONST] = P_PRIMARY, [DIM_SYMBOL] = P_PRIMARY, [DIM_SUM] = P_ADD, [DIM_PRODUCT] = P_MUL,
-                                    [DIM_FLOORDIV] = P_MUL, [DIM_MOD] = P_MUL, [DIM_MIN] = P_PRIMARY, [DIM_MAX] = P_PRIMARY };
+    static const int level_of[] = { [DIM_CONST] = P_PRIMARY, [DIM_SYMBOL] = P_PRIMARY, [DIM_SUM] = P_ADD,
+                                    [DIM_PRODUCT] = P_MUL,   [DIM_FLOORDIV] = P_MUL,   [DIM_MOD] = P_MUL,
+                                    [DIM_MIN] = P_PRIMARY,   [DIM_MAX] = P_PRIMARY };
     if (dim_is_bad(d) || !is_readable(p->k, d)) {
         text_put(p->out, "dim(");
         dim_print(p->k->dims, d, p->out);
@@ -62,7 +66,7 @@ static void put_dim(printer *p, dim d, int level)
     if (!bare) text_put(p->out, ")");
 }
 
-/* -- Expressions -------------------------------------------------------------------------------------------------------- */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 static void put_index(printer *p, const char *name, int n, const expr *const *index)
 {
@@ -74,8 +78,8 @@ static void put_index(printer *p, const char *name, int n, const expr *const *in
     text_put(p->out, "]");
 }
 
-/* Operands of equal type: one that is not a literal tells the type of the others; among literals only, the first is
- * written with its type. */
+/* Operands of equal type: one that is not a literal tells the type of the others; among literals only, the
+ * first is written with its type. */
 static void put_operand(printer *p, const expr *e, int i, int level)
 {
     const expr *x = e->args[i];
@@ -93,7 +97,7 @@ static void put_infix(printer *p, const expr *e, const char *op, int level_of, i
     bool chain = level_of == P_COMPARE;                       /* comparisons do not associate */
     put_operand(p, e, 0, chain ? level_of + 1 : level_of);
     text_put(p->out, op);
-    bool merges = e->kind == EXPR_op && e->fn == SCALAR_add && e->args[1]->kind == EXPR_dim;    /* i + N + 1 */
+    bool merges = e->kind == EXPR_op && e->fn == SCALAR_add && e->args[1]->kind == EXPR_dim;   /* i + N + 1 */
     put_operand(p, e, 1, merges ? level_of : level_of + 1);
     if (!bare) text_put(p->out, ")");
 }
@@ -117,7 +121,8 @@ static bool is_compare(const expr *e)
 static bool put_between(printer *p, const expr *e, int level)
 {
     const expr *a = e->args[0], *b = e->args[1];
-    if (!is_compare(a) || !is_compare(b) || !x_same(a->args[1], b->args[0]) || a->args[1]->kind == EXPR_const) return false;
+    if (!is_compare(a) || !is_compare(b) || !x_same(a->args[1], b->args[0]) || a->args[1]->kind == EXPR_const)
+        return false;
     bool bare = P_COMPARE >= level;
     if (!bare) text_put(p->out, "(");
     put_operand(p, a, 0, P_ADD);
@@ -182,7 +187,8 @@ static void put_op(printer *p, const expr *e, dtype context, int level)
     put_call(p, e);
 }
 
-/* context: the type that the place gives to a literal, or DTYPE_NONE. level: looser operators take parentheses. */
+/* context: the type that the place gives to a literal, or DTYPE_NONE. level: looser operators take
+ * parentheses. */
 static void put_expr(printer *p, const expr *e, dtype context, int level)
 {
     switch (e->kind) {
@@ -217,7 +223,7 @@ void x_print(const kernel_code *k, const expr *e, text *out)
     put_expr(&p, e, DTYPE_NONE, P_TERNARY);
 }
 
-/* -- Statements ------------------------------------------------------------------------------------------------------------ */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static void put_shape(text *out, dims *d, dtype t, int rank, const dim *shape)
 {
@@ -244,7 +250,8 @@ static void put_loop_head(printer *p, const stmt *s)
     put_expr(p, s->hi, DTYPE_i64, P_ADD);
 }
 
-/* The line of s without what is inside it; nested loops of one mark share a line: returns the innermost of them. */
+/* The line of s without what is inside it; nested loops of one mark share a line: returns the innermost of
+ * them. */
 static const stmt *put_head(printer *p, const stmt *s)
 {
     static const char *const mark[] = { [MARK_serial] = "for ", [MARK_parallel] = "parallel for ",
@@ -319,7 +326,7 @@ void s_print_line(const kernel_code *k, const stmt *s, text *out)
     put_head(&p, s);
 }
 
-/* -- Symbols ------------------------------------------------------------------------------------------------------------------ */
+/* -- Symbols --------------------------------------------------------------------------------------------- */
 
 void symbols_use(symbol_set *u, dim d)
 {
@@ -388,20 +395,23 @@ void symbols_print(const symbol_set *u, text *out)
     }
 }
 
-/* -- Kernels -------------------------------------------------------------------------------------------------------------------- */
+/* -- Kernels --------------------------------------------------------------------------------------------- */
 
-const char *const buf_role_name[] = { [ROLE_in] = "in", [ROLE_out] = "out", [ROLE_inout] = "inout", [ROLE_const] = "const",
-                                      [ROLE_none] = "none" };
-const char *const loop_role_name[LOOP_ROLES] = { [LOOP_plain] = "plain", [LOOP_free_a] = "free_a", [LOOP_free_b] = "free_b",
-    [LOOP_batch] = "batch", [LOOP_window_out] = "window_out", [LOOP_sum] = "sum", [LOOP_sum_window] = "sum_window",
-    [LOOP_lane] = "lane" };
+const char *const buf_role_name[] = {
+    [ROLE_in] = "in", [ROLE_out] = "out", [ROLE_inout] = "inout", [ROLE_const] = "const", [ROLE_none] = "none"
+};
+const char *const loop_role_name[LOOP_ROLES] = { [LOOP_plain] = "plain",           [LOOP_free_a] = "free_a",
+                                                 [LOOP_free_b] = "free_b",         [LOOP_batch] = "batch",
+                                                 [LOOP_window_out] = "window_out", [LOOP_sum] = "sum",
+                                                 [LOOP_sum_window] = "sum_window", [LOOP_lane] = "lane" };
 
 static void put_loops(const kernel_code *k, text *out)
 {
     int n = 0;
     for (int64_t i = 0; i < k->vars.n; i++) {
         if (k->vars.at[i].role == LOOP_plain) continue;
-        text_printf(out, "%s%s: %s", n++ ? ", " : "  loops ", k->vars.at[i].name, loop_role_name[k->vars.at[i].role]);
+        text_printf(out, "%s%s: %s", n++ ? ", " : "  loops ", k->vars.at[i].name,
+                    loop_role_name[k->vars.at[i].role]);
     }
     if (n) text_put(out, "\n");
 }

@@ -1,7 +1,9 @@
-/* ir/loop_verify.c: what every kernel must satisfy. The rules, each with a test in tests/loop/test_loop_verify.c:
+/* ir/loop_verify.c: what every kernel must satisfy. The rules, each with a test in
+ * tests/loop/test_loop_verify.c:
  *
  *    1  buffers, variables and temps exist; accesses have their buffer's rank
- *    2  operands have the types that operations take; indices and bounds are i64, conditions bool, values their buffer's type
+ *    2  operands have the types that operations take; indices and bounds are i64, conditions bool, values
+ *       their buffer's type
  *    3  a variable is used inside its loop; loops of one variable do not nest
  *    4  a temp is used after its let, in the same block or inside; it has one let
  *    5  a local buffer is used after its alloc, in the same block or inside; it has one; parameters have none
@@ -13,7 +15,8 @@
  *   11  iterations of a vector loop touch different elements of whatever is stored in it
  *   12  iterations of a parallel loop do too
  *
- * 11, 12 are proved in ir/apart.c. What cannot be proved is a violation: the rewrite that set the mark had no reason to.
+ * 11, 12 are proved in ir/apart.c. What cannot be proved is a violation: the rewrite that set the mark had no
+ * reason to.
  * Cost   linear, but for 11 and 12: stores times accesses of one buffer in one loop.
  */
 #include "ir/apart.h"
@@ -44,15 +47,19 @@ static const char *say(checker *c, const char *fmt, const char *a)
     return arena_printf(c->k->arena, fmt, a);
 }
 
-/* -- Expressions ------------------------------------------------------------------------------------------------------ */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 static bool is_narrow(dtype t) { return t == DTYPE_f16 || t == DTYPE_bf16 || is_storage(t); }
 
 static bool buffer_exists(checker *c, int id, int rank)
 {
     if (id < 0 || id >= c->k->bufs.n) { report(c, 1, "no such buffer"); return false; }
-    if (rank >= 0 && rank != c->k->bufs.at[id].rank) { report(c, 1, say(c, "access to %s of another rank", c->k->bufs.at[id].name)); return false; }
-    if (!c->buf[id]) report(c, 5, say(c, "%s is used before its alloc, or outside its block", c->k->bufs.at[id].name));
+    if (rank >= 0 && rank != c->k->bufs.at[id].rank) {
+        report(c, 1, say(c, "access to %s of another rank", c->k->bufs.at[id].name));
+        return false;
+    }
+    if (!c->buf[id])
+        report(c, 5, say(c, "%s is used before its alloc, or outside its block", c->k->bufs.at[id].name));
     return true;
 }
 
@@ -68,7 +75,10 @@ static void check_op(checker *c, const expr *e)
 {
     const scalar_row *row = &scalar_info[e->fn];
     int first = row->result == RESULT_SELECT ? 1 : 0;
-    if (e->n_args != row->arity) { report(c, 1, say(c, "%s with a wrong number of operands", row->name)); return; }
+    if (e->n_args != row->arity) {
+        report(c, 1, say(c, "%s with a wrong number of operands", row->name));
+        return;
+    }
     dtype t = e->args[first]->type;
     for (int i = first; i < e->n_args; i++)
         if (e->args[i]->type != t) report(c, 2, say(c, "%s of different types", row->name));
@@ -77,8 +87,10 @@ static void check_op(checker *c, const expr *e)
     if (e->type != result) report(c, 2, say(c, "%s with a wrong type of result", row->name));
     if (row->result == RESULT_SELECT) return;
     bool casts = row->result == RESULT_CAST;
-    if ((is_narrow(t) && !casts) || (casts && (is_storage(t) || is_storage(e->type)))) report(c, 7, say(c, "%s of a type that is only stored", row->name));
-    else if (!casts && !scalar_accepts(e->fn, t)) report(c, 2, say(c, "%s of a type that it does not take", row->name));
+    if ((is_narrow(t) && !casts) || (casts && (is_storage(t) || is_storage(e->type))))
+        report(c, 7, say(c, "%s of a type that is only stored", row->name));
+    else if (!casts && !scalar_accepts(e->fn, t))
+        report(c, 2, say(c, "%s of a type that it does not take", row->name));
 }
 
 static void check_tree(checker *c, const expr *e)
@@ -86,8 +98,10 @@ static void check_tree(checker *c, const expr *e)
     if (!buffer_exists(c, e->id, -1)) return;
     int64_t n;
     const buffer *b = &c->k->bufs.at[e->id];
-    if (!dim_is_const(dim_product(c->k->dims, b->dims, b->rank), &n) || n != 16) report(c, 10, "tree of a buffer that has not 16 elements");
-    if (e->fn != SCALAR_add && e->fn != SCALAR_mul && e->fn != SCALAR_max && e->fn != SCALAR_min) report(c, 10, "tree by another function");
+    if (!dim_is_const(dim_product(c->k->dims, b->dims, b->rank), &n) || n != 16)
+        report(c, 10, "tree of a buffer that has not 16 elements");
+    if (e->fn != SCALAR_add && e->fn != SCALAR_mul && e->fn != SCALAR_max && e->fn != SCALAR_min)
+        report(c, 10, "tree by another function");
     else if (is_narrow(b->dtype)) report(c, 7, "tree of a type that is only stored");
 }
 
@@ -102,11 +116,14 @@ static void check_expr(checker *c, const expr *e)
         return;
     case EXPR_var:
         if (e->id < 0 || e->id >= c->k->vars.n) report(c, 1, "no such variable");
-        else if (!c->var[e->id]) report(c, 3, say(c, "%s is used outside its loop", c->k->vars.at[e->id].name));
+        else if (!c->var[e->id])
+            report(c, 3, say(c, "%s is used outside its loop", c->k->vars.at[e->id].name));
         return;
     case EXPR_temp:
         if (e->id < 0 || e->id >= c->k->temps.n) report(c, 1, "no such temp");
-        else if (!c->temp[e->id]) report(c, 4, say(c, "%s is used before its let, or outside its block", c->k->temps.at[e->id].name));
+        else if (!c->temp[e->id])
+            report(c, 4,
+                   say(c, "%s is used before its let, or outside its block", c->k->temps.at[e->id].name));
         else if (e->type != c->k->temps.at[e->id].type) report(c, 2, "a temp of another type");
         return;
     case EXPR_load:
@@ -132,7 +149,7 @@ static void check_expr(checker *c, const expr *e)
     }
 }
 
-/* -- Statements ------------------------------------------------------------------------------------------------------------ */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static void check_block(checker *c, const block *b);
 
@@ -142,9 +159,13 @@ static void check_for(checker *c, const stmt *s)
     check_index(c, s->lo);
     check_index(c, s->hi);
     if (s->var < 0 || s->var >= c->k->vars.n) { report(c, 1, "no such variable"); return; }
-    if (c->var[s->var]) { report(c, 3, say(c, "a loop over %s inside another one", c->k->vars.at[s->var].name)); return; }
+    if (c->var[s->var]) {
+        report(c, 3, say(c, "a loop over %s inside another one", c->k->vars.at[s->var].name));
+        return;
+    }
     bool is_vector = s->mark == MARK_vector, is_unroll = s->mark == MARK_unroll;
-    if ((is_vector || is_unroll) && !x_is_int(x_sub(c->k, s->hi, s->lo), &n)) report(c, 8, "the extent is not constant");
+    if ((is_vector || is_unroll) && !x_is_int(x_sub(c->k, s->hi, s->lo), &n))
+        report(c, 8, "the extent is not constant");
     if (c->in_vector && (is_vector || s->mark == MARK_parallel)) report(c, 9, "inside a vector loop");
     if (c->in_unroll && s->mark == MARK_parallel) report(c, 9, "a parallel loop inside an unrolled one");
     bool vector = c->in_vector, unroll = c->in_unroll;
@@ -165,7 +186,8 @@ static void check_store(checker *c, const stmt *s)
     if (s->kind == STMT_prefetch) return;
     check_expr(c, s->value);
     if (s->value->type != b->dtype) report(c, 2, say(c, "%s holds another type", b->name));
-    if (b->space == SPACE_param && (b->role == ROLE_in || b->role == ROLE_const)) report(c, 6, say(c, "%s is only read", b->name));
+    if (b->space == SPACE_param && (b->role == ROLE_in || b->role == ROLE_const))
+        report(c, 6, say(c, "%s is only read", b->name));
 }
 
 static void check_alloc(checker *c, const stmt *s)
@@ -175,7 +197,10 @@ static void check_alloc(checker *c, const stmt *s)
     if (b->space == SPACE_param) report(c, 5, "an alloc of a parameter");
     else if (c->had_alloc[s->id]) report(c, 5, say(c, "another alloc of %s", b->name));
     for (int i = 0; i < b->rank; i++)
-        if (!dim_is_const(b->dims[i], NULL)) { report(c, 8, say(c, "%s has an open extent", b->name)); break; }
+        if (!dim_is_const(b->dims[i], NULL)) {
+            report(c, 8, say(c, "%s has an open extent", b->name));
+            break;
+        }
     if (s->value) {
         check_expr(c, s->value);
         if (s->value->type != b->dtype) report(c, 2, say(c, "%s holds another type", b->name));
@@ -217,17 +242,18 @@ static void check_block(checker *c, const block *b)
     }
 }
 
-/* -- Independence (11, 12) -------------------------------------------------------------------------------------------------- */
+/* -- Independence (11, 12) ------------------------------------------------------------------------------- */
 
 static void tell_meeting(void *arg, const stmt *loop, const stmt *at, int buf)
 {
     checker *c = arg;
     c->at = at;
     report(c, loop->mark == MARK_vector ? 11 : 12,
-           arena_printf(c->k->arena, "iterations of %s may meet in an element of %s", c->k->vars.at[loop->var].name, c->k->bufs.at[buf].name));
+           arena_printf(c->k->arena, "iterations of %s may meet in an element of %s",
+                        c->k->vars.at[loop->var].name, c->k->bufs.at[buf].name));
 }
 
-/* -- The whole ---------------------------------------------------------------------------------------------------------------- */
+/* -- The whole ------------------------------------------------------------------------------------------- */
 
 bool kernel_verify(const kernel_code *kernel, const char *when)
 {
@@ -249,14 +275,16 @@ bool kernel_verify(const kernel_code *kernel, const char *when)
     return ok;
 }
 
-/* -- Registers ----------------------------------------------------------------------------------------------------------------- */
+/* -- Registers ------------------------------------------------------------------------------------------- */
 
-typedef struct { const kernel_code *k; int buf; bool *known; bool ok; } reg_test;      /* known: unrolled and vector variables */
+/* known: unrolled and vector variables */
+typedef struct { const kernel_code *k; int buf; bool *known; bool ok; } reg_test;
 
 static bool is_known(const reg_test *t, const expr *e)
 {
     if (e->kind == EXPR_var) return t->known[e->id];
-    if (e->kind != EXPR_const && e->kind != EXPR_op && e->kind != EXPR_floordiv && e->kind != EXPR_mod) return false;
+    if (e->kind != EXPR_const && e->kind != EXPR_op && e->kind != EXPR_floordiv && e->kind != EXPR_mod)
+        return false;
     for (int i = 0; i < e->n_args; i++)
         if (!is_known(t, e->args[i])) return false;
     return true;
@@ -284,7 +312,8 @@ static void test_block(reg_test *t, const block *b)
         test_expr(t, s->hi);
         test_expr(t, s->cond);
         test_expr(t, s->value);
-        bool marked = s->kind == STMT_for && (s->mark == MARK_vector || s->mark == MARK_unroll) && x_is_int(s->lo, &lo);
+        bool marked = s->kind == STMT_for && (s->mark == MARK_vector || s->mark == MARK_unroll) &&
+                      x_is_int(s->lo, &lo);
         if (s->kind == STMT_for) t->known[s->var] = marked;
         test_block(t, &s->body);
         test_block(t, &s->other);

@@ -1,5 +1,5 @@
-/* ir/machine.h: the numbers of a CPU that schedules are made from (kernels.md's model: lanes, registers, FMA, caches). The
- * backend's target description fills it in; passes know no more of a target than this.
+/* ir/machine.h: the numbers of a CPU that schedules are made from (kernels.md's model: lanes, registers, FMA,
+ * caches). The backend's target description fills it in; passes know no more of a target than this.
  */
 #ifndef DLC_IR_MACHINE_H
 #define DLC_IR_MACHINE_H

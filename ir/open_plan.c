@@ -1,13 +1,14 @@
 /* open_plan: temporaries of open sizes, placed when the program is entered
  *
- * Why    One library serves every batch and length. Which buffers live at the same time is known when it is compiled; how
- *        large they are only when it is called.
- * How    A table of (size expression, neighbours): the neighbours of an item are the earlier items whose lifetimes meet its
- *        own. At entry the sizes are computed, and first fit gives each item the lowest offset that is free of its
- *        neighbours. The order is by size, as the static plan has it, where open sizes stand for a middling number: it
- *        decides how tight the plan is, never whether it is right. The table is small and constant; placing costs a few
- *        steps for each pair of neighbours.
- * Limit  An item with more than MANY_NEAR neighbours goes behind all earlier ones, so that entry stays linear.
+ * Why    One library serves every batch and length. Which buffers live at the same time is known when it is
+ *        compiled; how large they are only when it is called.
+ * How    A table of (size expression, neighbours): the neighbours of an item are the earlier items whose
+ *        lifetimes meet its own. At entry the sizes are computed, and first fit gives each item the lowest
+ *        offset that is free of its neighbours. The order is by size, as the static plan has it, where open
+ *        sizes stand for a middling number: it decides how tight the plan is, never whether it is right. The
+ *        table is small and constant; placing costs a few steps for each pair of neighbours.
+ * Limit  An item with more than MANY_NEAR neighbours goes behind all earlier ones, so that entry stays
+ *        linear.
  * Same   in the generated library (backend/llvm/program.c), in C, in the interpreter and in the checker.
  */
 #include "ir/open_plan.h"
@@ -50,7 +51,8 @@ static void number_sizes(arena *a, const program *p, open_plan *o, const item *i
     for (int i = 0; i < o->n; i++) {
         dim d = p->bufs.at[items[i].buf].bytes;
         bool fresh;
-        o->size_of[i] = (int)*map_put(&seen, (const char *)&d.code, sizeof d.code, (uint64_t)o->n_sizes, &fresh);
+        o->size_of[i] = (int)*map_put(&seen, (const char *)&d.code, sizeof d.code, (uint64_t)o->n_sizes,
+                                      &fresh);
         if (fresh) o->size[o->n_sizes++] = d;
     }
 }
@@ -116,7 +118,8 @@ int64_t open_plan_place(const open_plan *o, const int64_t *size, int64_t *offset
             before = at;
             for (int j = o->near_first[i]; j < o->near_first[i + 1]; j++) {
                 int k = o->near[j];
-                int64_t begin = k < 0 ? 0 : offset[k], end = k < 0 ? total : begin + rounded(size[o->size_of[k]]);
+                int64_t begin = k < 0 ? 0 : offset[k],
+                        end = k < 0 ? total : begin + rounded(size[o->size_of[k]]);
                 if (begin < at + n && at < end) at = end;
             }
         } while (at != before);

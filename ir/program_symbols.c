@@ -1,7 +1,8 @@
 /* program_symbols: which open sizes a run finds, and which its caller gives
  *
- * A symbol is found by the run if a setdim sets it, or if it stands in no input's shape: then no caller could know it, and it
- * stays at its bound. All others are given by the shapes of the inputs. O(buffers + operations).
+ * A symbol is found by the run if a setdim sets it, or if it stands in no input's shape: then no caller could
+ * know it, and it stays at its bound. All others are given by the shapes of the inputs. O(buffers +
+ * operations).
  */
 #include "ir/loop.h"
 

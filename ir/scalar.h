@@ -1,8 +1,9 @@
-/* ir/scalar.h: the scalar functions (scalar.def), their exact value, and the expansion of the transcendental ones.
+/* ir/scalar.h: the scalar functions (scalar.def), their exact value, and the expansion of the transcendental
+ * ones.
  *
- * Expansion: a function that is not basic is a straight line of basic rows, constants, bitcasts and casts, made by
- * ir/expand*.c for f32 and f64. Interpreter, LLVM and C all run these same steps, so their bits agree. f16 and bf16
- * operands are widened to f32 before, and rounded after, by whoever applies the row.
+ * Expansion: a function that is not basic is a straight line of basic rows, constants, bitcasts and casts,
+ * made by ir/expand*.c for f32 and f64. Interpreter, LLVM and C all run these same steps, so their bits
+ * agree. f16 and bf16 operands are widened to f32 before, and rounded after, by whoever applies the row.
  */
 #ifndef DLC_IR_SCALAR_H
 #define DLC_IR_SCALAR_H
@@ -18,15 +19,20 @@ typedef enum {
 typedef enum { TAKES_FLOAT, TAKES_INT, TAKES_LOGIC, TAKES_NUM, TAKES_ANY } scalar_takes;
 typedef enum { RESULT_SAME, RESULT_CMP, RESULT_SELECT, RESULT_CAST } scalar_result;
 typedef struct {
-    const char *name; int arity; scalar_takes takes; scalar_result result; bool is_basic; const char *grad, *doc;
+    const char *name;
+    int arity;
+    scalar_takes takes;
+    scalar_result result;
+    bool is_basic;
+    const char *grad, *doc;
 } scalar_row;
 extern const scalar_row scalar_info[SCALAR_COUNT];
 scalar scalar_by_name(const char *s, size_t n);      /* SCALAR_COUNT if unknown */
 bool scalar_accepts(scalar fn, dtype t);             /* t: the operands' type (select: of a and b) */
 
-/* -- One element ------------------------------------------------------------------------------------------------------
- * Held by its bits in the low bytes of a u64, other bits zero (so equal bits compare equal): f32 as its 32 bits,
- * i8 as its 8 bits, bool as 0 or 1. */
+/* -- One element --------------------------------------------------------------------------------------------
+ * Held by its bits in the low bytes of a u64, other bits zero (so equal bits compare equal): f32 as its 32
+ * bits, i8 as its 8 bits, bool as 0 or 1. */
 typedef struct { uint64_t bits; } scalar_value;
 
 scalar_value sv_load(dtype t, const void *p);
@@ -41,8 +47,8 @@ scalar_value sv_highest(dtype t);
 /* How multiply-add rounds: once, or (as --no-fma) twice. Part of a program's definition. */
 typedef enum { FMA_FUSED, FMA_ROUNDED } fma_mode;
 
-/* The value of a row. t: the operands' type (select: of a and b; cast: from t to `to`); basic rows directly, others by
- * their expansion. Narrow floats are widened and rounded here. */
+/* The value of a row. t: the operands' type (select: of a and b; cast: from t to `to`); basic rows directly,
+ * others by their expansion. Narrow floats are widened and rounded here. */
 typedef struct expander expander;
 expander *expander_new(arena *a);                    /* caches expansions; one per thread */
 scalar_value sv_apply(expander *e, scalar fn, dtype t, dtype to, const scalar_value *in, fma_mode mode);
@@ -58,10 +64,11 @@ typedef struct {
     int16_t in[3];            /* 0 … n_in-1: the function's operands; n_in + k: step k */
     scalar_value imm;         /* STEP_CONST */
 } scalar_step;
-typedef struct { int n_in; int n_steps; const scalar_step *steps; } scalar_code;    /* result: the last step */
+typedef struct { int n_in; int n_steps; const scalar_step *steps; } scalar_code;   /* result: the last step */
 
 /* The straight line of fn at type t (f32 or f64; ints for mod, fmod, pow, sign); NULL for basic rows. */
 const scalar_code *scalar_expand(expander *e, scalar fn, dtype t);
-void expansion_print(const scalar_code *c, text *out);        /* one step a line: "%3 = fma %2 x %1 : f32"; operands x y */
+/* one step a line: "%3 = fma %2 x %1 : f32"; operands x y */
+void expansion_print(const scalar_code *c, text *out);
 
 #endif

@@ -1,11 +1,13 @@
 /* ir/scalar_eval.c: the exact value of a scalar function at one element: what all backends must reproduce.
  *
- * Floats   f64 and f32 by C's operators (contraction off, rounding to nearest even) and the functions of math.h that
- *          IEEE 754 specifies exactly: fma sqrt floor ceil trunc rint. f16 and bf16 widen to f32; the result is rounded
- *          once, to nearest even, subnormals and overflow to infinity included. Which NaN comes out is not defined.
+ * Floats   f64 and f32 by C's operators (contraction off, rounding to nearest even) and the functions of
+ *          math.h that IEEE 754 specifies exactly: fma sqrt floor ceil trunc rint. f16 and bf16 widen to f32;
+ *          the result is rounded once, to nearest even, subnormals and overflow to infinity included. Which
+ *          NaN comes out is not defined.
  * Ints     computed in 64 bits and wrapped to the width, which gives the wrapped result of each row.
- * Casts    float to int truncates, saturates, and takes NaN to 0; int to int wraps; to bool is != 0; int to float rounds
- *          once, except to f16 and bf16, which go through f32; f64 to f16 rounds once, f64 to bf16 goes through f32.
+ * Casts    float to int truncates, saturates, and takes NaN to 0; int to int wraps; to bool is != 0; int to
+ *          float rounds once, except to f16 and bf16, which go through f32; f64 to f16 rounds once, f64 to
+ *          bf16 goes through f32.
  * Others   rows that are not basic run their expansion (ir/expand.h) step by step.
  */
 #include "ir/expand.h"
@@ -51,7 +53,7 @@ static uint32_t f16_of_f64(double x)
     uint32_t sign = (uint32_t)(b >> 48) & 0x8000;
     if (isnan(x)) return sign | 0x7e00;
     double m = fabs(x);
-    if (m >= 65520.0) return sign | 0x7c00;           /* half a unit over the largest: the tie goes to infinity */
+    if (m >= 65520.0) return sign | 0x7c00;       /* half a unit over the largest: the tie goes to infinity */
     if (m < 0x1p-14) return sign | (uint32_t)rint(m * 0x1p24);
     a += ((uint64_t)1 << 41) - 1 + (a >> 42 & 1);     /* a carry out of the fraction moves to the exponent */
     return sign | ((uint32_t)(a >> 42) - ((1023 - 15) << 10));
@@ -163,38 +165,38 @@ scalar_value sv_highest(dtype t)
 /* -- Basic rows of floats -------------------------------------------------------------------------------- */
 
 /* basic_T(fn, x, mode): x[0 … arity-1] -> the result, a truth value of the comparisons as 0 or 1. */
-#define FLOAT_ROWS(T, SUFFIX)                                                                                          \
-    static T larger_##T(T a, T b)                                                                                      \
-    {                                                                                                                  \
-        if (isnan(a) || isnan(b)) return a + b;                                                                        \
-        if (a == b) return signbit(a) ? b : a;                                                                         \
-        return a > b ? a : b;                                                                                          \
-    }                                                                                                                  \
-    static T basic_##T(scalar fn, const T *x, fma_mode mode)                                                           \
-    {                                                                                                                  \
-        switch (fn) {                                                                                                  \
-        case SCALAR_add: return x[0] + x[1];                                                                           \
-        case SCALAR_sub: return x[0] - x[1];                                                                           \
-        case SCALAR_mul: return x[0] * x[1];                                                                           \
-        case SCALAR_div: return x[0] / x[1];                                                                           \
-        case SCALAR_neg: return -x[0];                                                                                 \
-        case SCALAR_fma: return mode == FMA_FUSED ? fma##SUFFIX(x[0], x[1], x[2]) : x[0] * x[1] + x[2];                \
-        case SCALAR_abs: return fabs##SUFFIX(x[0]);                                                                    \
-        case SCALAR_max: return larger_##T(x[0], x[1]);                                                                \
-        case SCALAR_min: return -larger_##T(-x[0], -x[1]);                                                             \
-        case SCALAR_relu: return x[0] < 0 ? 0 : x[0];                                                                  \
-        case SCALAR_sqrt: return sqrt##SUFFIX(x[0]);                                                                   \
-        case SCALAR_floor: return floor##SUFFIX(x[0]);                                                                 \
-        case SCALAR_ceil: return ceil##SUFFIX(x[0]);                                                                   \
-        case SCALAR_trunc: return trunc##SUFFIX(x[0]);                                                                 \
-        case SCALAR_rint: return rint##SUFFIX(x[0]);                                                                   \
-        case SCALAR_eq: return x[0] == x[1];                                                                           \
-        case SCALAR_lt: return x[0] < x[1];                                                                            \
-        case SCALAR_le: return x[0] <= x[1];                                                                           \
-        default: break;                                                                                                \
-        }                                                                                                              \
-        assert(!"a row of floats");                                                                                    \
-        return 0;                                                                                                      \
+#define FLOAT_ROWS(T, SUFFIX)                                                                            \
+    static T larger_##T(T a, T b)                                                                        \
+    {                                                                                                    \
+        if (isnan(a) || isnan(b)) return a + b;                                                          \
+        if (a == b) return signbit(a) ? b : a;                                                           \
+        return a > b ? a : b;                                                                            \
+    }                                                                                                    \
+    static T basic_##T(scalar fn, const T *x, fma_mode mode)                                             \
+    {                                                                                                    \
+        switch (fn) {                                                                                    \
+        case SCALAR_add: return x[0] + x[1];                                                             \
+        case SCALAR_sub: return x[0] - x[1];                                                             \
+        case SCALAR_mul: return x[0] * x[1];                                                             \
+        case SCALAR_div: return x[0] / x[1];                                                             \
+        case SCALAR_neg: return -x[0];                                                                   \
+        case SCALAR_fma: return mode == FMA_FUSED ? fma##SUFFIX(x[0], x[1], x[2]) : x[0] * x[1] + x[2];  \
+        case SCALAR_abs: return fabs##SUFFIX(x[0]);                                                      \
+        case SCALAR_max: return larger_##T(x[0], x[1]);                                                  \
+        case SCALAR_min: return -larger_##T(-x[0], -x[1]);                                               \
+        case SCALAR_relu: return x[0] < 0 ? 0 : x[0];                                                    \
+        case SCALAR_sqrt: return sqrt##SUFFIX(x[0]);                                                     \
+        case SCALAR_floor: return floor##SUFFIX(x[0]);                                                   \
+        case SCALAR_ceil: return ceil##SUFFIX(x[0]);                                                     \
+        case SCALAR_trunc: return trunc##SUFFIX(x[0]);                                                   \
+        case SCALAR_rint: return rint##SUFFIX(x[0]);                                                     \
+        case SCALAR_eq: return x[0] == x[1];                                                             \
+        case SCALAR_lt: return x[0] < x[1];                                                              \
+        case SCALAR_le: return x[0] <= x[1];                                                             \
+        default: break;                                                                                  \
+        }                                                                                                \
+        assert(!"a row of floats");                                                                      \
+        return 0;                                                                                        \
     }
 FLOAT_ROWS(double, )
 FLOAT_ROWS(float, f)
@@ -264,7 +266,8 @@ scalar_value sv_basic(scalar fn, dtype t, dtype to, const scalar_value *in, fma_
     if (fn == SCALAR_select) return in[0].bits ? in[1] : in[2];
     if (is_float(t)) return float_basic(fn, t, in, mode);
     uint64_t x[3] = { 0 };
-    for (int i = 0; i < scalar_info[fn].arity; i++) x[i] = is_signed(t) ? (uint64_t)sint_of(t, in[i]) : in[i].bits;
+    for (int i = 0; i < scalar_info[fn].arity; i++)
+        x[i] = is_signed(t) ? (uint64_t)sint_of(t, in[i]) : in[i].bits;
     uint64_t y = int_basic(fn, t, x);
     return scalar_info[fn].result == RESULT_CMP ? (scalar_value){ y } : sv_int(t, y);
 }

@@ -1,10 +1,11 @@
-/* ir/tensor.h: a dense tensor in memory: what the interpreters, folding, files and the public API hand around. */
+/* ir/tensor.h: a dense tensor in memory: what the interpreters, folding, files and the public API hand
+ * around. */
 #ifndef DLC_IR_TENSOR_H
 #define DLC_IR_TENSOR_H
 #include "ir/graph.h"
 
-/* Elements row-major, last axis fastest, one element in dtype_bytes(dtype) bytes. Who owns `bytes` is said where a
- * tensor is handed over. */
+/* Elements row-major, last axis fastest, one element in dtype_bytes(dtype) bytes. Who owns `bytes` is said
+ * where a tensor is handed over. */
 typedef struct {
     dtype dtype;
     int rank;
@@ -31,5 +32,10 @@ static inline int64_t tensor_n(const tensor *t)
     for (int i = 0; i < t->rank; i++) n *= t->dims[i];
     return n;
 }
-static inline size_t tensor_bytes(const tensor *t) { return (size_t)tensor_n(t) * (size_t)dtype_bytes(t->dtype); }
+
+static inline size_t tensor_bytes(const tensor *t)
+{
+    return (size_t)tensor_n(t) * (size_t)dtype_bytes(t->dtype);
+}
+
 #endif

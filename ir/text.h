@@ -9,7 +9,11 @@ enum { TEXT_MAX_DEPTH = 200 };                 /* bodies within bodies */
 
 #define text_base64 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-static inline bool text_is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+static inline bool text_is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
 static inline bool text_is_word(char c) { return text_is_letter(c) || (c >= '0' && c <= '9'); }
 
 /* The bodies of a node in printed order, each after its word; how many (0 to 2). */

@@ -1,9 +1,9 @@
 /* model: the interface of every generated library, as data
  *
- * A generated library (or object, or C file) exports `const dlc_model PREFIX_model`; a shared library exports the same
- * object also as `dlc_model_v1`, so that it can be opened without knowing its name. Everything else (the header with one
- * typed function, macros for sizes) is made from this. All state is the caller's: several runs at once need each their own
- * dlc_run, workspace and outputs.
+ * A generated library (or object, or C file) exports `const dlc_model PREFIX_model`; a shared library exports
+ * the same object also as `dlc_model_v1`, so that it can be opened without knowing its name. Everything else
+ * (the header with one typed function, macros for sizes) is made from this. All state is the caller's:
+ * several runs at once need each their own dlc_run, workspace and outputs.
  *
  * Plain C99, no dependency but runtime.h.
  */
@@ -28,8 +28,8 @@ typedef struct {
 } dlc_dim_info;
 
 /* One call's environment. workspace: at least workspace(dims) bytes, aligned to 64. weights: the contents of
- * PREFIX.bin if weights_bytes != 0 and the library was made without them, aligned to 64; else not read. states: the
- * block of states_bytes of a training step, aligned to 64; else not read. */
+ * PREFIX.bin if weights_bytes != 0 and the library was made without them, aligned to 64; else not read.
+ * states: the block of states_bytes of a training step, aligned to 64; else not read. */
 typedef struct dlc_run {
     dlc_run_hook hook;
     void *workspace;
@@ -39,7 +39,8 @@ typedef struct dlc_run {
 
 enum { DLC_RUN_OK = 0, DLC_RUN_BAD_DIM = 1 };
 
-/* A parameter or another state of a training step: dense, last axis fastest, at `offset` in the block of states. */
+/* A parameter or another state of a training step: dense, last axis fastest, at `offset` in the block of
+ * states. */
 typedef struct {
     const char *name;               /* its path: "Digits.Dense.W" */
     const char *dtype;
@@ -64,15 +65,17 @@ typedef struct dlc_model {
     const dlc_tensor_info *inputs, *outputs;
     const dlc_dim_info *dims;
     int64_t weights_bytes;          /* of PREFIX.bin; 0: weights are inside */
-    /* Bytes of workspace for these dims (n_dims of them; NULL where n_dims is 0). -1: a dim is out of bounds. */
+    /* Bytes of workspace for these dims (n_dims of them; NULL where n_dims is 0). -1: a dim is out of bounds.
+     */
     int64_t (*workspace)(const int64_t *dims);
-    /* Extents of all inputs, then all outputs, one after another. After a run also right for dims found by it; before,
-     * those stand at their upper bound. */
+    /* Extents of all inputs, then all outputs, one after another. After a run also right for dims found by
+     * it; before, those stand at their upper bound. */
     void (*shapes)(const int64_t *dims, int64_t *extents);
-    /* One run. in[i], out[i]: dense, last axis fastest, aligned to their element; out[] apart from in[] and workspace.
-     * dims: read, and where is_result written. */
+    /* One run. in[i], out[i]: dense, last axis fastest, aligned to their element; out[] apart from in[] and
+     * workspace. dims: read, and where is_result written. */
     int32_t (*run)(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out);
-    /* A training step: its states, read and written by run(), and all programs over them, this one the first. Else 0. */
+    /* A training step: its states, read and written by run(), and all programs over them, this one the first.
+     * Else 0. */
     int64_t states_bytes;
     int32_t n_states, n_entries;
     const dlc_state_info *states;

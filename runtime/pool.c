@@ -5,11 +5,11 @@
  *
  * Why    A kernel of a network runs for 10 to 1000 us, so starting and ending a region must cost a few us at
  *        most; and a program that has stopped running networks must not burn CPUs.
- * How    Between regions a worker spins on `epoch` for SPIN_NS, then sleeps on a condition variable; so does the
- *        caller at a region's end. A sleeper announces itself (`sleepers`), then looks at `epoch` once more; the
- *        waker changes `epoch`, then looks at `sleepers`. All four are sequentially consistent: one of the two
- *        sees the other, so no wake-up is lost, and a region without sleepers takes no lock. With more threads
- *        than CPUs nobody spins, since the spinner would hold the CPU that the other needs.
+ * How    Between regions a worker spins on `epoch` for SPIN_NS, then sleeps on a condition variable; so does
+ *        the caller at a region's end. A sleeper announces itself (`sleepers`), then looks at `epoch` once
+ *        more; the waker changes `epoch`, then looks at `sleepers`. All four are sequentially consistent: one
+ *        of the two sees the other, so no wake-up is lost, and a region without sleepers takes no lock. With
+ *        more threads than CPUs nobody spins, since the spinner would hold the CPU that the other needs.
  *        Shares are static and contiguous: a thread meets the same addresses in each layer of a network.
  * Needs  C11 atomics and POSIX threads; nothing else of this project: users compile this file themselves.
  * Keeps  the result independent of the number of threads, since the caller's fn does (runtime.h).
@@ -62,7 +62,7 @@ struct dlc_pool {
     worker workers[];               /* threads - 1 */
 };
 
-/* -- Machine ------------------------------------------------------------------------------------------------ */
+/* -- Machine --------------------------------------------------------------------------------------------- */
 
 static inline void pause_cpu(void)
 {
@@ -105,7 +105,7 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* -- Waiting ------------------------------------------------------------------------------------------------ */
+/* -- Waiting --------------------------------------------------------------------------------------------- */
 
 static bool epoch_passed(dlc_pool *p, unsigned seen)
 {
@@ -161,8 +161,9 @@ static void start_job(dlc_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* After the last finish_job of a job the caller may go on and destroy the pool, so nothing of it is touched after
- * `pending` reached 0 except under the lock, which dlc_pool_destroy takes by joining this thread first. */
+/* After the last finish_job of a job the caller may go on and destroy the pool, so nothing of it is touched
+ * after `pending` reached 0 except under the lock, which dlc_pool_destroy takes by joining this thread first.
+ */
 static void finish_job(dlc_pool *p)
 {
     if (atomic_fetch_sub(&p->pending, 1) != 1 || !atomic_load(&p->caller_sleeps)) return;
@@ -171,7 +172,7 @@ static void finish_job(dlc_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* -- Work --------------------------------------------------------------------------------------------------- */
+/* -- Work ------------------------------------------------------------------------------------------------ */
 
 /* The first n % threads shares are one longer than the others. */
 static void run_share(dlc_pool *p, int index)
@@ -200,7 +201,8 @@ void dlc_parallel(void *pool, void (*fn)(void *arg, int64_t begin, int64_t end),
 {
     dlc_pool *p = pool;
     if (n <= 0) return;
-    if (!p || p->threads == 1 || n == 1 || atomic_flag_test_and_set_explicit(&p->busy, memory_order_acquire)) {
+    if (!p || p->threads == 1 || n == 1 ||
+        atomic_flag_test_and_set_explicit(&p->busy, memory_order_acquire)) {
         fn(arg, 0, n);
         return;
     }
@@ -213,7 +215,7 @@ void dlc_parallel(void *pool, void (*fn)(void *arg, int64_t begin, int64_t end),
     atomic_flag_clear_explicit(&p->busy, memory_order_release);
 }
 
-/* -- Life --------------------------------------------------------------------------------------------------- */
+/* -- Life ------------------------------------------------------------------------------------------------ */
 
 static int threads_wanted(int threads)
 {

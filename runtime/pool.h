@@ -20,9 +20,9 @@ void dlc_pool_destroy(dlc_pool *pool);
 /* Threads of the pool, the caller's among them. */
 int dlc_pool_threads(const dlc_pool *pool);
 
-/* Run fn over 0 .. n-1, cut into one contiguous share for each thread; the caller takes the first. Returns when
- * all are done. `pool` is a dlc_pool * or NULL (serial); its type is the one of the hook in runtime.h. A call
- * from within fn, or while another thread has the pool, runs serially in its own thread. */
+/* Run fn over 0 .. n-1, cut into one contiguous share for each thread; the caller takes the first. Returns
+ * when all are done. `pool` is a dlc_pool * or NULL (serial); its type is the one of the hook in runtime.h. A
+ * call from within fn, or while another thread has the pool, runs serially in its own thread. */
 void dlc_parallel(void *pool, void (*fn)(void *arg, int64_t begin, int64_t end), void *arg, int64_t n);
 
 #ifdef __cplusplus

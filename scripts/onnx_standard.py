@@ -15,16 +15,20 @@ CODES["bool"] = 9
 ATTR = {"FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "GRAPH": "g", "FLOATS": "F", "INTS": "I", "STRINGS": "S",
         "TENSORS": "T", "GRAPHS": "G", "SPARSE_TENSOR": "p", "SPARSE_TENSORS": "P", "TYPE_PROTO": "y", "TYPE_PROTOS": "Y"}
 DOMAIN = {"": "ONNX", "ai.onnx.ml": "ML", "ai.onnx.preview.training": "TRAINING", "ai.onnx.preview": "PREVIEW"}
+WIDTH = 110
 HEAD = '''\
-/* frontend/onnx/schema/standard.def: what the ONNX standard (opset %d) says of each operator and version, one a row.
+/* frontend/onnx/schema/standard.def: what the ONNX standard (opset %d) says of each operator and version, one
+ * a row.
  *   STANDARD(domain, name, since, state, inputs, outputs, types, attributes)
  *     since       first opset of the domain in which this row holds
  *     state       LIVE or DEPRECATED (no longer to be used from this version on)
  *     inputs      type variable of each; ? may be absent, * one or more, ~ one or more of any
  *                 mixture, *0 ~0 also none
  *     outputs     the same
- *     types       variable=mask; bit n is TensorProto.DataType n, bit 29 sequences, 30 optionals, 31 maps and the rest
- *     attributes  name:kind; kind as i I f F s S t T g G p P y Y (capital: a list; p sparse, y type); ! must be given
+ *     types       variable=mask; bit n is TensorProto.DataType n, bit 29 sequences, 30 optionals, 31 maps and
+ *                 the rest
+ *     attributes  name:kind; kind as i I f F s S t T g G p P y Y (capital: a list; p sparse, y type); ! must
+ *                 be given
  * Facts of the standard, written by scripts/onnx_standard.py. Sorted by domain, name and version.
  */'''
 
@@ -52,16 +56,43 @@ def params(ps, table):
     return " ".join(out)
 
 
+def in_lines(text, width):
+    """A string literal, cut at blanks into literals that are no wider."""
+    lines = [""]
+    for word in re.findall(r"\S+ ?", text):
+        if len(lines[-1] + word) + 2 > width:
+            lines.append("")
+        lines[-1] += word
+    return ['"%s"' % x for x in lines]
+
+
+def put_row(head, *strings):
+    """On one line, or what does not fit below, under the first argument."""
+    line = head
+    for i, s in enumerate(strings):
+        end = ")" if i == len(strings) - 1 else ","
+        if len(line + s) + 4 <= WIDTH:
+            line += ' "%s"%s' % (s, end)
+            continue
+        print(line)
+        *full, line = in_lines(s, WIDTH - 11)
+        for x in full:
+            print(" " * 9 + x)
+        line = " " * 9 + line + end
+    print(line)
+
+
 def main():
     print(HEAD % defs.onnx_opset_version())
-    rows = sorted((s for s in defs.get_all_schemas_with_history() if s.domain in DOMAIN), key=lambda s: (s.domain, s.name, s.since_version))
-    for s in rows:
+    rows = [s for s in defs.get_all_schemas_with_history() if s.domain in DOMAIN]
+    for s in sorted(rows, key=lambda s: (s.domain, s.name, s.since_version)):
         table = {}
         ins, outs = params(s.inputs, table), params(s.outputs, table)
         types = " ".join("%s=%x" % x for x in table.items())
-        attrs = " ".join("%s:%s%s" % (n, ATTR[str(a.type).rsplit(".", 1)[-1]], "!" if a.required else "") for n, a in sorted(s.attributes.items()))
-        print('STANDARD(%s, %s, %d, %s, "%s", "%s", "%s", "%s")'
-              % (DOMAIN[s.domain], s.name, s.since_version, "DEPRECATED" if s.deprecated else "LIVE", ins, outs, types, attrs))
+        attrs = " ".join("%s:%s%s" % (n, ATTR[str(a.type).rsplit(".", 1)[-1]], "!" if a.required else "")
+                         for n, a in sorted(s.attributes.items()))
+        state = "DEPRECATED" if s.deprecated else "LIVE"
+        put_row("STANDARD(%s, %s, %d, %s," % (DOMAIN[s.domain], s.name, s.since_version, state), ins, outs, types, attrs)
     print("#undef STANDARD")
 
 

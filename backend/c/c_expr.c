@@ -1,8 +1,8 @@
 /* backend/c/c_expr.c: expressions and addresses as C text.
  *
  * Rows       What C's operators do exactly is written with them; everything else calls a helper.
- * Indices    are int64_t and written with the operators of C where they are made of variables, sizes and constants alone:
- *            those cannot overflow. Arithmetic on data of type i64 wraps, by helpers.
+ * Indices    are int64_t and written with the operators of C where they are made of variables, sizes and
+ *            constants alone: those cannot overflow. Arithmetic on data of type i64 wraps, by helpers.
  * Addresses  are one sum: coefficient * variable terms, like terms merged, the constant last.
  * Sharing    A node with two users, or too deep for a line, becomes a local of its statement (name_shared).
  */
@@ -14,9 +14,10 @@ void start_line(scope_text *s)
     for (int i = 0; i < s->depth; i++) text_put(s->out, "    ");
 }
 
-/* -- Rows ------------------------------------------------------------------------------------------------------------------ */
+/* -- Rows ------------------------------------------------------------------------------------------------ */
 
-typedef enum { SPELL_infix, SPELL_fma, SPELL_choose, SPELL_negative, SPELL_not, SPELL_bit_not, SPELL_call, SPELL_expand, SPELL_cast, SPELL_bitcast } spelling;
+typedef enum { SPELL_infix, SPELL_fma, SPELL_choose, SPELL_negative, SPELL_not, SPELL_bit_not, SPELL_call,
+               SPELL_expand, SPELL_cast, SPELL_bitcast } spelling;
 typedef struct { spelling how; const char *text; int bind, left, right; } row_spelling;
 
 static const row_spelling by_call = { SPELL_call, NULL, BIND_primary, BIND_any, BIND_any };
@@ -30,15 +31,19 @@ static row_spelling arithmetic(dtype t, const char *op, int bind)
 static row_spelling spell(writer *w, scalar fn, dtype t)
 {
     if (fn == SCALAR_COUNT) return (row_spelling){ SPELL_bitcast, NULL, BIND_unary, BIND_unary, 0 };
-    if (!scalar_info[fn].is_basic) return (row_spelling){ SPELL_expand, NULL, BIND_primary, BIND_any, BIND_any };
+    if (!scalar_info[fn].is_basic)
+        return (row_spelling){ SPELL_expand, NULL, BIND_primary, BIND_any, BIND_any };
     switch (fn) {
     case SCALAR_add: return arithmetic(t, " + ", BIND_add);
     case SCALAR_sub: return arithmetic(t, " - ", BIND_add);
     case SCALAR_mul: return arithmetic(t, " * ", BIND_mul);
-    case SCALAR_div: return is_float(t) ? (row_spelling){ SPELL_infix, " / ", BIND_mul, BIND_mul, BIND_unary } : by_call;
-    case SCALAR_neg: return is_float(t) ? (row_spelling){ SPELL_negative, NULL, BIND_unary, BIND_primary, 0 } : by_call;
+    case SCALAR_div:
+        return is_float(t) ? (row_spelling){ SPELL_infix, " / ", BIND_mul, BIND_mul, BIND_unary } : by_call;
+    case SCALAR_neg:
+        return is_float(t) ? (row_spelling){ SPELL_negative, NULL, BIND_unary, BIND_primary, 0 } : by_call;
     case SCALAR_fma:
-        if (w->p->fma == FMA_FUSED) return (row_spelling){ SPELL_fma, NULL, BIND_primary, BIND_any, BIND_any };
+        if (w->p->fma == FMA_FUSED)
+            return (row_spelling){ SPELL_fma, NULL, BIND_primary, BIND_any, BIND_any };
         return (row_spelling){ SPELL_fma, NULL, BIND_add, BIND_mul, BIND_unary };
     case SCALAR_eq: return (row_spelling){ SPELL_infix, " == ", BIND_compare, BIND_add, BIND_add };
     case SCALAR_lt: return (row_spelling){ SPELL_infix, " < ", BIND_compare, BIND_add, BIND_add };
@@ -46,8 +51,11 @@ static row_spelling spell(writer *w, scalar fn, dtype t)
     case SCALAR_and: return (row_spelling){ SPELL_infix, " & ", BIND_bits, BIND_unary, BIND_unary };
     case SCALAR_or: return (row_spelling){ SPELL_infix, " | ", BIND_bits, BIND_unary, BIND_unary };
     case SCALAR_xor: return (row_spelling){ SPELL_infix, " ^ ", BIND_bits, BIND_unary, BIND_unary };
-    case SCALAR_not: return (row_spelling){ t == DTYPE_bool ? SPELL_not : SPELL_bit_not, NULL, BIND_unary, BIND_primary, 0 };
-    case SCALAR_select: return (row_spelling){ SPELL_choose, NULL, BIND_choose, BIND_choose + 1, BIND_choose + 1 };
+    case SCALAR_not:
+        return (row_spelling){ t == DTYPE_bool ? SPELL_not : SPELL_bit_not, NULL, BIND_unary, BIND_primary,
+                               0 };
+    case SCALAR_select:
+        return (row_spelling){ SPELL_choose, NULL, BIND_choose, BIND_choose + 1, BIND_choose + 1 };
     case SCALAR_cast: return (row_spelling){ SPELL_cast, NULL, BIND_unary, BIND_unary, 0 };
     default: return by_call;
     }
@@ -57,12 +65,16 @@ int row_bind(writer *w, scalar fn, dtype from, dtype to, int i)
 {
     row_spelling s = spell(w, fn, from);
     (void)to;
-    if (s.how == SPELL_fma && w->p->fma == FMA_ROUNDED) return i == 0 ? BIND_mul : i == 1 ? BIND_unary : BIND_mul;
+    if (s.how == SPELL_fma && w->p->fma == FMA_ROUNDED)
+        return i == 0 ? BIND_mul : i == 1 ? BIND_unary : BIND_mul;
     return i == 0 ? s.left : s.right;
 }
 
 /* Compilers warn where a limit is compared with a constant. */
-static bool warns(dtype t, const bool *is_const) { return (is_const[0] || is_const[1]) && t != DTYPE_i32 && t != DTYPE_i64 && !is_float(t); }
+static bool warns(dtype t, const bool *is_const)
+{
+    return (is_const[0] || is_const[1]) && t != DTYPE_i32 && t != DTYPE_i64 && !is_float(t);
+}
 
 static const char *cast_text(writer *w, dtype from, dtype to, const char *x, int *bind)
 {
@@ -71,11 +83,13 @@ static const char *cast_text(writer *w, dtype from, dtype to, const char *x, int
     *bind = BIND_primary;
     if (from == to) { *bind = BIND_unary; return x; }
     if (from == DTYPE_f16 || from == DTYPE_bf16) {
-        const char *wide = arena_printf(w->a, "%s(%s)", helper(w, from == DTYPE_f16 ? "of_f16" : "of_bf16", DTYPE_f32), x);
+        const char *wide = arena_printf(w->a, "%s(%s)",
+                                        helper(w, from == DTYPE_f16 ? "of_f16" : "of_bf16", DTYPE_f32), x);
         return to == DTYPE_f32 ? wide : cast_text(w, DTYPE_f32, to, wide, bind);
     }
     if (to == DTYPE_f16 || to == DTYPE_bf16) {
-        if (from == DTYPE_f64 && to == DTYPE_f16) return arena_printf(w->a, "%s(%s)", helper(w, "to_f16", from), x);
+        if (from == DTYPE_f64 && to == DTYPE_f16)
+            return arena_printf(w->a, "%s(%s)", helper(w, "to_f16", from), x);
         if (from != DTYPE_f32) x = cast_text(w, from, DTYPE_f32, x, bind);
         *bind = BIND_primary;
         return arena_printf(w->a, "%s(%s)", helper(w, to == DTYPE_f16 ? "to_f16" : "to_bf16", DTYPE_f32), x);
@@ -100,7 +114,8 @@ static const char *bitcast_text(writer *w, dtype from, dtype to, const char *x, 
     if (from_float) return arena_printf(w->a, "(%s)%s(%s)", c_type(to), helper(w, "bits", from), x);
     if (to_float) {
         *bind = BIND_primary;
-        return arena_printf(w->a, "%s((%s)%s)", helper(w, "of_bits", to), to == DTYPE_f32 ? "uint32_t" : "uint64_t", x);
+        return arena_printf(w->a, "%s((%s)%s)", helper(w, "of_bits", to),
+                            to == DTYPE_f32 ? "uint32_t" : "uint64_t", x);
     }
     if (to == DTYPE_bool) { *bind = BIND_compare; return arena_printf(w->a, "%s != 0", x); }
     return arena_printf(w->a, "(%s)%s", c_type(to), x);
@@ -115,11 +130,13 @@ static void put_bound(text *t, const char *x, int bind, int prec)
 static bool has_call(const char *x)
 {
     for (const char *p = strchr(x, '('); p; p = strchr(p + 1, '('))
-        if (p > x && (p[-1] == '_' || (p[-1] >= '0' && p[-1] <= '9') || (p[-1] >= 'a' && p[-1] <= 'z'))) return true;
+        if (p > x && (p[-1] == '_' || (p[-1] >= '0' && p[-1] <= '9') || (p[-1] >= 'a' && p[-1] <= 'z')))
+            return true;
     return false;
 }
 
-static const char *row_text(writer *w, scalar fn, dtype from, dtype to, const char *const *x, const bool *is_const, int *bind)
+static const char *row_text(writer *w, scalar fn, dtype from, dtype to, const char *const *x,
+                            const bool *is_const, int *bind)
 {
     arena *a = w->a;
     row_spelling s = spell(w, fn, from);
@@ -127,8 +144,9 @@ static const char *row_text(writer *w, scalar fn, dtype from, dtype to, const ch
     switch (s.how) {
     case SPELL_infix:
         if (s.bind == BIND_compare && fn != SCALAR_eq && warns(from, is_const)) break;
-        if (from == DTYPE_bool && (fn == SCALAR_and || fn == SCALAR_or) && (has_call(x[0]) || has_call(x[1]))) {
-            *bind = BIND_choose;                         /* clang warns of & between bools that are called for */
+        if (from == DTYPE_bool && (fn == SCALAR_and || fn == SCALAR_or) &&
+            (has_call(x[0]) || has_call(x[1]))) {
+            *bind = BIND_choose;                      /* clang warns of & between bools that are called for */
             return arena_printf(a, fn == SCALAR_and ? "%s && %s" : "%s || %s", x[0], x[1]);
         }
         return arena_printf(a, "%s%s%s", x[0], s.text, x[1]);
@@ -152,14 +170,15 @@ static const char *row_text(writer *w, scalar fn, dtype from, dtype to, const ch
     return text_str(&t);
 }
 
-void put_row(writer *w, text *t, scalar fn, dtype from, dtype to, const char *const *args, const bool *is_const, int prec)
+void put_row(writer *w, text *t, scalar fn, dtype from, dtype to, const char *const *args,
+             const bool *is_const, int prec)
 {
     int bind;
     const char *x = row_text(w, fn, from, to, args, is_const, &bind);
     put_bound(t, x, bind, prec);
 }
 
-/* -- Sizes ------------------------------------------------------------------------------------------------------------------ */
+/* -- Sizes ----------------------------------------------------------------------------------------------- */
 
 static void put_call2(writer *w, scope_text *s, text *t, const char *f, dim a, dim b)
 {
@@ -182,7 +201,9 @@ void put_dim(scope_text *s, text *t, dim d, int prec)
     for (int64_t i = 0; i < s->dims.n; i++)
         if (dim_same(s->dims.at[i], d)) { text_put(t, s->dim_name[i]); return; }
     dim_view v = dim_look(s->k->dims, d);
-    static const char *const fn[] = { [DIM_FLOORDIV] = "size_div", [DIM_MOD] = "size_mod", [DIM_MIN] = "min", [DIM_MAX] = "max" };
+    static const char *const fn[] = {
+        [DIM_FLOORDIV] = "size_div", [DIM_MOD] = "size_mod", [DIM_MIN] = "min", [DIM_MAX] = "max"
+    };
     switch (v.kind) {
     case DIM_CONST: put_i64(t, v.value); return;
     case DIM_SYMBOL: assert(s->symbol_name); text_put(t, s->symbol_name[v.symbol]); return;
@@ -197,11 +218,14 @@ void put_dim(scope_text *s, text *t, dim d, int prec)
         if (bind < prec) text_put(t, ")");
         return;
     }
-    case DIM_FLOORDIV: case DIM_MOD: case DIM_MIN: case DIM_MAX: put_call2(s->w, s, t, fn[v.kind], v.args[0], v.args[1]); return;
+    case DIM_FLOORDIV:
+    case DIM_MOD:
+    case DIM_MIN:
+    case DIM_MAX: put_call2(s->w, s, t, fn[v.kind], v.args[0], v.args[1]); return;
     }
 }
 
-/* -- Indices: sums ------------------------------------------------------------------------------------------------------------ */
+/* -- Indices: sums --------------------------------------------------------------------------------------- */
 
 bool is_index(const scope_text *s, const expr *e)
 {
@@ -210,7 +234,9 @@ bool is_index(const scope_text *s, const expr *e)
     case EXPR_const: case EXPR_dim: case EXPR_var: return true;
     case EXPR_temp: return s->temp_is_index[e->id];
     case EXPR_op:
-        if (e->fn != SCALAR_add && e->fn != SCALAR_sub && e->fn != SCALAR_mul && e->fn != SCALAR_neg && e->fn != SCALAR_min && e->fn != SCALAR_max) return false;
+        if (e->fn != SCALAR_add && e->fn != SCALAR_sub && e->fn != SCALAR_mul && e->fn != SCALAR_neg &&
+            e->fn != SCALAR_min && e->fn != SCALAR_max)
+            return false;
         break;
     case EXPR_floordiv: case EXPR_mod: break;
     default: return false;
@@ -265,8 +291,14 @@ static void add_sum(scope_text *s, sum *r, const expr *e, int64_t coef, const ch
     if (fixed_value(s, e, &k)) { add_term(s, r, wrapped_mul(k, coef), "", scale); return; }
     if (e->kind == EXPR_op && !name_of(s, e) && is_index(s, e)) {
         switch (e->fn) {
-        case SCALAR_add: add_sum(s, r, e->args[0], coef, scale); add_sum(s, r, e->args[1], coef, scale); return;
-        case SCALAR_sub: add_sum(s, r, e->args[0], coef, scale); add_sum(s, r, e->args[1], -coef, scale); return;
+        case SCALAR_add:
+            add_sum(s, r, e->args[0], coef, scale);
+            add_sum(s, r, e->args[1], coef, scale);
+            return;
+        case SCALAR_sub:
+            add_sum(s, r, e->args[0], coef, scale);
+            add_sum(s, r, e->args[1], -coef, scale);
+            return;
         case SCALAR_neg: add_sum(s, r, e->args[0], -coef, scale); return;
         case SCALAR_mul:
             for (int i = 0; i < 2; i++) {
@@ -324,7 +356,8 @@ void put_element(scope_text *s, text *t, int buf, const expr *const *index)
     for (int i = b->rank - 1; i >= 0; i--) {
         sum one = { 0 };
         add_sum(s, &one, index[i], stride, scale);
-        for (int64_t j = 0; j < one.at.n; j++) add_term(s, &r, one.at.at[j].coef, one.at.at[j].atom, one.at.at[j].scale);
+        for (int64_t j = 0; j < one.at.n; j++)
+            add_term(s, &r, one.at.at[j].coef, one.at.at[j].atom, one.at.at[j].scale);
         r.constant += one.constant;
         if (dim_is_const(b->dims[i], &k)) { if (!mul_ok(stride, k, &stride)) stride = 0; }
         else {
@@ -339,14 +372,15 @@ void put_element(scope_text *s, text *t, int buf, const expr *const *index)
     text_put(t, "]");
 }
 
-/* -- Expressions ---------------------------------------------------------------------------------------------------------------- */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 static void put_index_op(scope_text *s, text *t, const expr *e, int prec)
 {
     sum r = { 0 };
     text x = { .a = s->w->a };
-    if (e->fn == SCALAR_mul && !fixed_value(s, e->args[0], &(int64_t){ 0 }) && !fixed_value(s, e->args[1], &(int64_t){ 0 })
-        && e->args[0]->kind != EXPR_dim && e->args[1]->kind != EXPR_dim) {
+    if (e->fn == SCALAR_mul && !fixed_value(s, e->args[0], &(int64_t){ 0 }) &&
+        !fixed_value(s, e->args[1], &(int64_t){ 0 }) && e->args[0]->kind != EXPR_dim &&
+        e->args[1]->kind != EXPR_dim) {
         if (prec > BIND_mul) text_put(t, "(");
         put_expr(s, t, e->args[0], BIND_mul);
         text_put(t, "*");
@@ -372,9 +406,12 @@ static dtype operand_type(const expr *e) { return e->args[e->fn == SCALAR_select
 
 bool limit_of(const expr *e, const char **f, int *other)
 {
-    if (e->kind != EXPR_op || (e->fn != SCALAR_max && e->fn != SCALAR_min) || (e->type != DTYPE_f32 && e->type != DTYPE_f64)) return false;
+    if (e->kind != EXPR_op || (e->fn != SCALAR_max && e->fn != SCALAR_min) ||
+        (e->type != DTYPE_f32 && e->type != DTYPE_f64))
+        return false;
     bool is_max = e->fn == SCALAR_max;
-    uint64_t minus_zero = e->type == DTYPE_f32 ? (uint64_t)1 << 31 : (uint64_t)1 << 63, bad = is_max ? minus_zero : 0;
+    uint64_t minus_zero = e->type == DTYPE_f32 ? (uint64_t)1 << 31 : (uint64_t)1 << 63,
+             bad = is_max ? minus_zero : 0;
     for (int i = 0; i < 2; i++) {
         const expr *k = e->args[i];
         if (k->kind != EXPR_const || k->value.bits == bad) continue;
@@ -428,7 +465,8 @@ void put_expr(scope_text *s, text *t, const expr *e, int prec)
     case EXPR_const: put_const(s->w, t, e->type, e->value, prec); return;
     case EXPR_dim: put_dim(s, t, e->dim, prec); return;
     case EXPR_var:
-        if (s->var[e->id].is_known) put_const(s->w, t, DTYPE_i64, (scalar_value){ (uint64_t)s->var[e->id].k }, prec);
+        if (s->var[e->id].is_known)
+            put_const(s->w, t, DTYPE_i64, (scalar_value){ (uint64_t)s->var[e->id].k }, prec);
         else text_put(t, s->var[e->id].name);
         return;
     case EXPR_temp:
@@ -453,19 +491,24 @@ void put_expr(scope_text *s, text *t, const expr *e, int prec)
         return;
     case EXPR_bitcast: put_op(s, t, e, prec); return;
     case EXPR_op:
-        if ((e->fn == SCALAR_add || e->fn == SCALAR_sub || e->fn == SCALAR_mul || e->fn == SCALAR_neg) && is_index(s, e)) put_index_op(s, t, e, prec);
+        if ((e->fn == SCALAR_add || e->fn == SCALAR_sub || e->fn == SCALAR_mul || e->fn == SCALAR_neg) &&
+            is_index(s, e))
+            put_index_op(s, t, e, prec);
         else put_op(s, t, e, prec);
         return;
     }
 }
 
-/* -- Shared and deep nodes ---------------------------------------------------------------------------------------------------------- */
+/* -- Shared and deep nodes ------------------------------------------------------------------------------- */
 
 enum { MAX_HEIGHT = 12 };
 typedef struct { const expr *e; int uses, height; } node_use;
 typedef struct { scope_text *s; vec(node_use) at; map_str index; } use_list;
 
-static bool is_leaf(const expr *e) { return e->kind == EXPR_const || e->kind == EXPR_var || e->kind == EXPR_temp || e->kind == EXPR_dim; }
+static bool is_leaf(const expr *e)
+{
+    return e->kind == EXPR_const || e->kind == EXPR_var || e->kind == EXPR_temp || e->kind == EXPR_dim;
+}
 
 static int count_uses(use_list *u, const expr *e)
 {
@@ -498,7 +541,9 @@ static void put_named(scope_text *s, const expr *e, bool by_lane)
     if (by_lane) put_by_lane(s, e, name);
     else {
         start_line(s);
-        text_printf(s->out, "const %s %s = ", s->shape.lanes && varies(s, e) ? vector_type(s->w, s->shape, e->type) : c_type(e->type), name);
+        text_printf(s->out, "const %s %s = ",
+                    s->shape.lanes && varies(s, e) ? vector_type(s->w, s->shape, e->type) : c_type(e->type),
+                    name);
         put_expr(s, s->out, e, BIND_any);
         text_put(s->out, ";\n");
     }

@@ -1,25 +1,35 @@
-/* backend/c/c_helper.c: what C has no operator for, as small static functions; only those that are called get written.
+/* backend/c/c_helper.c: what C has no operator for, as small static functions; only those that are called get
+ * written.
  *
  * How    A row of the table is the text of a function at some element type:
- *          %N name of the type   %T its C type   %U unsigned, at least 32 bits wide   %B unsigned of the same width
- *          %W bits   %MIN %MAX   %R the float from which on all are whole   {f} {f:t} the name of helper f at this type or t
+ *          %N name of the type   %T its C type   %W bits   %MIN %MAX
+ *          %U unsigned, at least 32 bits wide   %B unsigned of the same width
+ *          %R the float from which on all are whole   {f} {f:t} the name of helper f at this type or t
  *        A helper that is named in another is written before it.
- * Keeps  the meaning of ir/scalar_eval.c to the bit, without libm and without anything that C leaves undefined: ints are
- *        computed unsigned. Narrowing to a signed type wraps, as every compiler of interest has it.
+ * Keeps  the meaning of ir/scalar_eval.c to the bit, without libm and without anything that C leaves
+ *        undefined: ints are computed unsigned. Narrowing to a signed type wraps, as every compiler of
+ *        interest has it.
  */
 #include "backend/c/cgen_inside.h"
 #include <assert.h>
 
-/* -- Names -------------------------------------------------------------------------------------------------------------------- */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 static const char *const words[] = {
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for",
-    "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct",
-    "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "typeof", "linux", "unix", "i386", "near", "far",
-    "offsetof", "alignas", "alignof", "bool", "constexpr", "false", "nullptr", "static_assert", "thread_local", "true",
-    "typeof_unqual", "main", "hook", "run", "arg", "begin", "end", "in", "out", "dims", "extents", "work", "weights", "states", "vector",
-    "pixel", "arm", "sun", "mips", "hpux", "PPC", "R", "abs", "labs", "class", "new", "delete", "this", "template", "operator",
-    "private", "public", "protected", "namespace", "try", "catch", "throw", "using", "virtual", "friend", "export", "mutable",
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern",
+    "float", "for",
+    "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
+    "static", "struct",
+    "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "typeof", "linux", "unix",
+    "i386", "near", "far",
+    "offsetof", "alignas", "alignof", "bool", "constexpr", "false", "nullptr", "static_assert",
+    "thread_local", "true",
+    "typeof_unqual", "main", "hook", "run", "arg", "begin", "end", "in", "out", "dims", "extents", "work",
+    "weights", "states", "vector",
+    "pixel", "arm", "sun", "mips", "hpux", "PPC", "R", "abs", "labs", "class", "new", "delete", "this",
+    "template", "operator",
+    "private", "public", "protected", "namespace", "try", "catch", "throw", "using", "virtual", "friend",
+    "export", "mutable",
     "explicit", "typename", "and", "or", "not", "xor", "bitand", "bitor", "compl", "wchar_t",
 };
 
@@ -30,7 +40,8 @@ const char *c_word(arena *a, const char *name)
 {
     text t = { .a = a };
     if (!*name || is_digit(*name) || *name == '_') text_put(&t, "m");
-    for (const char *p = name; *p && t.n < 100; p++) text_printf(&t, "%c", is_letter(*p) || is_digit(*p) ? *p : '_');
+    for (const char *p = name; *p && t.n < 100; p++)
+        text_printf(&t, "%c", is_letter(*p) || is_digit(*p) ? *p : '_');
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(text_str(&t), words[i]) == 0) { text_put(&t, "_"); break; }
     return text_str(&t);
@@ -49,7 +60,8 @@ static bool is_suspect(const name_set *s, const char *name)
     size_t n = strlen(name), m = strlen(s->prefix), n_capitals = 0;
     for (const char *p = name; *p; p++) n_capitals += *p >= 'A' && *p <= 'Z';
     bool is_macro = n_capitals > 2, is_type = n > 2 && strcmp(name + n - 2, "_t") == 0;
-    return is_macro || is_type || strncmp(name, s->prefix, m) == 0 || strncmp(name, "dlc_", 4) == 0 || strncmp(name, "e_", 2) == 0;
+    return is_macro || is_type || strncmp(name, s->prefix, m) == 0 || strncmp(name, "dlc_", 4) == 0 ||
+           strncmp(name, "e_", 2) == 0;
 }
 
 const char *name_new(name_set *s, const char *wanted)
@@ -64,14 +76,15 @@ const char *name_new(name_set *s, const char *wanted)
     }
 }
 
-/* -- Types and constants ------------------------------------------------------------------------------------------------------ */
+/* -- Types and constants --------------------------------------------------------------------------------- */
 
 const char *c_type(dtype t)
 {
     static const char *const name[DTYPE_COUNT] = {
         [DTYPE_f64] = "double", [DTYPE_f32] = "float", [DTYPE_f16] = "uint16_t", [DTYPE_bf16] = "uint16_t",
         [DTYPE_i64] = "int64_t", [DTYPE_i32] = "int32_t", [DTYPE_i16] = "int16_t", [DTYPE_i8] = "int8_t",
-        [DTYPE_u64] = "uint64_t", [DTYPE_u32] = "uint32_t", [DTYPE_u16] = "uint16_t", [DTYPE_u8] = "uint8_t", [DTYPE_bool] = "uint8_t",
+        [DTYPE_u64] = "uint64_t", [DTYPE_u32] = "uint32_t", [DTYPE_u16] = "uint16_t", [DTYPE_u8] = "uint8_t",
+        [DTYPE_bool] = "uint8_t",
     };
     return name[carrier_dtype(t)];
 }
@@ -97,7 +110,8 @@ static void put_float(text *t, dtype of, uint64_t bits)
     uint64_t fraction = bits & (((uint64_t)1 << width) - 1);
     int exponent = (int)(bits >> width) & (2 * bias + 1);
     double x = sv_to_f64(of, (scalar_value){ bits });
-    if (x == (double)(int64_t)(x > -1e6 && x < 1e6 ? x : 0.5)) text_printf(t, "%lld.0%s", (long long)x, is_f64 ? "" : "f");
+    if (x == (double)(int64_t)(x > -1e6 && x < 1e6 ? x : 0.5))
+        text_printf(t, "%lld.0%s", (long long)x, is_f64 ? "" : "f");
     else {
         if (!is_f64) fraction <<= 1;
         text_printf(t, exponent ? "0x1." : "0x0.");
@@ -113,7 +127,8 @@ void put_const(writer *w, text *t, dtype of, scalar_value v, int prec)
         uint64_t top = c == DTYPE_f32 ? 31 : 63, a = v.bits & (((uint64_t)1 << top) - 1);
         bool is_special = a >= (c == DTYPE_f32 ? UINT64_C(0x7f800000) : UINT64_C(0x7ff0000000000000));
         if (is_special) {
-            text_printf(t, c == DTYPE_f32 ? "%s(UINT32_C(0x%08llx))" : "%s(UINT64_C(0x%016llx))", helper(w, "of_bits", c), (unsigned long long)v.bits);
+            text_printf(t, c == DTYPE_f32 ? "%s(UINT32_C(0x%08llx))" : "%s(UINT64_C(0x%016llx))",
+                        helper(w, "of_bits", c), (unsigned long long)v.bits);
             return;
         }
         bool is_negative = v.bits >> top & 1, in_parentheses = is_negative && prec > BIND_add;
@@ -132,7 +147,7 @@ void put_const(writer *w, text *t, dtype of, scalar_value v, int prec)
     if (in_parentheses) text_put(t, ")");
 }
 
-/* -- The table ----------------------------------------------------------------------------------------------------------------- */
+/* -- The table ------------------------------------------------------------------------------------------- */
 
 typedef struct { const char *name, *source; } helper_row;
 
@@ -140,24 +155,43 @@ typedef struct { const char *name, *source; } helper_row;
 #define F2(name, body) { #name, "static inline %T $" #name "_%N(%T a, %T b)\n{\n" body "}\n" }
 
 static const helper_row float_rows[] = {
-    { "bits", "static inline %B $bits_%N(%T x)\n{\n    union { %T f; %B b; } u;\n    u.f = x;\n    return u.b;\n}\n" },
-    { "of_bits", "static inline %T $of_bits_%N(%B b)\n{\n    union { %T f; %B b; } u;\n    u.b = b;\n    return u.f;\n}\n" },
+    { "bits",
+      "static inline %B $bits_%N(%T x)\n{\n    union { %T f; %B b; } u;\n    u.f = x;\n    return u.b;\n"
+      "}\n" },
+    { "of_bits",
+      "static inline %T $of_bits_%N(%B b)\n{\n    union { %T f; %B b; } u;\n    u.b = b;\n    return u.f;\n"
+      "}\n" },
     F1(abs, "    return {of_bits}({bits}(x) & ((%B)-1 >> 1));\n"),
     /* every comparison made in any case: compilers will not vectorize one that depends on another */
-    F2(max, "    const %T both = {of_bits}({bits}(a) & {bits}(b)), sum = a + b;\n    const int more = a > b, less = a < b, same = a == b;\n"
-            "    return more ? a : less ? b : same ? both : sum;\n"),
-    F2(min, "    const %T both = {of_bits}({bits}(a) | {bits}(b)), sum = a + b;\n    const int more = a > b, less = a < b, same = a == b;\n"
-            "    return less ? a : more ? b : same ? both : sum;\n"),
-    { "at_least", "static inline %T $at_least_%N(%T x, %T k)                /* max, k neither NaN nor -0 */\n{\n    return x <= k ? k : x;\n}\n" },
-    { "at_most", "static inline %T $at_most_%N(%T x, %T k)                /* min, k neither NaN nor +0 */\n{\n    return x >= k ? k : x;\n}\n" },
+    F2(max,
+       "    const %T both = {of_bits}({bits}(a) & {bits}(b)), sum = a + b;\n"
+       "    const int more = a > b, less = a < b, same = a == b;\n"
+       "    return more ? a : less ? b : same ? both : sum;\n"),
+    F2(min,
+       "    const %T both = {of_bits}({bits}(a) | {bits}(b)), sum = a + b;\n"
+       "    const int more = a > b, less = a < b, same = a == b;\n"
+       "    return less ? a : more ? b : same ? both : sum;\n"),
+    { "at_least",
+      "static inline %T $at_least_%N(%T x, %T k)                /* max, k neither NaN nor -0 */\n{\n"
+      "    return x <= k ? k : x;\n}\n" },
+    { "at_most",
+      "static inline %T $at_most_%N(%T x, %T k)                /* min, k neither NaN nor +0 */\n{\n"
+      "    return x >= k ? k : x;\n}\n" },
     F1(relu, "    return x < 0 ? 0 : x;\n"),
     { "signed_as", "static inline %T $signed_as_%N(%T a, %T s)           /* a >= 0 with the sign of s */\n{\n"
-      "    return {of_bits}({bits}(a) | ({bits}(s) & ~((%B)-1 >> 1)));\n}\n" },
-    { "whole", "static inline %T $whole_%N(%T m)                /* 0 <= m < %R to nearest, ties to even */\n{\n    return (m + %R) - %R;\n}\n" },
+                   "    return {of_bits}({bits}(a) | ({bits}(s) & ~((%B)-1 >> 1)));\n}\n" },
+    { "whole",
+      "static inline %T $whole_%N(%T m)                /* 0 <= m < %R to nearest, ties to even */\n{\n"
+      "    return (m + %R) - %R;\n}\n" },
     F1(rint, "    %T m = {abs}(x);\n    return m < %R ? {signed_as}({whole}(m), x) : x;\n"),
-    F1(trunc, "    %T m = {abs}(x), r = {whole}(m);\n    return m < %R ? {signed_as}(r > m ? r - 1 : r, x) : x;\n"),
-    F1(floor, "    %T m = {abs}(x), r = {signed_as}({whole}(m), x);\n    return m < %R ? {signed_as}({abs}(r > x ? r - 1 : r), x) : x;\n"),
-    F1(ceil, "    %T m = {abs}(x), r = {signed_as}({whole}(m), x);\n    return m < %R ? {signed_as}({abs}(r < x ? r + 1 : r), x) : x;\n"),
+    F1(trunc,
+       "    %T m = {abs}(x), r = {whole}(m);\n    return m < %R ? {signed_as}(r > m ? r - 1 : r, x) : x;\n"),
+    F1(floor,
+       "    %T m = {abs}(x), r = {signed_as}({whole}(m), x);\n"
+       "    return m < %R ? {signed_as}({abs}(r > x ? r - 1 : r), x) : x;\n"),
+    F1(ceil,
+       "    %T m = {abs}(x), r = {signed_as}({whole}(m), x);\n"
+       "    return m < %R ? {signed_as}({abs}(r < x ? r + 1 : r), x) : x;\n"),
     { 0, 0 }
 };
 
@@ -194,58 +228,55 @@ static const helper_row uint_rows[] = {
 
 /* Root: digit by digit, exact; a tie cannot be. */
 static const helper_row f32_rows[] = {
-    { "sqrt",
-      "static inline float $sqrt_f32(float x)\n{\n"
-      "#if defined(__GNUC__) && !defined(__TINYC__) && defined(__SSE2__)\n"
-      "    float r;\n    __asm__(\"sqrtss %%1, %%0\" : \"=x\"(r) : \"x\"(x));\n    return r;\n"
-      "#elif defined(__GNUC__) && !defined(__TINYC__) && defined(__aarch64__)\n"
-      "    float r;\n    __asm__(\"fsqrt %%s0, %%s1\" : \"=w\"(r) : \"w\"(x));\n    return r;\n"
-      "#else\n"
-      "    union { float f; uint32_t b; } u;\n"
-      "    uint32_t b, m, root = 0, rest = 0;\n"
-      "    uint64_t digits;\n"
-      "    int e, i;\n"
-      "    u.f = x;\n"
-      "    b = u.b;\n"
-      "    m = b & 0x7fffff;\n"
-      "    e = (int)(b >> 23 & 255);\n"
-      "    if (x == 0 || x != x || b == 0x7f800000) return x;\n"
-      "    u.b = 0x7fc00000;\n"
-      "    if (b >> 31) return u.f;\n"
-      "    if (e) m |= 0x800000;\n"
-      "    else for (e = 1; m < 0x800000; e--) m <<= 1;\n"
-      "    e -= 127;\n"
-      "    digits = (uint64_t)m << (e & 1 ? 26 : 25);\n"
-      "    for (i = 48; i >= 0; i -= 2) {\n"
-      "        rest = rest << 2 | (uint32_t)(digits >> i & 3);\n"
-      "        root <<= 1;\n"
-      "        if (rest > root << 1) { rest -= root << 1 | 1; root |= 1; }\n"
-      "    }\n"
-      "    root += root & 1;                          /* 25 digits: the last one rounds */\n"
-      "    u.b = (root >> 1) + ((uint32_t)((e - (e & 1)) / 2 + 126) << 23);\n"
-      "    return u.f;\n"
-      "#endif\n}\n" },
-    { "of_f16",
-      "static inline float $of_f16_f32(uint16_t h)\n{\n"
-      "    uint32_t sign = (uint32_t)(h >> 15) << 31, e = h >> 10 & 31, m = h & 1023;\n"
-      "    if (e == 31) return {of_bits}(sign | 0x7f800000 | m << 13);\n"
-      "    if (e == 0) return {of_bits}({bits}((float)m * 0x1p-24f) | sign);\n"
-      "    return {of_bits}(sign | (e + 112) << 23 | m << 13);\n}\n" },
-    { "to_f16",
-      "static inline uint16_t $to_f16_f32(float x)\n{\n"
-      "    uint32_t b = {bits}(x), sign = b >> 16 & 0x8000, a = b & 0x7fffffff;\n"
-      "    float m = {of_bits}(a);\n"
-      "    if (x != x) return (uint16_t)(sign | 0x7e00);\n"
-      "    if (m >= 65520.0f) return (uint16_t)(sign | 0x7c00);\n"
-      "    if (m < 0x1p-14f) return (uint16_t)(sign | (uint32_t){whole}(m * 0x1p24f));\n"
-      "    a += 0xfff + (a >> 13 & 1);\n"
-      "    return (uint16_t)(sign | ((a >> 13) - (112u << 10)));\n}\n" },
-    { "of_bf16", "static inline float $of_bf16_f32(uint16_t h)\n{\n    return {of_bits}((uint32_t)h << 16);\n}\n" },
-    { "to_bf16",
-      "static inline uint16_t $to_bf16_f32(float x)\n{\n"
-      "    uint32_t b = {bits}(x);\n"
-      "    if (x != x) return (uint16_t)(b >> 16 | 0x40);\n"
-      "    return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);\n}\n" },
+    { "sqrt", "static inline float $sqrt_f32(float x)\n{\n"
+              "#if defined(__GNUC__) && !defined(__TINYC__) && defined(__SSE2__)\n"
+              "    float r;\n    __asm__(\"sqrtss %%1, %%0\" : \"=x\"(r) : \"x\"(x));\n    return r;\n"
+              "#elif defined(__GNUC__) && !defined(__TINYC__) && defined(__aarch64__)\n"
+              "    float r;\n    __asm__(\"fsqrt %%s0, %%s1\" : \"=w\"(r) : \"w\"(x));\n    return r;\n"
+              "#else\n"
+              "    union { float f; uint32_t b; } u;\n"
+              "    uint32_t b, m, root = 0, rest = 0;\n"
+              "    uint64_t digits;\n"
+              "    int e, i;\n"
+              "    u.f = x;\n"
+              "    b = u.b;\n"
+              "    m = b & 0x7fffff;\n"
+              "    e = (int)(b >> 23 & 255);\n"
+              "    if (x == 0 || x != x || b == 0x7f800000) return x;\n"
+              "    u.b = 0x7fc00000;\n"
+              "    if (b >> 31) return u.f;\n"
+              "    if (e) m |= 0x800000;\n"
+              "    else for (e = 1; m < 0x800000; e--) m <<= 1;\n"
+              "    e -= 127;\n"
+              "    digits = (uint64_t)m << (e & 1 ? 26 : 25);\n"
+              "    for (i = 48; i >= 0; i -= 2) {\n"
+              "        rest = rest << 2 | (uint32_t)(digits >> i & 3);\n"
+              "        root <<= 1;\n"
+              "        if (rest > root << 1) { rest -= root << 1 | 1; root |= 1; }\n"
+              "    }\n"
+              "    root += root & 1;                          /* 25 digits: the last one rounds */\n"
+              "    u.b = (root >> 1) + ((uint32_t)((e - (e & 1)) / 2 + 126) << 23);\n"
+              "    return u.f;\n"
+              "#endif\n}\n" },
+    { "of_f16", "static inline float $of_f16_f32(uint16_t h)\n{\n"
+                "    uint32_t sign = (uint32_t)(h >> 15) << 31, e = h >> 10 & 31, m = h & 1023;\n"
+                "    if (e == 31) return {of_bits}(sign | 0x7f800000 | m << 13);\n"
+                "    if (e == 0) return {of_bits}({bits}((float)m * 0x1p-24f) | sign);\n"
+                "    return {of_bits}(sign | (e + 112) << 23 | m << 13);\n}\n" },
+    { "to_f16", "static inline uint16_t $to_f16_f32(float x)\n{\n"
+                "    uint32_t b = {bits}(x), sign = b >> 16 & 0x8000, a = b & 0x7fffffff;\n"
+                "    float m = {of_bits}(a);\n"
+                "    if (x != x) return (uint16_t)(sign | 0x7e00);\n"
+                "    if (m >= 65520.0f) return (uint16_t)(sign | 0x7c00);\n"
+                "    if (m < 0x1p-14f) return (uint16_t)(sign | (uint32_t){whole}(m * 0x1p24f));\n"
+                "    a += 0xfff + (a >> 13 & 1);\n"
+                "    return (uint16_t)(sign | ((a >> 13) - (112u << 10)));\n}\n" },
+    { "of_bf16",
+      "static inline float $of_bf16_f32(uint16_t h)\n{\n    return {of_bits}((uint32_t)h << 16);\n}\n" },
+    { "to_bf16", "static inline uint16_t $to_bf16_f32(float x)\n{\n"
+                 "    uint32_t b = {bits}(x);\n"
+                 "    if (x != x) return (uint16_t)(b >> 16 | 0x40);\n"
+                 "    return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);\n}\n" },
     { 0, 0 }
 };
 
@@ -295,14 +326,21 @@ static const helper_row f64_rows[] = {
 
 /* Of the index type: divisors are positive (floor_div, modulo), or anything (of sizes: by 0 as by 1). */
 static const helper_row index_rows[] = {
-    { "floor_div", "static inline int64_t $floor_div_i64(int64_t a, int64_t b)\n{\n    return a / b - (a % b < 0);\n}\n" },
-    { "modulo", "static inline int64_t $modulo_i64(int64_t a, int64_t b)\n{\n    int64_t r = a % b;\n    return r < 0 ? r + b : r;\n}\n" },
+    { "floor_div",
+      "static inline int64_t $floor_div_i64(int64_t a, int64_t b)\n{\n    return a / b - (a % b < 0);\n}\n" },
+    { "modulo",
+      "static inline int64_t $modulo_i64(int64_t a, int64_t b)\n{\n    int64_t r = a % b;\n"
+      "    return r < 0 ? r + b : r;\n}\n" },
     { "size_div", "static inline int64_t $size_div_i64(int64_t a, int64_t b)\n{\n    if (b == 0) b = 1;\n"
-      "    return a / b - ((a % b < 0) != (b < 0) && a % b != 0);\n}\n" },
-    { "size_mod", "static inline int64_t $size_mod_i64(int64_t a, int64_t b)\n{\n    int64_t r;\n    if (b == 0) b = 1;\n    r = a % b;\n"
+                  "    return a / b - ((a % b < 0) != (b < 0) && a % b != 0);\n}\n" },
+    { "size_mod",
+      "static inline int64_t $size_mod_i64(int64_t a, int64_t b)\n{\n    int64_t r;\n    if (b == 0) b = 1;\n"
+      "    r = a % b;\n"
       "    return r != 0 && (r < 0) != (b < 0) ? r + b : r;\n}\n" },
-    { "copy", "static inline void $copy_i64(void *to, const void *from, int64_t n)\n{\n"
-      "    int64_t i;\n    for (i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];\n}\n" },
+    { "copy",
+      "static inline void $copy_i64(void *to, const void *from, int64_t n)\n{\n"
+      "    int64_t i;\n    for (i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char "
+      "*)from)[i];\n}\n" },
     { 0, 0 }
 };
 
@@ -326,7 +364,9 @@ static const char *source_of(const char *name, dtype t)
 
 static void put_type_part(text *t, const char **at, dtype d)
 {
-    static const char *const by_width[9] = { [1] = "uint8_t", [2] = "uint16_t", [4] = "uint32_t", [8] = "uint64_t" };
+    static const char *const by_width[9] = {
+        [1] = "uint8_t", [2] = "uint16_t", [4] = "uint32_t", [8] = "uint64_t"
+    };
     int width = 8 * dtype_bytes(d);
     const char *p = *at + 1;
     *at += 2;
@@ -395,22 +435,32 @@ const char *helper(writer *w, const char *name, dtype t)
     return full;
 }
 
-/* -- Casts ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Casts ----------------------------------------------------------------------------------------------- */
 
 static const char *float_to_int(writer *w, dtype from, dtype to)
 {
-    const char *name = arena_printf(w->a, "%s_%s_of_%s", w->prefix, dtype_info[to].name, dtype_info[from].name);
+    const char *name = arena_printf(w->a, "%s_%s_of_%s", w->prefix, dtype_info[to].name,
+                                    dtype_info[from].name);
     if (!mark_helper(w, name)) return name;
     int width = 8 * dtype_bytes(to);
     const char *f = from == DTYPE_f32 ? "f" : "", *T = c_type(to), *S = is_signed(to) ? "INT" : "UINT";
     text t = { .a = w->a };
     text_printf(&t, "static inline %s %s(%s x)\n{\n    if (x != x) return 0;\n", T, name, c_type(from));
-    text_printf(&t, "    if (x >= 0x1p%d%s) return %s%d_MAX;\n", is_signed(to) ? width - 1 : width, f, S, width);
+    text_printf(&t, "    if (x >= 0x1p%d%s) return %s%d_MAX;\n", is_signed(to) ? width - 1 : width, f, S,
+                width);
     if (is_signed(to)) text_printf(&t, "    if (x < -0x1p%d%s) return INT%d_MIN;\n", width - 1, f, width);
     else text_put(&t, "    if (x <= 0) return 0;\n");
-    if (to == DTYPE_u64)                                  /* old compilers call a function for the upper half */
-        text_printf(&t, "    if (x >= 0x1p63%s) return (uint64_t)(int64_t)(x - 0x1p63%s) + (UINT64_C(1) << 63);\n    return (uint64_t)(int64_t)x;\n}\n", f, f);
-    else text_printf(&t, "    return (%s)%sx;\n}\n", T, to == DTYPE_u32 ? "(int64_t)" : width < 32 ? "(int32_t)" : "");
+    if (to == DTYPE_u64)                                /* old compilers call a function for the upper half */
+        text_printf(
+            &t,
+            "    if (x >= 0x1p63%s) return (uint64_t)(int64_t)(x - 0x1p63%s) + (UINT64_C(1) << 63);\n"
+            "    return (uint64_t)(int64_t)x;\n}\n",
+            f, f);
+    else
+        text_printf(&t, "    return (%s)%sx;\n}\n", T,
+                    to == DTYPE_u32 ? "(int64_t)"
+                    : width < 32    ? "(int32_t)"
+                                    : "");
     add_helper(w, text_str(&t));
     return name;
 }
@@ -420,8 +470,11 @@ static const char *u64_to_float(writer *w, dtype to)
 {
     const char *name = arena_printf(w->a, "%s_%s_of_u64", w->prefix, dtype_info[to].name);
     if (!mark_helper(w, name)) return name;
-    add_helper(w, arena_printf(w->a, "static inline %s %s(uint64_t x)\n{\n    if (x >> 63 == 0) return (%s)(int64_t)x;\n"
-                               "    return (%s)(int64_t)(x >> 1 | (x & 1)) * 2;\n}\n", c_type(to), name, c_type(to), c_type(to)));
+    add_helper(
+        w, arena_printf(w->a,
+                        "static inline %s %s(uint64_t x)\n{\n    if (x >> 63 == 0) return (%s)(int64_t)x;\n"
+                        "    return (%s)(int64_t)(x >> 1 | (x & 1)) * 2;\n}\n",
+                        c_type(to), name, c_type(to), c_type(to)));
     return name;
 }
 
@@ -431,7 +484,7 @@ const char *cast_helper(writer *w, dtype from, dtype to)
     return (from == DTYPE_f32 || from == DTYPE_f64) && is_int(to) ? float_to_int(w, from, to) : NULL;
 }
 
-/* -- Rows that are not basic, and trees ------------------------------------------------------------------------------------------------ */
+/* -- Rows that are not basic, and trees ------------------------------------------------------------------ */
 
 const char *row_function(writer *w, scalar fn, dtype t)
 {
@@ -445,7 +498,8 @@ const char *row_function(writer *w, scalar fn, dtype t)
     for (int i = 0; i < c->n_in; i++) text_printf(&out, "%s%s %s", i ? ", " : "", c_type(t), operand[i]);
     text_put(&out, ")\n{\n");
     const char **term = NEW_ARRAY(w->a, const char *, c->n_in + c->n_steps);
-    bool *used = NEW_ARRAY(w->a, bool, c->n_in + c->n_steps), *fixed = NEW_ARRAY(w->a, bool, c->n_in + c->n_steps);
+    bool *used = NEW_ARRAY(w->a, bool, c->n_in + c->n_steps),
+         *fixed = NEW_ARRAY(w->a, bool, c->n_in + c->n_steps);
     for (int i = 0; i < c->n_in; i++) term[i] = operand[i];
     used[c->n_in + c->n_steps - 1] = true;
     for (int i = c->n_steps - 1; i >= 0; i--) {
@@ -482,7 +536,8 @@ const char *row_function(writer *w, scalar fn, dtype t)
         text_put(&out, ";\n");
         if (is_last) term[c->n_in + i] = "";
     }
-    if (c->n_steps && c->steps[c->n_steps - 1].kind == STEP_CONST) text_printf(&out, "    return %s;\n", term[c->n_in + c->n_steps - 1]);
+    if (c->n_steps && c->steps[c->n_steps - 1].kind == STEP_CONST)
+        text_printf(&out, "    return %s;\n", term[c->n_in + c->n_steps - 1]);
     text_put(&out, "}\n");
     add_helper(w, text_str(&out));
     return name;
@@ -490,16 +545,19 @@ const char *row_function(writer *w, scalar fn, dtype t)
 
 const char *tree_function(writer *w, scalar fn, dtype t)
 {
-    const char *name = arena_printf(w->a, "%s_tree_%s_%s", w->prefix, scalar_info[fn].name, dtype_info[t].name);
+    const char *name = arena_printf(w->a, "%s_tree_%s_%s", w->prefix, scalar_info[fn].name,
+                                    dtype_info[t].name);
     if (!mark_helper(w, name)) return name;
     text out = { .a = w->a };
-    text_printf(&out, "static inline %s %s(const %s *e)\n{\n    %s t[8];\n    int i;\n", c_type(t), name, c_type(t), c_type(t));
+    text_printf(&out, "static inline %s %s(const %s *e)\n{\n    %s t[8];\n    int i;\n", c_type(t), name,
+                c_type(t), c_type(t));
     static const bool none[3] = { 0 };
     text_put(&out, "    for (i = 0; i < 8; i++) t[i] = ");
     put_row(w, &out, fn, t, t, (const char *const[]){ "e[i]", "e[i + 8]", 0 }, none, BIND_any);
     for (int n = 4; n; n /= 2) {
         text_printf(&out, ";\n    for (i = 0; i < %d; i++) t[i] = ", n);
-        put_row(w, &out, fn, t, t, (const char *const[]){ "t[i]", arena_printf(w->a, "t[i + %d]", n), 0 }, none, BIND_any);
+        put_row(w, &out, fn, t, t, (const char *const[]){ "t[i]", arena_printf(w->a, "t[i + %d]", n), 0 },
+                none, BIND_any);
     }
     text_put(&out, ";\n    return t[0];\n}\n");
     add_helper(w, text_str(&out));

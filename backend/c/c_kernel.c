@@ -3,14 +3,17 @@
  *   static void PREFIX_k_NAME(const dlc_run_hook *hook, const PREFIX_f32 *restrict x, …, int64_t sizes…)
  *   static void PREFIX_k_NAME_rI(void *arg, int64_t begin, int64_t end)       one for each parallel nest
  *
- * How    Loops stay loops. `unroll` copies the body as far as that stays short, with the variable's number in each copy, so
- *        that registers (local arrays) are indexed by constants; `vector` is a plain loop over lanes with a constant extent,
- *        which compilers vectorize; a nest of `parallel` loops becomes a region over its flattened iterations.
- * Speed  clang makes registers of the arrays as it is. gcc -O3 takes lane loops apart before it vectorizes: PREFIX_LANES_n
- *        forbids just that. A tile of 6 x 16 over 256 steps, GFLOP/s with -O3 -mavx2 (128-bit vectors: without it):
+ * How    Loops stay loops. `unroll` copies the body as far as that stays short, with the variable's number in
+ *        each copy, so that registers (local arrays) are indexed by constants; `vector` is a plain loop over
+ *        lanes with a constant extent, which compilers vectorize; a nest of `parallel` loops becomes a region
+ *        over its flattened iterations.
+ * Speed  clang makes registers of the arrays as it is. gcc -O3 takes lane loops apart before it vectorizes:
+ *        PREFIX_LANES_n forbids just that. A tile of 6 x 16 over 256 steps, GFLOP/s with -O3 -mavx2 (128-bit
+ *            vectors: without it):
  *            as they stand 8.6 (8.2)     with it 80 (34)     clang 79 (25)     vector types by hand 82
- *        Lanes that read a buffer which may be the one they write are computed into a local first (put_staged), as their
- *        independence allows: clang then vectorizes them, and the sums before them (mobilenetv2: 26 -> 8.5 ms).
+ *        Lanes that read a buffer which may be the one they write are computed into a local first
+ *        (put_staged), as their independence allows: clang then vectorizes them, and the sums before them
+ *        (mobilenetv2: 26 -> 8.5 ms).
  * Keeps  the order of every operation. Prefetches are left out.
  */
 #include "backend/c/cgen_inside.h"
@@ -18,9 +21,12 @@
 
 enum { MAX_COPIES = 64, MAX_ALL_COPIES = 256, MAX_NEST = 16 };
 
-/* -- Names in text --------------------------------------------------------------------------------------------------------------- */
+/* -- Names in text --------------------------------------------------------------------------------------- */
 
-static bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
 
 bool mentions(const char *source, const char *name)
 {
@@ -36,7 +42,7 @@ static void put_unused(text *out, const char *body, const char *name)
     if (!mentions(body, name)) text_printf(out, "    (void)%s;\n", name);
 }
 
-/* -- Open sizes: as backend/llvm/kernel.c numbers them, so that equal kernels agree --------------------------------------------- */
+/* -- Open sizes: as backend/llvm/kernel.c numbers them, so that equal kernels agree ---------------------- */
 
 static void note_dim(arena *a, dim_list *out, dim d)
 {
@@ -78,7 +84,7 @@ void kernel_open_dims_c(arena *a, const kernel_code *k, dim_list *out)
     walk_block(&(walk){ .a = a, .k = k, .see = see_dims, .arg = &d }, &k->body);
 }
 
-/* -- Lines ----------------------------------------------------------------------------------------------------------------------- */
+/* -- Lines ----------------------------------------------------------------------------------------------- */
 
 static void put_block(scope_text *s, const block *b);
 static void put_if(scope_text *s, const stmt *x);
@@ -100,13 +106,14 @@ static bool const_extent(scope_text *s, const stmt *loop, int64_t *lo, int64_t *
 {
     int64_t hi;
     const expr *a = loop->lo, *b = loop->hi;
-    bool fixed = a->kind == EXPR_var && s->var[a->id].is_known ? (*lo = s->var[a->id].k, true) : x_is_int(a, lo);
+    bool fixed = a->kind == EXPR_var && s->var[a->id].is_known ? (*lo = s->var[a->id].k, true)
+                                                               : x_is_int(a, lo);
     if (!fixed || !x_is_int(b, &hi)) return false;
     *n = hi > *lo ? hi - *lo : 0;
     return true;
 }
 
-/* -- Loops -------------------------------------------------------------------------------------------------------------------------- */
+/* -- Loops ----------------------------------------------------------------------------------------------- */
 
 static int64_t n_statements(const block *b)
 {
@@ -123,13 +130,17 @@ static bool declares(const block *b)
     return false;
 }
 
-/* A border test that holds for a whole loop stands around it, and one that bounds decide nowhere: lanes then hold only what
- * can be vectorized. Loops over lanes and copies are moved into the `if` that is all they hold, if it is the same for each. */
+/* A border test that holds for a whole loop stands around it, and one that bounds decide nowhere: lanes then
+ * hold only what can be vectorized. Loops over lanes and copies are moved into the `if` that is all they
+ * hold, if it is the same for each. */
 static const stmt *only_if(const scope_text *s, const stmt *loop)
 {
-    const stmt *x = loop->body.n == 1 && (loop->mark == MARK_vector || loop->mark == MARK_unroll) ? loop->body.at[0] : NULL;
+    const stmt *x = loop->body.n == 1 && (loop->mark == MARK_vector || loop->mark == MARK_unroll)
+                        ? loop->body.at[0]
+                        : NULL;
     if (x && x->kind == STMT_for) x = only_if(s, x);
-    bool fits = x && x->kind == STMT_if && !x->other.n && !x_uses_var(x->cond, loop->var) && !x_loads(x->cond, -1);
+    bool fits = x && x->kind == STMT_if && !x->other.n && !x_uses_var(x->cond, loop->var) &&
+                !x_loads(x->cond, -1);
     return fits ? x : NULL;
 }
 
@@ -194,7 +205,8 @@ typedef struct { const kernel_code *k; bool found; } shared_walk;
 static void see_shared(void *arg, const expr *e)
 {
     shared_walk *w = arg;
-    if (e->kind == EXPR_load && e->id < w->k->n_params && w->k->bufs.at[e->id].role != ROLE_const) w->found = true;
+    if (e->kind == EXPR_load && e->id < w->k->n_params && w->k->bufs.at[e->id].role != ROLE_const)
+        w->found = true;
     for (int i = 0; i < e->n_args; i++) see_shared(arg, e->args[i]);
 }
 
@@ -202,7 +214,8 @@ static void see_shared(void *arg, const expr *e)
 static bool is_staged(const scope_text *s, const stmt *x, int64_t lo, int64_t n)
 {
     const stmt *last = x->body.n ? x->body.at[x->body.n - 1] : NULL;
-    if (x->mark != MARK_vector || lo != 0 || n < 4 || n > MAX_LANES || !last || last->kind != STMT_store) return false;
+    if (x->mark != MARK_vector || lo != 0 || n < 4 || n > MAX_LANES || !last || last->kind != STMT_store)
+        return false;
     if (last->id >= s->k->n_params || s->k->writes_early) return false;
     for (int i = 0; i < x->body.n - 1; i++) {
         const stmt *let = x->body.at[i];
@@ -282,7 +295,7 @@ static void put_for(scope_text *s, const stmt *x)
     close_brace(s);
 }
 
-/* -- Regions -------------------------------------------------------------------------------------------------------------------------- */
+/* -- Regions --------------------------------------------------------------------------------------------- */
 
 typedef struct { int n; const stmt *loop[MAX_NEST]; const block *body; } nest;
 
@@ -326,7 +339,10 @@ static void see_stores(const block *b, used *u)
     }
 }
 
-static bool may_restrict(const kernel_code *k, int buf) { return k->writes_early || k->bufs.at[buf].role == ROLE_const; }
+static bool may_restrict(const kernel_code *k, int buf)
+{
+    return k->writes_early || k->bufs.at[buf].role == ROLE_const;
+}
 
 static const char *pointer_type(scope_text *s, int buf)
 {
@@ -334,13 +350,15 @@ static const char *pointer_type(scope_text *s, int buf)
     const buffer *b = &k->bufs.at[buf];
     if (b->space != SPACE_param) return arena_printf(s->w->a, "%s *", c_type(b->dtype));
     bool reads = b->role == ROLE_in || b->role == ROLE_const;
-    return arena_printf(s->w->a, "%s%s *%s", reads ? "const " : "", element_type(s->w, b->dtype), may_restrict(k, buf) ? "restrict " : "");
+    return arena_printf(s->w->a, "%s%s *%s", reads ? "const " : "", element_type(s->w, b->dtype),
+                        may_restrict(k, buf) ? "restrict " : "");
 }
 
 typedef struct { const char *c, *name, *from; bool is_pointer; } field;
 typedef vec(field) fields;
 
-static void add_field(scope_text *s, fields *f, const char *c, const char *name, const char *from, bool is_pointer)
+static void add_field(scope_text *s, fields *f, const char *c, const char *name, const char *from,
+                      bool is_pointer)
 {
     vec_push(s->w->a, f, ((field){ c, name, from, is_pointer }));
 }
@@ -349,14 +367,18 @@ static void collect_fields(scope_text *s, const nest *n, const used *u, fields *
 {
     const kernel_code *k = s->k;
     arena *a = s->w->a;
-    for (int64_t i = 0; i < s->dims.n; i++) add_field(s, f, "int64_t ", s->dim_name[i], s->dim_name[i], false);
+    for (int64_t i = 0; i < s->dims.n; i++)
+        add_field(s, f, "int64_t ", s->dim_name[i], s->dim_name[i], false);
     for (int64_t i = 0; i < k->vars.n; i++) {
         bool is_own = false;
         for (int j = 0; j < n->n; j++) is_own |= n->loop[j]->var == i;
-        if (u->var[i] && !is_own && !s->var[i].is_known && s->var[i].name) add_field(s, f, "int64_t ", s->var[i].name, s->var[i].name, false);
+        if (u->var[i] && !is_own && !s->var[i].is_known && s->var[i].name)
+            add_field(s, f, "int64_t ", s->var[i].name, s->var[i].name, false);
     }
     for (int64_t i = 0; i < k->temps.n; i++)
-        if (u->temp[i] && s->temp[i]) add_field(s, f, arena_printf(a, "%s ", c_type(k->temps.at[i].type)), s->temp[i], s->temp[i], false);
+        if (u->temp[i] && s->temp[i])
+            add_field(s, f, arena_printf(a, "%s ", c_type(k->temps.at[i].type)), s->temp[i], s->temp[i],
+                      false);
     for (int64_t i = 0; i < k->bufs.n; i++) {
         if (!u->buf[i] || !s->buf[i]) continue;
         const char *from = s->buf_is_scalar[i] ? arena_printf(a, "&%s", s->buf[i]) : s->buf[i];
@@ -408,7 +430,8 @@ static void put_extent(scope_text *s, text *t, const stmt *x)
     text_printf(t, "%s(%s, 0)", helper(s->w, "max", DTYPE_i64), text_str(&n));
 }
 
-static void region_function(scope_text *s, const nest *n, const used *u, const char *name, const char *c, const fields *f)
+static void region_function(scope_text *s, const nest *n, const used *u, const char *name, const char *c,
+                            const fields *f)
 {
     writer *w = s->w;
     text out = { .a = w->a };
@@ -428,7 +451,8 @@ static void region_function(scope_text *s, const nest *n, const used *u, const c
     if (f->n) text_printf(&out, "    const %s *const given = (const %s *)arg;\n", c, c);
     else text_put(&out, "    (void)arg;\n");
     for (int64_t i = 0; i < f->n; i++)
-        text_printf(&out, "    %s%s%s = given->%s;\n", f->at[i].is_pointer ? "" : "const ", f->at[i].c, f->at[i].name, f->at[i].name);
+        text_printf(&out, "    %s%s%s = given->%s;\n", f->at[i].is_pointer ? "" : "const ", f->at[i].c,
+                    f->at[i].name, f->at[i].name);
     text head = out;
     out = (text){ .a = w->a };
     for (int i = 1; i < n->n; i++) {
@@ -455,7 +479,8 @@ static void put_region(scope_text *s, const stmt *x)
 {
     writer *w = s->w;
     nest n = nest_of(x);
-    used u = { NEW_ARRAY(w->a, bool, s->k->vars.n), NEW_ARRAY(w->a, bool, s->k->temps.n), NEW_ARRAY(w->a, bool, s->k->bufs.n) };
+    used u = { NEW_ARRAY(w->a, bool, s->k->vars.n), NEW_ARRAY(w->a, bool, s->k->temps.n),
+               NEW_ARRAY(w->a, bool, s->k->bufs.n) };
     walk_block(&(walk){ .a = w->a, .k = s->k, .see = see_used, .arg = &u }, n.body);
     see_stores(n.body, &u);
     forget_inside(s, n.body, &u);
@@ -466,7 +491,8 @@ static void put_region(scope_text *s, const stmt *x)
     fields f = { 0 };
     collect_fields(s, &n, &u, &f);
     int number = (*s->n_regions)++;
-    const char *name = arena_printf(w->a, "%s_r%d", s->fn_name, number), *c = arena_printf(w->a, "struct %s", name);
+    const char *name = arena_printf(w->a, "%s_r%d", s->fn_name, number),
+               *c = arena_printf(w->a, "struct %s", name);
     s->named.n = 0;
     for (int i = 0; i < n.n; i++) enter_loop(s, n.loop[i]);
     region_function(s, &n, &u, name, c, &f);
@@ -493,7 +519,7 @@ static void put_region(scope_text *s, const stmt *x)
     close_brace(s);
 }
 
-/* -- Statements --------------------------------------------------------------------------------------------------------------------------- */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static void put_loop(scope_text *s, const stmt *x)
 {
@@ -501,8 +527,12 @@ static void put_loop(scope_text *s, const stmt *x)
     bool fixed = const_extent(s, x, &lo, &n);
     if (fixed && n == 0) return;
     if (put_if_outside(s, x)) return;
-    if (x->mark == MARK_parallel && !s->in_region && !s->shape.lanes && s->copies == 1) { put_region(s, x); return; }
-    bool is_short = fixed && (n == 1 || (x->mark == MARK_unroll && n <= MAX_COPIES && n * s->copies * (1 + n_statements(&x->body)) <= 4 * MAX_ALL_COPIES));
+    if (x->mark == MARK_parallel && !s->in_region && !s->shape.lanes && s->copies == 1) {
+        put_region(s, x);
+        return;
+    }
+    bool is_short = fixed && (n == 1 || (x->mark == MARK_unroll && n <= MAX_COPIES &&
+                                         n * s->copies * (1 + n_statements(&x->body)) <= 4 * MAX_ALL_COPIES));
     if (is_short) { put_copies(s, x, lo, n); return; }
     enter_loop(s, x);
     put_for(s, x);
@@ -583,11 +613,13 @@ static void put_alloc(scope_text *s, const stmt *x)
         return;
     }
     bool is_zero = x->value && x->value->kind == EXPR_const && x->value->value.bits == 0;
-    text_printf(s->out, "%s %s[%lld]%s;\n", c_type(b->dtype), s->buf[x->id], (long long)(n ? n : 1), is_zero ? " = { 0 }" : "");
+    text_printf(s->out, "%s %s[%lld]%s;\n", c_type(b->dtype), s->buf[x->id], (long long)(n ? n : 1),
+                is_zero ? " = { 0 }" : "");
     if (!x->value || is_zero) return;
     const char *i = arena_printf(s->w->a, "e_%d", ++*s->n_made);
     start_line(s);
-    text_printf(s->out, "for (int64_t %s = 0; %s < %lld; %s++) %s[%s] = %s;\n", i, i, (long long)n, i, s->buf[x->id], i, text_str(&init));
+    text_printf(s->out, "for (int64_t %s = 0; %s < %lld; %s++) %s[%s] = %s;\n", i, i, (long long)n, i,
+                s->buf[x->id], i, text_str(&init));
 }
 
 static void put_block(scope_text *s, const block *b)
@@ -606,7 +638,7 @@ static void put_block(scope_text *s, const block *b)
     }
 }
 
-/* -- Stack ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Stack ----------------------------------------------------------------------------------------------- */
 
 /* Local arrays that live at once, each `times` over: the block's own, and those of one block inside. */
 static int64_t live_bytes(const kernel_code *k, const block *b, int64_t times)
@@ -615,7 +647,8 @@ static int64_t live_bytes(const kernel_code *k, const block *b, int64_t times)
     for (int i = 0; i < b->n; i++) {
         const stmt *x = b->at[i];
         int64_t n = times, e = 1, at, other = live_bytes(k, &x->other, times);
-        bool is_vector = x->kind == STMT_for && x->mark == MARK_vector && x_is_int(x->lo, &lo) && x_is_int(x->hi, &hi) && hi - lo <= MAX_LANES;
+        bool is_vector = x->kind == STMT_for && x->mark == MARK_vector && x_is_int(x->lo, &lo) &&
+                         x_is_int(x->hi, &hi) && hi - lo <= MAX_LANES;
         if (is_vector) n *= hi - lo;
         at = live_bytes(k, &x->body, n);
         if (is_vector && x->body.n && x->body.at[x->body.n - 1]->kind == STMT_store)       /* put_staged */
@@ -633,7 +666,7 @@ static int64_t live_bytes(const kernel_code *k, const block *b, int64_t times)
 
 int64_t kernel_stack_bytes(const kernel_code *k) { return live_bytes(k, &k->body, 1); }
 
-/* -- The kernel ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- The kernel ------------------------------------------------------------------------------------------ */
 
 static void name_all(scope_text *s)
 {
@@ -655,7 +688,8 @@ static void name_all(scope_text *s)
     s->dim_name = NEW_ARRAY(a, const char *, s->dims.n);
     for (int64_t i = 0; i < s->dims.n; i++) {
         dim_view v = dim_look(s->k->dims, s->dims.at[i]);
-        s->dim_name[i] = name_new(s->names, v.kind == DIM_SYMBOL ? dims_symbol_name(s->k->dims, v.symbol) : "size");
+        s->dim_name[i] = name_new(s->names,
+                                  v.kind == DIM_SYMBOL ? dims_symbol_name(s->k->dims, v.symbol) : "size");
     }
     for (int64_t i = 0; i < k->vars.n; i++) s->var[i].name = name_new(s->names, k->vars.at[i].name);
     for (int64_t i = 0; i < k->temps.n; i++) s->temp[i] = name_new(s->names, k->temps.at[i].name);
@@ -667,9 +701,19 @@ void write_kernel(writer *w, kernel_code *k, const char *name)
     text out = { .a = a };
     name_set names;
     int n_regions = 0, n_made = 0;
-    scope_text s = { .w = w, .k = k, .out = &out, .depth = 1, .names = &names, .n_regions = &n_regions, .n_made = &n_made, .fn_name = name, .copies = 1 };
+    scope_text s = { .w = w,
+                     .k = k,
+                     .out = &out,
+                     .depth = 1,
+                     .names = &names,
+                     .n_regions = &n_regions,
+                     .n_made = &n_made,
+                     .fn_name = name,
+                     .copies = 1 };
     names_init(&names, a, w->prefix);
-    static const char *const own[] = { "given", "n", "rest", "n_1", "n_2", "n_3", "n_4", "n_5", "n_6", "n_7" };
+    static const char *const own[] = {
+        "given", "n", "rest", "n_1", "n_2", "n_3", "n_4", "n_5", "n_6", "n_7"
+    };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) name_new(&names, own[i]);
     kernel_open_dims_c(a, k, &s.dims);
     name_all(&s);

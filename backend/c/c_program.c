@@ -1,17 +1,18 @@
 /* backend/c/c_program.c: the program around the kernels: constants, run(), workspace(), shapes(), tables.
  *
  *   static int32_t PREFIX_run(const dlc_run *, int64_t *dims, const void *const *in, void *const *out)
- *   static int64_t PREFIX_workspace(const int64_t *dims)      static void PREFIX_shapes(const int64_t *dims, int64_t *extents)
+ *   static int64_t PREFIX_workspace(const int64_t *dims)      static void PREFIX_shapes(const int64_t *dims,
+ *   int64_t *extents)
  *   const dlc_model PREFIX_model                              with -DPREFIX_SHARED also as dlc_model_v1
  *
- * Buffers   as the LLVM backend has them (backend/llvm/program.c): inputs and outputs by pointer, temporaries at their planned
- *           offset in the workspace, or, where sizes are open, where PREFIX_place puts them at entry (ir/open_plan.h);
- *           constants are arrays of bit patterns, so they are exact and of either byte order, or lie in the weights given to
- *           the run.
- * Parts     a program of more than 2 * PART_OPS operations is cut into functions PREFIX_partN(run, in, out, symbols, offsets),
- *           which run() calls one after another: compilers take long over long functions.
- * Aliasing  elements are read through types that may alias where the compiler has strict aliasing: the same bytes hold
- *           different types in turn.
+ * Buffers   as the LLVM backend has them (backend/llvm/program.c): inputs and outputs by pointer, temporaries
+ *           at their planned offset in the workspace, or, where sizes are open, where PREFIX_place puts them
+ *           at entry (ir/open_plan.h); constants are arrays of bit patterns, so they are exact and of either
+ *           byte order, or lie in the weights given to the run.
+ * Parts     a program of more than 2 * PART_OPS operations is cut into functions PREFIX_partN(run, in, out,
+ *           symbols, offsets), which run() calls one after another: compilers take long over long functions.
+ * Aliasing  elements are read through types that may alias where the compiler has strict aliasing: the same
+ *           bytes hold different types in turn.
  */
 #include "backend/c/cgen_inside.h"
 #include "ir/kernel_key.h"
@@ -40,7 +41,7 @@ static const char *entry_name(const writer *w, const program *p)
     return p == w->p ? w->prefix : arena_printf(w->a, "%s_%s", w->prefix, p->entry);
 }
 
-/* -- Constants ---------------------------------------------------------------------------------------------------------------- */
+/* -- Constants ------------------------------------------------------------------------------------------- */
 
 static int64_t constant_bytes(const program *p, int64_t buf)
 {
@@ -85,10 +86,12 @@ static void put_elements(text *t, const uint8_t *at, int64_t n, int width)
 
 /* Given to each run, or part of the object. */
 static const char outside_source[] =
-    "/* Weights: %lld bytes, given to each run as dlc_run.weights, aligned to 64; or with -DX_INCBIN='\"FILE.bin\"' part of\n"
+    "/* Weights: %lld bytes, given to each run as dlc_run.weights, aligned to 64; or with "
+    "-DX_INCBIN='\"FILE.bin\"' part of\n"
     " * the object (assemblers with .incbin). In the byte order of the machine that wrote them. */\n"
     "#ifdef X_INCBIN\n"
-    "__asm__(\".section .rodata\\n.balign 64\\nX_weights:\\n.incbin \\\"\" X_INCBIN \"\\\"\\n.previous\\n\");\n"
+    "__asm__(\".section .rodata\\n.balign 64\\nX_weights:\\n.incbin \\\"\" X_INCBIN \"\\\"\\n.previous\\n"
+    "\");\n"
     "extern const unsigned char X_weights[];\n"
     "#define X_WEIGHTS(run) X_weights\n#define X_WEIGHTS_BYTES 0\n"
     "#else\n#define X_WEIGHTS(run) (run)->weights\n#define X_WEIGHTS_BYTES INT64_C(%lld)\n#endif\n\n";
@@ -97,7 +100,9 @@ static void put_prefixed(text *t, const char *prefix, const char *s);
 
 static void put_outside(state *z, text *t)
 {
-    put_prefixed(t, z->w->prefix, arena_printf(z->w->a, outside_source, (long long)z->weights_bytes, (long long)z->weights_bytes));
+    put_prefixed(t, z->w->prefix,
+                 arena_printf(z->w->a, outside_source, (long long)z->weights_bytes,
+                              (long long)z->weights_bytes));
 }
 
 static void put_constants(state *z, text *t)
@@ -112,8 +117,9 @@ static void put_constants(state *z, text *t)
         if (b->kind != PBUF_const || z->first[i] != i || !z->is_read[i]) continue;
         int width = dtype_bytes(b->dtype);
         int64_t n = constant_bytes(p, i) / width;
-        text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->prefix, (long long)i, (long long)(n ? n : 1),
-                    dtype_info[b->dtype].name, c_word(z->w->a, b->name));
+        text_printf(t, "static const uint%d_t %s_w%lld[%lld] = {          /* %s %s */", 8 * width, z->prefix,
+                    (long long)i, (long long)(n ? n : 1), dtype_info[b->dtype].name,
+                    c_word(z->w->a, b->name));
         if (n) put_elements(t, b->data, n, width);
         else text_put(t, " 0");
         text_put(t, "\n};\n\n");
@@ -126,13 +132,15 @@ static bytes weights_file(arena *a, const state *z, int n, int64_t total)
     at = (uint8_t *)(((uintptr_t)at + 63) & ~(uintptr_t)63);
     for (int k = 0; k < n; k++)
         for (int64_t i = 0; i < z[k].p->bufs.n; i++) {
-            int64_t size = z[k].p->bufs.at[i].kind == PBUF_const && z[k].first[i] == i ? constant_bytes(z[k].p, i) : 0;
+            int64_t size = z[k].p->bufs.at[i].kind == PBUF_const && z[k].first[i] == i
+                               ? constant_bytes(z[k].p, i)
+                               : 0;
             if (size) memcpy(at + z[k].weight_offset[i], z[k].p->bufs.at[i].data, (size_t)size);
         }
     return (bytes){ at, (size_t)total };
 }
 
-/* -- Symbols -------------------------------------------------------------------------------------------------------------------- */
+/* -- Symbols --------------------------------------------------------------------------------------------- */
 
 static const pbuf *tensor_of(const program *p, pbuf_kind kind, int index)
 {
@@ -185,10 +193,11 @@ static void put_symbols(state *z, text *t, const char *body, const char *bad)
     }
 }
 
-/* -- Workspace ------------------------------------------------------------------------------------------------------------------- */
+/* -- Workspace ------------------------------------------------------------------------------------------- */
 
 static const char place_source[] =
-    "/* Offsets of the temporaries whose sizes are open: each at the lowest one free of its neighbours, the earlier ones that are\n"
+    "/* Offsets of the temporaries whose sizes are open: each at the lowest one free of its neighbours, the "
+    "earlier ones that are\n"
     " * in use at the same time (-1: behind all of them). Returns the bytes of all. */\n"
     "static int64_t X_place(const int64_t *sizes, int64_t *offsets)\n{\n"
     "    int64_t total = 0;\n"
@@ -199,7 +208,8 @@ static const char place_source[] =
     "            before = at;\n"
     "            for (int j = X_near_first[i]; j < X_near_first[i + 1]; j++) {\n"
     "                const int k = X_near[j];\n"
-    "                const int64_t lo = k < 0 ? 0 : offsets[k], hi = k < 0 ? total : lo + sizes[X_size_of[k]];\n"
+    "                const int64_t lo = k < 0 ? 0 : offsets[k], hi = k < 0 ? total : lo + "
+    "sizes[X_size_of[k]];\n"
     "                if (lo < at + n && at < hi) at = hi;\n"
     "            }\n"
     "        } while (at != before);\n"
@@ -252,7 +262,7 @@ static void put_layout(state *z, text *t, const char *result)
     text_put(t, ";\n");
 }
 
-/* -- Views ----------------------------------------------------------------------------------------------------------------------------- */
+/* -- Views ----------------------------------------------------------------------------------------------- */
 
 static void declare(state *z, int buf)
 {
@@ -263,18 +273,33 @@ static void declare(state *z, int buf)
     const char *name = z->buf_name[buf] = name_new(z->s.names, b->name);
     text *t = &z->locals;
     switch (b->kind) {
-    case PBUF_input: text_printf(t, "    const unsigned char *const %s = (const unsigned char *)in[%d];\n", name, b->index); return;
-    case PBUF_output: text_printf(t, "    unsigned char *const %s = (unsigned char *)out[%d];\n", name, b->index); return;
+    case PBUF_input:
+        text_printf(t, "    const unsigned char *const %s = (const unsigned char *)in[%d];\n", name,
+                    b->index);
+        return;
+    case PBUF_output:
+        text_printf(t, "    unsigned char *const %s = (unsigned char *)out[%d];\n", name, b->index);
+        return;
     case PBUF_const:
-        if (z->outside) text_printf(t, "    const unsigned char *const %s = weights + %lld;\n", name, (long long)z->weight_offset[buf]);
-        else text_printf(t, "    const unsigned char *const %s = (const unsigned char *)%s_w%d;\n", name, z->prefix, buf);
+        if (z->outside)
+            text_printf(t, "    const unsigned char *const %s = weights + %lld;\n", name,
+                        (long long)z->weight_offset[buf]);
+        else
+            text_printf(t, "    const unsigned char *const %s = (const unsigned char *)%s_w%d;\n", name,
+                        z->prefix, buf);
         return;
     case PBUF_temp:
-        if (!z->open || z->open->item_of[buf] < 0) text_printf(t, "    unsigned char *const %s = work + %lld;\n", name, (long long)(b->offset < 0 ? 0 : b->offset));
-        else if (open_plan_base(z->p)) text_printf(t, "    unsigned char *const %s = work + %lld + at[%d];\n", name, (long long)open_plan_base(z->p), z->open->item_of[buf]);
+        if (!z->open || z->open->item_of[buf] < 0)
+            text_printf(t, "    unsigned char *const %s = work + %lld;\n", name,
+                        (long long)(b->offset < 0 ? 0 : b->offset));
+        else if (open_plan_base(z->p))
+            text_printf(t, "    unsigned char *const %s = work + %lld + at[%d];\n", name,
+                        (long long)open_plan_base(z->p), z->open->item_of[buf]);
         else text_printf(t, "    unsigned char *const %s = work + at[%d];\n", name, z->open->item_of[buf]);
         return;
-    case PBUF_state: text_printf(t, "    unsigned char *const %s = states + %lld;\n", name, (long long)b->offset); return;
+    case PBUF_state:
+        text_printf(t, "    unsigned char *const %s = states + %lld;\n", name, (long long)b->offset);
+        return;
     }
 }
 
@@ -324,7 +349,7 @@ static void put_one(state *z, text *t, const char *element, view v)
     text_put(t, ")");
 }
 
-/* -- The body ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- The body -------------------------------------------------------------------------------------------- */
 
 static void put_ops(state *z, const prog_block *b);
 
@@ -435,7 +460,7 @@ static void put_ops(state *z, const prog_block *b)
     }
 }
 
-/* -- Functions ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Functions ------------------------------------------------------------------------------------------- */
 
 /* An output that lies in another buffer reaches the caller by a copy. */
 static void put_output_copies(state *z)
@@ -463,7 +488,8 @@ static void put_environment(state *z, text *t, const char *source)
     put_used(t, source, "work", "    unsigned char *const work = (unsigned char *)run->workspace;\n");
     put_used(t, source, "states", "    unsigned char *const states = (unsigned char *)run->states;\n");
     if (z->outside && mentions(source, "weights"))
-        text_printf(t, "    const unsigned char *const weights = (const unsigned char *)%s_WEIGHTS(run);\n", z->w->prefix);
+        text_printf(t, "    const unsigned char *const weights = (const unsigned char *)%s_WEIGHTS(run);\n",
+                    z->w->prefix);
 }
 
 static void put_unused(text *t, const char *source, const char *name)
@@ -476,11 +502,13 @@ enum { PART_OPS = 200 };
 static int count_ops(const prog_block *b)
 {
     int n = b->n;
-    for (int i = 0; i < b->n; i++) n += count_ops(&b->at[i]->body) + count_ops(&b->at[i]->other) + count_ops(&b->at[i]->test);
+    for (int i = 0; i < b->n; i++)
+        n += count_ops(&b->at[i]->body) + count_ops(&b->at[i]->other) + count_ops(&b->at[i]->test);
     return n;
 }
 
-/* A function for some operations; its symbols are copied in, and out again where they are found by the run. */
+/* A function for some operations; its symbols are copied in, and out again where they are found by the run.
+ */
 static void put_part(state *z, text *t, int first, int end)
 {
     arena *a = z->w->a;
@@ -501,10 +529,15 @@ static void put_part(state *z, text *t, int first, int end)
         if (z->is_result[i]) text_printf(&all, "    symbols[%d] = %s;\n", i, name);
     }
     const char *source = text_str(&all);
-    text_printf(t, "static void %s_part%d(const dlc_run *run, const void *const *in, void *const *out, int64_t *symbols, const int64_t *at)\n{\n",
-                z->prefix, first);
+    text_printf(
+        t,
+        "static void %s_part%d(const dlc_run *run, const void *const *in, void *const *out, int64_t "
+        "*symbols, const int64_t *at)\n{\n",
+        z->prefix, first);
     put_environment(z, t, source);
-    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") && !mentions(source, "states")) text_put(t, "    (void)run;\n");
+    if (!mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") &&
+        !mentions(source, "states"))
+        text_put(t, "    (void)run;\n");
     put_unused(t, source, "in");
     put_unused(t, source, "out");
     if (!before.n) put_unused(t, source, "symbols");
@@ -522,7 +555,8 @@ static void put_parts(state *z, text *t, text *calls)
         n += count_ops(&(prog_block){ .at = b->at + i, .n = 1 });
         if (n < PART_OPS && i + 1 < b->n) continue;
         put_part(z, t, first, i + 1);
-        text_printf(calls, "    %s_part%d(run, in, out, symbols, %s);\n", z->prefix, first, z->open ? "at" : "NULL");
+        text_printf(calls, "    %s_part%d(run, in, out, symbols, %s);\n", z->prefix, first,
+                    z->open ? "at" : "NULL");
         first = i + 1;
         n = 0;
     }
@@ -545,7 +579,8 @@ static void put_run(state *z, text *t)
     name_new(&names, "symbols");
     if (in_parts) {
         text_printf(&body, "    int64_t symbols[%d];\n", n_symbols ? n_symbols : 1);
-        for (int i = 0; i < n_symbols; i++) text_printf(&body, "    symbols[%d] = %s;\n", i, z->s.symbol_name[i]);
+        for (int i = 0; i < n_symbols; i++)
+            text_printf(&body, "    symbols[%d] = %s;\n", i, z->s.symbol_name[i]);
         if (!n_symbols) text_put(&body, "    symbols[0] = 0;\n");
         text_put(&body, text_str(&calls));
     } else {
@@ -553,17 +588,25 @@ static void put_run(state *z, text *t)
     }
     put_output_copies(z);
     for (int i = 0; i < n_symbols; i++)
-        if (z->is_result[i]) text_printf(&body, "    dims[%d] = %s;\n", i, in_parts ? arena_printf(a, "symbols[%d]", i) : z->s.symbol_name[i]);
+        if (z->is_result[i])
+            text_printf(&body, "    dims[%d] = %s;\n", i,
+                        in_parts ? arena_printf(a, "symbols[%d]", i) : z->s.symbol_name[i]);
     if (z->open) put_layout(z, &layout, "(void)");
     text_put(&all, text_str(&layout));
     text_put(&all, text_str(&z->locals));
     text_put(&all, text_str(&body));
     const char *source = text_str(&all);
-    text_printf(t, "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n{\n", z->prefix);
+    text_printf(
+        t,
+        "static int32_t %s_run(const dlc_run *run, int64_t *dims, const void *const *in, void *const *out)\n"
+        "{\n",
+        z->prefix);
     put_environment(z, t, source);
     put_symbols(z, &symbols, source, "DLC_RUN_BAD_DIM");
     text_put(t, text_str(&symbols));
-    if (!in_parts && !mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") && !mentions(source, "states")) text_put(t, "    (void)run;\n");
+    if (!in_parts && !mentions(source, "hook") && !mentions(source, "work") && !mentions(source, "weights") &&
+        !mentions(source, "states"))
+        text_put(t, "    (void)run;\n");
     if (!mentions(source, "dims") && !mentions(text_str(&symbols), "dims")) text_put(t, "    (void)dims;\n");
     put_unused(t, source, "in");
     put_unused(t, source, "out");
@@ -581,12 +624,16 @@ static void put_workspace(state *z, text *t)
     name_new(&names, "rough");
     name_new(&names, "sizes");
     if (z->open) {
-        text_put(&body, "    double rough = 0;                          /* sizes beyond 64 bits are seen */\n");
+        text_put(&body,
+                 "    double rough = 0;                          /* sizes beyond 64 bits are seen */\n");
         for (int64_t i = 0; i < p->bufs.n; i++) {
             const pbuf *b = &p->bufs.at[i];
             if (z->open->item_of[i] < 0) continue;
             text_printf(&body, "    rough += %d.0", dtype_bytes(b->dtype));
-            for (int j = 0; j < b->rank; j++) { text_put(&body, " * (double)"); put_dim(&z->s, &body, b->dims[j], BIND_primary); }
+            for (int j = 0; j < b->rank; j++) {
+                text_put(&body, " * (double)");
+                put_dim(&z->s, &body, b->dims[j], BIND_primary);
+            }
             text_put(&body, ";\n");
         }
         text_put(&body, "    if (!(rough < 0x1p60)) return -1;\n");
@@ -643,7 +690,7 @@ static void put_shapes(state *z, text *t)
     text_put(t, "}\n\n");
 }
 
-/* -- Tables ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- Tables ---------------------------------------------------------------------------------------------- */
 
 static void put_string(text *t, const char *s)
 {
@@ -749,33 +796,49 @@ static void put_model(state *z, text *t)
     text_printf(t, p->n_states ? "%s_states, " : "NULL, ", z->w->prefix);
     text_printf(t, n_entries ? "%s_entries }\n\n" : "NULL }\n\n", x);
     text_printf(t, "const dlc_model %s_model = %s_MODEL_TABLE;\n", x, x);
-    if (p == z->w->p) text_printf(t, "#ifdef %s_SHARED            /* a library that is opened without knowing its name */\n"
-                   "extern const dlc_model dlc_model_v1;\nconst dlc_model dlc_model_v1 = %s_MODEL_TABLE;\n#endif\n", x, x);
+    if (p == z->w->p)
+        text_printf(
+            t,
+            "#ifdef %s_SHARED            /* a library that is opened without knowing its name */\n"
+            "extern const dlc_model dlc_model_v1;\nconst dlc_model dlc_model_v1 = %s_MODEL_TABLE;\n#endif\n",
+            x, x);
 }
 
-/* -- The file -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- The file -------------------------------------------------------------------------------------------- */
 
 static void put_preamble(writer *w, text *t)
 {
     const char *x = w->prefix;
-    text_printf(t, "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without -ffast-math. */\n", w->o->header);
+    text_printf(
+        t,
+        "/* Made by dlc: see %s. Standard C99; build it with optimization (-O2, -O3) and without "
+        "-ffast-math. */\n",
+        w->o->header);
     text_printf(t, "#include \"%s\"\n#include <stddef.h>\n#include <float.h>\n\n", w->o->header);
-    text_put(t, "/* Results are the same everywhere: every operation rounds once, none is merged with another. */\n"
-                "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
-                "#elif defined(__GNUC__) && !defined(__TINYC__)\n#pragma GCC optimize (\"fp-contract=off\")\n#endif\n"
-                "#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0\n#error \"floats must be evaluated in their own precision (on x86: -mfpmath=sse)\"\n#endif\n"
-                "#ifdef __FAST_MATH__\n#error \"-ffast-math changes results\"\n#endif\n");
+    text_put(
+        t,
+        "/* Results are the same everywhere: every operation rounds once, none is merged with another. */\n"
+        "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n"
+        "#elif defined(__GNUC__) && !defined(__TINYC__)\n#pragma GCC optimize (\"fp-contract=off\")\n#endif\n"
+        "#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0\n"
+        "#error \"floats must be evaluated in their own precision (on x86: -mfpmath=sse)\"\n#endif\n"
+        "#ifdef __FAST_MATH__\n#error \"-ffast-math changes results\"\n#endif\n");
     if (w->p->fma == FMA_FUSED)
-        text_put(t, "#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA) && !defined(__riscv_flen)\n"
-                    "#error \"made with --fma: needs a target with fused multiply-add (x86: -mfma)\"\n#endif\n");
+        text_put(t,
+                 "#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA) && !defined(__riscv_flen)\n"
+                 "#error \"made with --fma: needs a target with fused multiply-add (x86: -mfma)\"\n#endif\n");
     text_put(t, "\n");
     bool any = false;
     for (int i = 0; i <= MAX_LANES; i++) any |= w->uses_lanes[i];
     if (any) {
-        text_put(t, "/* Loops over lanes: to be vectorized first and unrolled then. */\n#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8\n");
+        text_put(
+            t,
+            "/* Loops over lanes: to be vectorized first and unrolled then. */\n"
+            "#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8\n");
         for (int on = 1; on >= 0; on--) {
             for (int i = 0; i <= MAX_LANES; i++)
-                if (w->uses_lanes[i] && on) text_printf(t, "#define %s_LANES_%d _Pragma(\"GCC unroll %d\")\n", x, i, i / 2);
+                if (w->uses_lanes[i] && on)
+                    text_printf(t, "#define %s_LANES_%d _Pragma(\"GCC unroll %d\")\n", x, i, i / 2);
                 else if (w->uses_lanes[i]) text_printf(t, "#define %s_LANES_%d\n", x, i);
             text_put(t, on ? "#else\n" : "#endif\n\n");
         }
@@ -784,16 +847,22 @@ static void put_preamble(writer *w, text *t)
     for (int i = 0; i < DTYPE_COUNT; i++) any |= w->uses_type[i];
     if (!any) return;
     text_put(t, "/* Elements of memory: the same bytes may hold another type before and after. */\n");
-    text_printf(t, "#if defined(__GNUC__) && !defined(__TINYC__)\n#define %s_MEMORY __attribute__((may_alias))\n#else\n#define %s_MEMORY\n#endif\n", x, x);
+    text_printf(
+        t,
+        "#if defined(__GNUC__) && !defined(__TINYC__)\n#define %s_MEMORY __attribute__((may_alias))\n#else\n"
+        "#define %s_MEMORY\n#endif\n",
+        x, x);
     for (int i = 0; i < DTYPE_COUNT; i++)
-        if (w->uses_type[i]) text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
+        if (w->uses_type[i])
+            text_printf(t, "typedef %s %s_MEMORY %s_%s;\n", c_type((dtype)i), x, x, dtype_info[i].name);
     text_put(t, "\n");
     put_vector_types(w, t);
 }
 
 static const char region_source[] =
     "static void %s_region(const dlc_run_hook *hook, dlc_region_fn fn, void *arg, int64_t n)\n{\n"
-    "    if (n <= 0) return;\n    if (hook->parallel) hook->parallel(hook->pool, fn, arg, n);\n    else fn(arg, 0, n);\n}\n\n";
+    "    if (n <= 0) return;\n    if (hook->parallel) hook->parallel(hook->pool, fn, arg, n);\n"
+    "    else fn(arg, 0, n);\n}\n\n";
 
 /* Kernels are written as the entries' functions name them; these come after them in the file. */
 static void put_all(writer *w, state *z, int n, text *c)
@@ -807,7 +876,8 @@ static void put_all(writer *w, state *z, int n, text *c)
     int *kernel_of = NEW_ARRAY(a, int, p->kernels.n);
     equal_kernels(a, p, kernel_of);
     for (int64_t i = 0; i < p->kernels.n; i++)
-        if (kernel_of[i] == i) kernel_name[i] = arena_printf(a, "%s_k_%s", w->prefix, name_new(&names, p->kernels.at[i]->name));
+        if (kernel_of[i] == i)
+            kernel_name[i] = arena_printf(a, "%s_k_%s", w->prefix, name_new(&names, p->kernels.at[i]->name));
     text run = { .a = a }, rest = { .a = a };
     for (int i = 0; i < n; i++) {
         z[i].kernel_name = kernel_name;
@@ -819,7 +889,7 @@ static void put_all(writer *w, state *z, int n, text *c)
         if (is_called[i]) write_kernel(w, p->kernels.at[i], kernel_name[i]);
     text placing = { .a = a };
     put_states(z, &rest);
-    for (int i = n; i-- > 0;) {                                  /* the first comes last: its table names the others */
+    for (int i = n; i-- > 0;) {                         /* the first comes last: its table names the others */
         put_place(&z[i], &placing);
         put_workspace(&z[i], &rest);
         put_shapes(&z[i], &rest);
@@ -842,9 +912,17 @@ static dlc_status refuse(dlc_context *ctx, const char *what)
     return DLC_ERR_UNSUPPORTED;
 }
 
-dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file, bytes *bin_file)
+dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options *o, bytes *c_file,
+                  bytes *bin_file)
 {
-    writer w = { .ctx = ctx, .a = a, .p = p, .o = o, .prefix = o->prefix, .ex = expander_new(a), .helpers = { .a = a }, .kernels = { .a = a } };
+    writer w = { .ctx = ctx,
+                 .a = a,
+                 .p = p,
+                 .o = o,
+                 .prefix = o->prefix,
+                 .ex = expander_new(a),
+                 .helpers = { .a = a },
+                 .kernels = { .a = a } };
     map_init(&w.has_helper, a);
     int n = 0;
     for (const program *q = p; q; q = q->next) n++;
@@ -852,8 +930,12 @@ dlc_status c_emit(dlc_context *ctx, arena *a, const program *p, const c_options 
     int64_t weights_bytes = 0;
     n = 0;
     for (const program *q = p; q; q = q->next, n++) {
-        z[n] = (state){ .w = &w, .p = q, .prefix = entry_name(&w, q), .buf_name = NEW_ARRAY(a, const char *, q->bufs.n),
-                        .is_read = NEW_ARRAY(a, bool, q->bufs.n), .open = open_plan_make(a, q) };
+        z[n] = (state){ .w = &w,
+                        .p = q,
+                        .prefix = entry_name(&w, q),
+                        .buf_name = NEW_ARRAY(a, const char *, q->bufs.n),
+                        .is_read = NEW_ARRAY(a, bool, q->bufs.n),
+                        .open = open_plan_make(a, q) };
         if (!lay_out_weights(&z[n], &weights_bytes)) return refuse(ctx, "constants without elements");
         z[n].is_result = program_found_symbols(z[n].w->a, z[n].p);
     }

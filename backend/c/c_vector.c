@@ -4,29 +4,40 @@
  *         m_AT(m_f32x8, acc[l + 8]) = t * m_AT(m_f32x8, b[l + 16*c]) + m_AT(m_f32x8, acc[l + 8]);
  *     }
  *
- * Why    Whether a compiler vectorizes a loop, and keeps its sums in registers, is luck. Here nothing is left to it.
- * How    A `vector` loop of n lanes takes as many of them at once as a register of the target holds: m_STEP_x8, made of
- *        m_VECTOR_BYTES, which is guessed from the compiler's macros and may be defined. So one text runs at full width on
- *        any target (a 6 x 16 tile over 256 steps, GFLOP/s of 118: gcc -O2 39 with 128-bit vectors, 117 with AVX2; a type
- *        of fixed 32 bytes 2.5 and 117). Memory is read and written through types that need no alignment; local arrays
- *        stay arrays of scalars, of which both compilers make registers.
- * Values An expression is a scalar, if it is the same in all lanes, or a vector. A bool is a mask, 0 or -1, as wide as the
- *        loop's widest value. What has no vector operation, or reads memory in no row, is computed lane by lane into a
- *        local (put_by_lane). The other loops (conditions by lane, two lanes in one place) are written as in the plain form.
+ * Why    Whether a compiler vectorizes a loop, and keeps its sums in registers, is luck. Here nothing is left
+ *        to it.
+ * How    A `vector` loop of n lanes takes as many of them at once as a register of the target holds:
+ *        m_STEP_x8, made of m_VECTOR_BYTES, which is guessed from the compiler's macros and may be defined.
+ *        So one text runs at full width on any target (a 6 x 16 tile over 256 steps, GFLOP/s of 118: gcc -O2
+ *        39 with 128-bit vectors, 117 with AVX2; a type of fixed 32 bytes 2.5 and 117). Memory is read and
+ *        written through types that need no alignment; local arrays stay arrays of scalars, of which both
+ *        compilers make registers.
+ * Values An expression is a scalar, if it is the same in all lanes, or a vector. A bool is a mask, 0 or -1,
+ *        as wide as the loop's widest value. What has no vector operation, or reads memory in no row, is
+ *        computed lane by lane into a local (put_by_lane). The other loops (conditions by lane, two lanes in
+ *        one place) are written as in the plain form.
  * Keeps  the operations on each element and their order: the same bits as the plain form.
  */
 #include "backend/c/cgen_inside.h"
 #include <assert.h>
 
-/* -- Types ------------------------------------------------------------------------------------------------------------------- */
+/* -- Types ----------------------------------------------------------------------------------------------- */
 
 static const char *suffix(arena *a, lane_shape sh)
 {
     return arena_printf(a, sh.bytes == 4 ? "x%d" : "x%dw%d", sh.lanes, sh.bytes);
 }
 
-static dtype signed_of(int n) { return n == 1 ? DTYPE_i8 : n == 2 ? DTYPE_i16 : n == 4 ? DTYPE_i32 : DTYPE_i64; }
-static dtype unsigned_of(int n) { return n == 1 ? DTYPE_u8 : n == 2 ? DTYPE_u16 : n == 4 ? DTYPE_u32 : DTYPE_u64; }
+static dtype signed_of(int n)
+{
+    return n == 1 ? DTYPE_i8 : n == 2 ? DTYPE_i16 : n == 4 ? DTYPE_i32 : DTYPE_i64;
+}
+
+static dtype unsigned_of(int n)
+{
+    return n == 1 ? DTYPE_u8 : n == 2 ? DTYPE_u16 : n == 4 ? DTYPE_u32 : DTYPE_u64;
+}
+
 static dtype mask_of(lane_shape sh) { return signed_of(sh.bytes); }
 
 static const char *memory_vector(writer *w, lane_shape sh, dtype t)
@@ -36,7 +47,10 @@ static const char *memory_vector(writer *w, lane_shape sh, dtype t)
     return arena_printf(w->a, "%s_%s%s", w->prefix, dtype_info[t].name, suffix(w->a, sh));
 }
 
-const char *vector_type(writer *w, lane_shape sh, dtype t) { return memory_vector(w, sh, t == DTYPE_bool ? mask_of(sh) : t); }
+const char *vector_type(writer *w, lane_shape sh, dtype t)
+{
+    return memory_vector(w, sh, t == DTYPE_bool ? mask_of(sh) : t);
+}
 
 static const char *step_of(writer *w, lane_shape sh)
 {
@@ -46,9 +60,11 @@ static const char *step_of(writer *w, lane_shape sh)
 
 static const char width_source[] =
     "/* Vectors of the target's width: `x8` of loops of 8 lanes, so many at once as fit. */\n"
-    "#if !defined(__GNUC__) || defined(__TINYC__)\n#error \"made with --c-vectors: needs gcc (from 9 on) or clang\"\n#endif\n"
+    "#if !defined(__GNUC__) || defined(__TINYC__)\n"
+    "#error \"made with --c-vectors: needs gcc (from 9 on) or clang\"\n#endif\n"
     "#pragma GCC diagnostic ignored \"-Wpsabi\"\n"
-    "#ifndef X_VECTOR_BYTES\n#if defined(__AVX512BW__)\n#define X_VECTOR_BYTES 64\n#elif defined(__AVX2__)\n#define X_VECTOR_BYTES 32\n"
+    "#ifndef X_VECTOR_BYTES\n#if defined(__AVX512BW__)\n#define X_VECTOR_BYTES 64\n#elif defined(__AVX2__)\n"
+    "#define X_VECTOR_BYTES 32\n"
     "#else\n#define X_VECTOR_BYTES 16\n#endif\n#endif\n"
     "#ifdef __clang__\n#define X_PIECES\n#else\n#define X_PIECES _Pragma(\"GCC unroll 16\")\n#endif\n"
     "#define X_AT(type, element) (*(type##_at *)&(element))\n";
@@ -67,22 +83,26 @@ void put_vector_types(writer *w, text *t)
         for (int b = 1; b <= 8; b *= 2) {
             if (!w->uses_shape[n][b]) continue;
             const char *x = suffix(w->a, (lane_shape){ n, b });
-            text_printf(t, "#define %s_STEP_%s (%s_VECTOR_BYTES / %d < %d ? %s_VECTOR_BYTES / %d : %d)\n", w->prefix, x, w->prefix, b, n, w->prefix, b, n);
+            text_printf(t, "#define %s_STEP_%s (%s_VECTOR_BYTES / %d < %d ? %s_VECTOR_BYTES / %d : %d)\n",
+                        w->prefix, x, w->prefix, b, n, w->prefix, b, n);
             for (int d = 0; d < DTYPE_COUNT; d++) {
                 if (!w->uses_vector[n][b][d]) continue;
                 int size = dtype_bytes((dtype)d);
                 const char *fmt = "typedef %s %s_%s%s%s __attribute__((vector_size(%d * %s_STEP_%s)%s));\n";
-                text_printf(t, fmt, c_type((dtype)d), w->prefix, dtype_info[d].name, x, "", size, w->prefix, x, "");
-                text_printf(t, fmt, c_type((dtype)d), w->prefix, dtype_info[d].name, x, "_at", size, w->prefix, x,
-                            arena_printf(w->a, ", aligned(%d), may_alias", size));
+                text_printf(t, fmt, c_type((dtype)d), w->prefix, dtype_info[d].name, x, "", size, w->prefix,
+                            x, "");
+                text_printf(t, fmt, c_type((dtype)d), w->prefix, dtype_info[d].name, x, "_at", size,
+                            w->prefix, x, arena_printf(w->a, ", aligned(%d), may_alias", size));
             }
         }
     text_put(t, "\n");
 }
 
-/* -- Helpers: as in c_helper.c, on vectors -----------------------------------------------------------------------------------------
- * %V the vector   %I %U ints of its width   %M mask   %T element   %N name   %S step   %R whole from there on   %F f or nothing
- * {f} helper f at the same type; {mask} {unmask} an int as wide as the value to a mask and back, nothing if they are the same */
+/* -- Helpers: as in c_helper.c, on vectors ------------------------------------------------------------------
+ * %V the vector   %I %U ints of its width   %M mask   %T element   %N name   %S step
+ * %R whole from there on   %F f or nothing
+ * {f} helper f at the same type; {mask} {unmask} an int as wide as the value to a mask and back, nothing if
+ * they are the same */
 
 typedef struct { const char *name, *source; } vector_row_text;
 
@@ -92,33 +112,48 @@ typedef struct { const char *name, *source; } vector_row_text;
 static const vector_row_text all_rows[] = {
     { "mask", "static inline %M $mask_%N(%I x)\n{\n    return __builtin_convertvector(x, %M);\n}\n" },
     { "unmask", "static inline %I $unmask_%N(%M x)\n{\n    return __builtin_convertvector(x, %I);\n}\n" },
-    { "pick", "static inline %V $pick_%N(%I c, %V a, %V b)\n{\n    return (%V)((c & (%I)a) | (~c & (%I)b));\n}\n" },
-    { "select", "static inline %V $select_%N(%M c, %V a, %V b)\n{\n    return {pick}({unmask}(c), a, b);\n}\n" },
-    { "of_mask", "static inline %V $of_mask_%N(%M c)                /* 0 or 1 */\n{\n    return __builtin_convertvector(c & 1, %V);\n}\n" },
+    { "pick",
+      "static inline %V $pick_%N(%I c, %V a, %V b)\n{\n    return (%V)((c & (%I)a) | (~c & (%I)b));\n}\n" },
+    { "select",
+      "static inline %V $select_%N(%M c, %V a, %V b)\n{\n    return {pick}({unmask}(c), a, b);\n}\n" },
+    { "of_mask",
+      "static inline %V $of_mask_%N(%M c)                /* 0 or 1 */\n{\n"
+      "    return __builtin_convertvector(c & 1, %V);\n}\n" },
     { "nonzero", "static inline %M $nonzero_%N(%V x)\n{\n    return {mask}((%I)(x != (%V){ 0 }));\n}\n" },
     { 0, 0 }
 };
 
 static const vector_row_text float_vectors[] = {
     { "splat", "static inline %V $splat_%N(%T x)\n{\n    return x - (%V){ 0 };\n}\n" },
-    { "fma", "static inline %V $fma_%N(%V a, %V b, %V c)\n{\n    %V r = { 0 };\n"
-             "    for (int i = 0; i < %S; i++) r[i] = __builtin_fma%F(a[i], b[i], c[i]);\n    return r;\n}\n" },
-    V2(max, "    const %I more = (%I)(a > b), less = (%I)(a < b), same = (%I)(a == b);\n"
-            "    return (%V)((more & (%I)a) | (less & (%I)b) | (same & (%I)a & (%I)b) | (~(more | less | same) & (%I)(a + b)));\n"),
-    V2(min, "    const %I more = (%I)(a > b), less = (%I)(a < b), same = (%I)(a == b);\n"
-            "    return (%V)((less & (%I)a) | (more & (%I)b) | (same & ((%I)a | (%I)b)) | (~(more | less | same) & (%I)(a + b)));\n"),
-    { "at_least", "static inline %V $at_least_%N(%V x, %T k)                /* max, k neither NaN nor -0 */\n{\n"
-                  "    const %V all = {splat}(k);\n    return {pick}((%I)(x <= all), all, x);\n}\n" },
-    { "at_most", "static inline %V $at_most_%N(%V x, %T k)                /* min, k neither NaN nor +0 */\n{\n"
-                 "    const %V all = {splat}(k);\n    return {pick}((%I)(x >= all), all, x);\n}\n" },
+    { "fma",
+      "static inline %V $fma_%N(%V a, %V b, %V c)\n{\n    %V r = { 0 };\n"
+      "    for (int i = 0; i < %S; i++) r[i] = __builtin_fma%F(a[i], b[i], c[i]);\n    return r;\n}\n" },
+    V2(max,
+       "    const %I more = (%I)(a > b), less = (%I)(a < b), same = (%I)(a == b);\n"
+       "    return (%V)((more & (%I)a) | (less & (%I)b) | (same & (%I)a & (%I)b) | (~(more | less | same) & "
+       "(%I)(a + b)));\n"),
+    V2(min,
+       "    const %I more = (%I)(a > b), less = (%I)(a < b), same = (%I)(a == b);\n"
+       "    return (%V)((less & (%I)a) | (more & (%I)b) | (same & ((%I)a | (%I)b)) | (~(more | less | same) "
+       "& (%I)(a + b)));\n"),
+    { "at_least",
+      "static inline %V $at_least_%N(%V x, %T k)                /* max, k neither NaN nor -0 */\n{\n"
+      "    const %V all = {splat}(k);\n    return {pick}((%I)(x <= all), all, x);\n}\n" },
+    { "at_most",
+      "static inline %V $at_most_%N(%V x, %T k)                /* min, k neither NaN nor +0 */\n{\n"
+      "    const %V all = {splat}(k);\n    return {pick}((%I)(x >= all), all, x);\n}\n" },
     V1(abs, "    return (%V)((%U)x & (~(%U){ 0 } >> 1));\n"),
     V1(relu, "    return (%V)((%I)x & ~(%I)(x < (%V){ 0 }));\n"),
     { "signed_as", "static inline %V $signed_as_%N(%V a, %V s)           /* a >= 0 with the sign of s */\n{\n"
                    "    return (%V)((%U)a | ((%U)s & ~(~(%U){ 0 } >> 1)));\n}\n" },
-    { "whole", "static inline %V $whole_%N(%V m)                /* 0 <= m < %R to nearest, ties to even */\n{\n    return (m + %R) - %R;\n}\n" },
+    { "whole",
+      "static inline %V $whole_%N(%V m)                /* 0 <= m < %R to nearest, ties to even */\n{\n"
+      "    return (m + %R) - %R;\n}\n" },
     { "small", "static inline %I $small_%N(%V m)\n{\n    return (%I)(m < {splat}(%R));\n}\n" },
     V1(rint, "    const %V m = {abs}(x);\n    return {pick}({small}(m), {signed_as}({whole}(m), x), x);\n"),
-    V1(trunc, "    const %V m = {abs}(x), r = {whole}(m);\n    return {pick}({small}(m), {signed_as}({pick}((%I)(r > m), r - 1, r), x), x);\n"),
+    V1(trunc,
+       "    const %V m = {abs}(x), r = {whole}(m);\n"
+       "    return {pick}({small}(m), {signed_as}({pick}((%I)(r > m), r - 1, r), x), x);\n"),
     V1(floor, "    const %V m = {abs}(x), r = {signed_as}({whole}(m), x);\n"
               "    return {pick}({small}(m), {signed_as}({abs}({pick}((%I)(r > x), r - 1, r)), x), x);\n"),
     V1(ceil, "    const %V m = {abs}(x), r = {signed_as}({whole}(m), x);\n"
@@ -172,7 +207,8 @@ static const char *spelled(writer *w, lane_shape sh, dtype t, char c)
 
 static const char *vector_helper(writer *w, lane_shape sh, const char *name, dtype t)
 {
-    const char *full = arena_printf(w->a, "%s_%s_%s%s", w->prefix, name, dtype_info[t].name, suffix(w->a, sh));
+    const char *full = arena_printf(w->a, "%s_%s_%s%s", w->prefix, name, dtype_info[t].name,
+                                    suffix(w->a, sh));
     if (!mark_helper(w, full)) return full;
     const char *s = find_row(is_float(t) ? float_vectors : int_vectors, name);
     if (!s) s = find_row(all_rows, name);
@@ -191,12 +227,15 @@ static const char *vector_helper(writer *w, lane_shape sh, const char *name, dty
     return full;
 }
 
-/* -- Rows ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- Rows ------------------------------------------------------------------------------------------------ */
 
 /* An operand; `known`: the count of a shift. */
 typedef struct { const char *text; int bind; bool is_vector; bool is_known; int64_t k; } operand;
 
-static const char *bound_text(arena *a, const operand *x, int prec) { return x->bind < prec ? arena_printf(a, "(%s)", x->text) : x->text; }
+static const char *bound_text(arena *a, const operand *x, int prec)
+{
+    return x->bind < prec ? arena_printf(a, "(%s)", x->text) : x->text;
+}
 
 static const char *call_text(writer *w, const char *f, const operand *x, int n)
 {
@@ -228,7 +267,8 @@ static const char *lane_text(arena *a, const char *vector, const char *i, dtype 
 static const char *each_function(writer *w, lane_shape sh, scalar fn, dtype from, dtype to)
 {
     const char *what = fn == SCALAR_COUNT ? "bits" : scalar_info[fn].name, *x = suffix(w->a, sh);
-    const char *name = arena_printf(w->a, "%s_each_%s_%s_%s%s", w->prefix, what, dtype_info[from].name, dtype_info[to].name, x);
+    const char *name = arena_printf(w->a, "%s_each_%s_%s_%s%s", w->prefix, what, dtype_info[from].name,
+                                    dtype_info[to].name, x);
     if (!mark_helper(w, name)) return name;
     static const char *const arg[] = { "x", "y", "z" };
     int n = fn == SCALAR_COUNT ? 1 : scalar_info[fn].arity;
@@ -241,7 +281,9 @@ static const char *each_function(writer *w, lane_shape sh, scalar fn, dtype from
         text_printf(&out, "%s%s %s", i ? ", " : "", vector_type(w, sh, t), arg[i]);
         in[i] = lane_text(w->a, arg[i], "i", t);
     }
-    text_printf(&out, ")\n{\n    %s r = { 0 };\n    for (int i = 0; i < %s; i++) r[i] = ", vector_type(w, sh, to), step_of(w, sh));
+    text_printf(&out,
+                ")\n{\n    %s r = { 0 };\n    for (int i = 0; i < %s; i++) r[i] = ", vector_type(w, sh, to),
+                step_of(w, sh));
     if (to == DTYPE_bool) text_printf(&out, "-(%s)(", c_type(mask_of(sh)));
     put_row(w, &out, fn, from, to, in, none, BIND_any);
     text_put(&out, to == DTYPE_bool ? ");\n    return r;\n}\n" : ";\n    return r;\n}\n");
@@ -269,23 +311,37 @@ static const char *saturating(writer *w, lane_shape sh, dtype to)
     const char *name = arena_printf(w->a, "%s_%s_of_f32%s", w->prefix, dtype_info[to].name, suffix(w->a, sh));
     if (!mark_helper(w, name)) return name;
     arena *a = w->a;
-    const char *F = memory_vector(w, sh, DTYPE_f32), *I = memory_vector(w, sh, DTYPE_i32), *V = memory_vector(w, sh, to);
-    const char *splat_f = vector_helper(w, sh, "splat", DTYPE_f32), *pick_f = vector_helper(w, sh, "pick", DTYPE_f32);
+    const char *F = memory_vector(w, sh, DTYPE_f32), *I = memory_vector(w, sh, DTYPE_i32),
+               *V = memory_vector(w, sh, to);
+    const char *splat_f = vector_helper(w, sh, "splat", DTYPE_f32),
+               *pick_f = vector_helper(w, sh, "pick", DTYPE_f32);
     int width = 8 * dtype_bytes(to);
     text out = { .a = a };
     text_printf(&out, "static inline %s %s(%s x)\n{\n", V, name, F);
     if (to == DTYPE_i32) {
-        const char *splat_i = vector_helper(w, sh, "splat", DTYPE_i32), *pick_i = vector_helper(w, sh, "pick", DTYPE_i32);
+        const char *splat_i = vector_helper(w, sh, "splat", DTYPE_i32),
+                   *pick_i = vector_helper(w, sh, "pick", DTYPE_i32);
         text_printf(&out, "    const %s low = %s(-0x1p31f), high = %s(0x1p31f);\n", F, splat_f, splat_f);
-        text_printf(&out, "    const %s above = (%s)(x >= high), below = (%s)(x < low), inside = (%s)(x == x) & ~above & ~below;\n", I, I, I, I);
-        text_printf(&out, "    const %s r = __builtin_convertvector(%s(inside, x, (%s){ 0 }), %s);\n", I, pick_f, F, I);
-        text_printf(&out, "    return %s(above, %s(INT32_MAX), %s(below, %s(INT32_MIN), r));\n}\n", pick_i, splat_i, pick_i, splat_i);
+        text_printf(
+            &out,
+            "    const %s above = (%s)(x >= high), below = (%s)(x < low), inside = (%s)(x == x) & ~above & "
+            "~below;\n",
+            I, I, I, I);
+        text_printf(&out, "    const %s r = __builtin_convertvector(%s(inside, x, (%s){ 0 }), %s);\n", I,
+                    pick_f, F, I);
+        text_printf(&out, "    return %s(above, %s(INT32_MAX), %s(below, %s(INT32_MIN), r));\n}\n", pick_i,
+                    splat_i, pick_i, splat_i);
     } else {
-        text_printf(&out, "    const %s low = %s(%s%lld.0f), high = %s(%lld.0f);\n", F, splat_f, is_signed(to) ? "-" : "",
-                    is_signed(to) ? 1LL << (width - 1) : 0LL, splat_f, is_signed(to) ? (1LL << (width - 1)) - 1 : (1LL << width) - 1);
-        text_printf(&out, "    const %s r = %s((%s)(x >= high), high, %s((%s)(x <= low), low, %s((%s)(x == x), x, (%s){ 0 })));\n",
-                    F, pick_f, I, pick_f, I, pick_f, I, F);
-        text_printf(&out, "    return __builtin_convertvector(__builtin_convertvector(r, %s), %s);\n}\n", I, V);
+        text_printf(&out, "    const %s low = %s(%s%lld.0f), high = %s(%lld.0f);\n", F, splat_f,
+                    is_signed(to) ? "-" : "", is_signed(to) ? 1LL << (width - 1) : 0LL, splat_f,
+                    is_signed(to) ? (1LL << (width - 1)) - 1 : (1LL << width) - 1);
+        text_printf(
+            &out,
+            "    const %s r = %s((%s)(x >= high), high, %s((%s)(x <= low), low, %s((%s)(x == x), x, (%s){ 0 "
+            "})));\n",
+            F, pick_f, I, pick_f, I, pick_f, I, F);
+        text_printf(&out, "    return __builtin_convertvector(__builtin_convertvector(r, %s), %s);\n}\n", I,
+                    V);
     }
     add_helper(w, text_str(&out));
     return name;
@@ -294,31 +350,44 @@ static const char *saturating(writer *w, lane_shape sh, dtype to)
 /* bf16 and f16, held as u16. */
 static const char *const half_source[4] = {
     /* of_bf16 */ "    return (%f)(__builtin_convertvector(h, %u) << 16);\n",
-    /* to_bf16 */ "    const %u b = (%u)x;\n    const %u nan = (%u)(x != x);\n"
-                  "    return __builtin_convertvector((nan & (b >> 16 | 0x40)) | (~nan & ((b + 0x7fff + (b >> 16 & 1)) >> 16)), %h);\n",
-    /* of_f16 */ "    const %u b = __builtin_convertvector(h, %u), sign = (b & 0x8000) << 16, e = b >> 10 & 31, m = b & 1023;\n"
-                 "    const %u big = (%u)(e == 31), small = (%u)(e == 0), tiny = (%u)(__builtin_convertvector((%i)m, %f) * 0x1p-24f);\n"
-                 "    return (%f)(sign | (big & (0x7f800000 | m << 13)) | (small & tiny) | (~(big | small) & ((e + 112) << 23 | m << 13)));\n",
-    /* to_f16 */ "    const %u b = (%u)x, sign = b >> 16 & 0x8000, a = b & 0x7fffffff;\n    const %f m = (%f)a;\n"
-                 "    const %u nan = (%u)(x != x), big = (%u)(m >= 65520.0f - (%f){ 0 }), small = (%u)(m < 0x1p-14f - (%f){ 0 });\n"
-                 "    const %f tiny = (%f)(small & (%u)m) * 0x1p24f;\n"
-                 "    const %u normal = ((a + 0xfff + (a >> 13 & 1)) >> 13) - (112u << 10);\n"
-                 "    const %u low = (%u)__builtin_convertvector((tiny + 0x1p23f) - 0x1p23f, %i);\n"
-                 "    return __builtin_convertvector(sign | (nan & 0x7e00) | (big & 0x7c00) | (small & low) | (~(nan | big | small) & normal), %h);\n",
+    /* to_bf16 */
+    "    const %u b = (%u)x;\n    const %u nan = (%u)(x != x);\n"
+    "    return __builtin_convertvector((nan & (b >> 16 | 0x40)) | (~nan & ((b + 0x7fff + (b >> 16 & 1)) >> "
+    "16)), %h);\n",
+    /* of_f16 */
+    "    const %u b = __builtin_convertvector(h, %u), sign = (b & 0x8000) << 16, e = b >> 10 & 31, m = b & "
+    "1023;\n"
+    "    const %u big = (%u)(e == 31), small = (%u)(e == 0), tiny = (%u)(__builtin_convertvector((%i)m, %f) "
+    "* 0x1p-24f);\n"
+    "    return (%f)(sign | (big & (0x7f800000 | m << 13)) | (small & tiny) | (~(big | small) & ((e + 112) "
+    "<< 23 | m << 13)));\n",
+    /* to_f16 */
+    "    const %u b = (%u)x, sign = b >> 16 & 0x8000, a = b & 0x7fffffff;\n    const %f m = (%f)a;\n"
+    "    const %u nan = (%u)(x != x), big = (%u)(m >= 65520.0f - (%f){ 0 }), small = (%u)(m < 0x1p-14f - "
+    "(%f){ 0 });\n"
+    "    const %f tiny = (%f)(small & (%u)m) * 0x1p24f;\n"
+    "    const %u normal = ((a + 0xfff + (a >> 13 & 1)) >> 13) - (112u << 10);\n"
+    "    const %u low = (%u)__builtin_convertvector((tiny + 0x1p23f) - 0x1p23f, %i);\n"
+    "    return __builtin_convertvector(sign | (nan & 0x7e00) | (big & 0x7c00) | (small & low) | (~(nan | "
+    "big | small) & normal), %h);\n",
 };
 
 static const char *half_helper(writer *w, lane_shape sh, dtype half, bool is_from)
 {
     arena *a = w->a;
-    const char *name = arena_printf(a, "%s_%s_%s%s", w->prefix, is_from ? "of" : "to", dtype_info[half].name, suffix(a, sh));
+    const char *name = arena_printf(a, "%s_%s_%s%s", w->prefix, is_from ? "of" : "to", dtype_info[half].name,
+                                    suffix(a, sh));
     if (!mark_helper(w, name)) return name;
     text out = { .a = a };
     const char *f = memory_vector(w, sh, DTYPE_f32), *h = memory_vector(w, sh, half);
-    text_printf(&out, "static inline %s %s(%s %s)\n{\n", is_from ? f : h, name, is_from ? h : f, is_from ? "h" : "x");
+    text_printf(&out, "static inline %s %s(%s %s)\n{\n", is_from ? f : h, name, is_from ? h : f,
+                is_from ? "h" : "x");
     for (const char *s = half_source[2 * (half == DTYPE_f16) + !is_from]; *s; s++) {
         if (*s != '%') { text_putn(&out, s, 1); continue; }
         s++;
-        text_put(&out, *s == 'f' ? f : *s == 'h' ? h : memory_vector(w, sh, *s == 'u' ? DTYPE_u32 : DTYPE_i32));
+        text_put(&out, *s == 'f'   ? f
+                       : *s == 'h' ? h
+                                   : memory_vector(w, sh, *s == 'u' ? DTYPE_u32 : DTYPE_i32));
     }
     text_put(&out, "}\n");
     add_helper(w, text_str(&out));
@@ -347,12 +416,14 @@ static const char *cast_vector(writer *w, lane_shape sh, dtype from, dtype to, c
     if (from == DTYPE_bool) return arena_printf(a, "%s(%s)", vector_helper(w, sh, "of_mask", to), x);
     if (is_wide_float(from) && is_wide_float(to)) return conversion(w, sh, to, x);
     if (is_int(from) && is_int(to))
-        return dtype_bytes(from) == dtype_bytes(to) ? arena_printf(a, "(%s)(%s)", memory_vector(w, sh, to), x) : conversion(w, sh, to, x);
+        return dtype_bytes(from) == dtype_bytes(to) ? arena_printf(a, "(%s)(%s)", memory_vector(w, sh, to), x)
+                                                    : conversion(w, sh, to, x);
     if (is_wide_float(to) && (is_signed(from) || is_narrow(from))) {
         if (is_narrow(from)) x = conversion(w, sh, DTYPE_i32, x);
         return conversion(w, sh, to, x);
     }
-    if (from == DTYPE_f32 && (to == DTYPE_i32 || is_narrow(to))) return arena_printf(a, "%s(%s)", saturating(w, sh, to), x);
+    if (from == DTYPE_f32 && (to == DTYPE_i32 || is_narrow(to)))
+        return arena_printf(a, "%s(%s)", saturating(w, sh, to), x);
     return NULL;
 }
 
@@ -369,11 +440,16 @@ static operand vector_row(writer *w, lane_shape sh, scalar fn, dtype from, dtype
     arena *a = w->a;
     operand r = { .is_vector = true, .bind = BIND_primary }, x[3];
     bool is_plain = is_wide_float(from), is_bool = from == DTYPE_bool;
-    bool is_infix = (is_plain || from == DTYPE_u32 || from == DTYPE_u64) && (fn == SCALAR_add || fn == SCALAR_sub || fn == SCALAR_mul);
+    bool is_infix = (is_plain || from == DTYPE_u32 || from == DTYPE_u64) &&
+                    (fn == SCALAR_add || fn == SCALAR_sub || fn == SCALAR_mul);
     int n = fn == SCALAR_COUNT ? 1 : scalar_info[fn].arity;
-    for (int i = 0; i < n; i++) x[i] = is_plain ? given[i] : splat(w, sh, fn == SCALAR_select && i == 0 ? DTYPE_bool : from, given[i]);
+    for (int i = 0; i < n; i++)
+        x[i] = is_plain ? given[i]
+                        : splat(w, sh, fn == SCALAR_select && i == 0 ? DTYPE_bool : from, given[i]);
     if (is_infix || (is_plain && fn == SCALAR_div)) {
-        static const char *const op[] = { [SCALAR_add] = " + ", [SCALAR_sub] = " - ", [SCALAR_mul] = " * ", [SCALAR_div] = " / " };
+        static const char *const op[] = {
+            [SCALAR_add] = " + ", [SCALAR_sub] = " - ", [SCALAR_mul] = " * ", [SCALAR_div] = " / "
+        };
         r.bind = fn == SCALAR_add || fn == SCALAR_sub ? BIND_add : BIND_mul;
         r.text = infix(w, op[fn], x, r.bind);
         return r;
@@ -399,13 +475,21 @@ static operand vector_row(writer *w, lane_shape sh, scalar fn, dtype from, dtype
     switch (fn) {
     case SCALAR_eq: case SCALAR_lt: case SCALAR_le:
         if (is_bool) goto by_lane;
-        r.text = to_mask(w, sh, from, arena_printf(a, "(%s)(%s)", memory_vector(w, sh, signed_of(dtype_bytes(from))),
-                                                   infix(w, fn == SCALAR_eq ? " == " : fn == SCALAR_lt ? " < " : " <= ", x, BIND_compare)));
+        r.text = to_mask(w, sh, from,
+                         arena_printf(a, "(%s)(%s)", memory_vector(w, sh, signed_of(dtype_bytes(from))),
+                                      infix(w,
+                                            fn == SCALAR_eq   ? " == "
+                                            : fn == SCALAR_lt ? " < "
+                                                              : " <= ",
+                                            x, BIND_compare)));
         return r;
     case SCALAR_and: case SCALAR_or: case SCALAR_xor: bitwise:
         r.bind = BIND_bits;
         r.text = arena_printf(a, "%s%s%s", bound_text(a, &x[0], BIND_unary),
-                              fn == SCALAR_and || fn == SCALAR_min ? " & " : fn == SCALAR_xor ? " ^ " : " | ", bound_text(a, &x[1], BIND_unary));
+                              fn == SCALAR_and || fn == SCALAR_min ? " & "
+                              : fn == SCALAR_xor                   ? " ^ "
+                                                                   : " | ",
+                              bound_text(a, &x[1], BIND_unary));
         return r;
     case SCALAR_not:
         r.bind = BIND_unary;
@@ -419,8 +503,10 @@ static operand vector_row(writer *w, lane_shape sh, scalar fn, dtype from, dtype
     case SCALAR_shl: case SCALAR_shr: {
         if (!given[1].is_known || given[1].k < 0 || given[1].k >= 8 * dtype_bytes(from)) goto by_lane;
         const char *V = memory_vector(w, sh, from), *U = memory_vector(w, sh, unsigned_of(dtype_bytes(from)));
-        r.text = fn == SCALAR_shl ? arena_printf(a, "(%s)((%s)%s << %d)", V, U, bound_text(a, &x[0], BIND_unary), (int)given[1].k)
-                                  : arena_printf(a, "(%s >> %d)", bound_text(a, &x[0], BIND_unary), (int)given[1].k);
+        r.text = fn == SCALAR_shl
+                     ? arena_printf(a, "(%s)((%s)%s << %d)", V, U, bound_text(a, &x[0], BIND_unary),
+                                    (int)given[1].k)
+                     : arena_printf(a, "(%s >> %d)", bound_text(a, &x[0], BIND_unary), (int)given[1].k);
         return r;
     }
     case SCALAR_cast: {
@@ -448,7 +534,8 @@ by_lane:
 /* A row that is not basic: the steps of its expansion, on vectors. */
 static const char *row_vector_function(writer *w, lane_shape sh, scalar fn, dtype t)
 {
-    const char *name = arena_printf(w->a, "%s_%s_%s%s", w->prefix, scalar_info[fn].name, dtype_info[t].name, suffix(w->a, sh));
+    const char *name = arena_printf(w->a, "%s_%s_%s%s", w->prefix, scalar_info[fn].name, dtype_info[t].name,
+                                    suffix(w->a, sh));
     if (!mark_helper(w, name)) return name;
     const scalar_code *c = scalar_expand(w->ex, fn, t);
     assert(c);
@@ -482,23 +569,29 @@ static const char *row_vector_function(writer *w, lane_shape sh, scalar fn, dtyp
         if (s->kind == STEP_CONST) {
             text k = { .a = w->a };
             put_const(w, &k, s->type, s->imm, BIND_primary);
-            r = (operand){ .text = text_str(&k), .bind = BIND_primary, .is_known = is_int(s->type), .k = (int64_t)s->imm.bits };
+            r = (operand){ .text = text_str(&k),
+                           .bind = BIND_primary,
+                           .is_known = is_int(s->type),
+                           .k = (int64_t)s->imm.bits };
             if (!is_last) { term[c->n_in + i] = r; continue; }
         } else {
-            if (!any) in[0] = splat(w, sh, s->kind == STEP_SCALAR && s->fn == SCALAR_select ? DTYPE_bool : s->from, in[0]);
+            if (!any)
+                in[0] = splat(w, sh, s->kind == STEP_SCALAR && s->fn == SCALAR_select ? DTYPE_bool : s->from,
+                              in[0]);
             r = vector_row(w, sh, s->kind == STEP_BITCAST ? SCALAR_COUNT : s->fn, s->from, s->type, in);
         }
         r = splat(w, sh, s->type, r);
         if (is_last) { text_printf(&out, "    return %s;\n", r.text); break; }
         text_printf(&out, "    const %s t%d = %s;\n", vector_type(w, sh, s->type), i, r.text);
-        term[c->n_in + i] = (operand){ .text = arena_printf(w->a, "t%d", i), .bind = BIND_primary, .is_vector = true };
+        term[c->n_in + i] =
+            (operand){ .text = arena_printf(w->a, "t%d", i), .bind = BIND_primary, .is_vector = true };
     }
     text_put(&out, "}\n");
     add_helper(w, text_str(&out));
     return name;
 }
 
-/* -- What differs by lane ---------------------------------------------------------------------------------------------------------------- */
+/* -- What differs by lane -------------------------------------------------------------------------------- */
 
 bool varies(const scope_text *s, const expr *e)
 {
@@ -566,7 +659,7 @@ bool is_by_lane(const scope_text *s, const expr *e)
     return false;
 }
 
-/* -- Which loops ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- Which loops ----------------------------------------------------------------------------------------- */
 
 static void widen_to(scope_text *s, dtype t)
 {
@@ -646,7 +739,9 @@ static bool see_statement(scope_text *s, const stmt *x)
 /* Sets up the scope for lanes 0 … n - 1 of x if its body allows. */
 bool enter_lanes(scope_text *s, const stmt *x, int64_t n)
 {
-    if (!s->w->o->vectors || s->shape.lanes || x->mark != MARK_vector || n < 2 || n > MAX_LANES || (n & (n - 1))) return false;
+    if (!s->w->o->vectors || s->shape.lanes || x->mark != MARK_vector || n < 2 || n > MAX_LANES ||
+        (n & (n - 1)))
+        return false;
     s->shape = (lane_shape){ .lanes = (int)n, .bytes = 1 };
     s->lane_var = x->var;
     if (see_block(s, &x->body)) return true;
@@ -662,13 +757,16 @@ void leave_lanes(scope_text *s)
     memset(s->is_private, 0, (size_t)s->k->bufs.n * sizeof *s->is_private);
 }
 
-/* -- Expressions -------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 /* As an operand: a vector, or a scalar that is the same in all lanes. */
 static operand operand_of(scope_text *s, const expr *e, int prec)
 {
     text t = { .a = s->w->a };
-    operand r = { .bind = prec, .is_vector = varies(s, e), .is_known = e->kind == EXPR_const, .k = (int64_t)e->value.bits };
+    operand r = { .bind = prec,
+                  .is_vector = varies(s, e),
+                  .is_known = e->kind == EXPR_const,
+                  .k = (int64_t)e->value.bits };
     put_expr(s, &t, e, prec);
     r.text = text_str(&t);
     return r;
@@ -682,7 +780,9 @@ static operand load_vector(scope_text *s, const expr *e)
     if (s->is_private[e->id]) return r;
     dtype d = s->k->bufs.at[e->id].dtype;
     r.text = arena_printf(s->w->a, "%s_AT(%s, %s)", s->w->prefix, memory_vector(s->w, s->shape, d), r.text);
-    if (d == DTYPE_bool) r.text = arena_printf(s->w->a, "%s(%s)", vector_helper(s->w, s->shape, "nonzero", DTYPE_bool), r.text);
+    if (d == DTYPE_bool)
+        r.text = arena_printf(s->w->a, "%s(%s)", vector_helper(s->w, s->shape, "nonzero", DTYPE_bool),
+                              r.text);
     return r;
 }
 
@@ -737,7 +837,8 @@ static by_lane begin_by_lane(scope_text *s)
     s->lane_q = arena_printf(s->w->a, "e_%d", ++*s->n_made);
     s->var[s->lane_var].name = arena_printf(s->w->a, "(%s + %s)", saved.name, s->lane_q);
     start_line(s);
-    text_printf(s->out, "for (int %s = 0; %s < %s; %s++) ", s->lane_q, s->lane_q, step_of(s->w, s->shape), s->lane_q);
+    text_printf(s->out, "for (int %s = 0; %s < %s; %s++) ", s->lane_q, s->lane_q, step_of(s->w, s->shape),
+                s->lane_q);
     return saved;
 }
 
@@ -753,7 +854,8 @@ void put_by_lane(scope_text *s, const expr *e, const char *name)
     start_line(s);
     text_printf(s->out, "%s %s = { 0 };\n", vector_type(s->w, s->shape, e->type), name);
     by_lane saved = begin_by_lane(s);
-    text_printf(s->out, e->type == DTYPE_bool ? "%s[%s] = -(%s)(" : "%s[%s] = ", name, s->lane_q, c_type(mask_of(s->shape)));
+    text_printf(s->out, e->type == DTYPE_bool ? "%s[%s] = -(%s)(" : "%s[%s] = ", name, s->lane_q,
+                c_type(mask_of(s->shape)));
     put_expr(s, s->out, e, BIND_any);
     if (e->type == DTYPE_bool) text_put(s->out, ")");
     end_by_lane(s, saved);
@@ -765,7 +867,7 @@ void put_one_lane(scope_text *s, text *t, const char *vector, dtype d)
     text_put(t, lane_text(s->w->a, vector, s->lane_q, d));
 }
 
-/* -- Statements ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 void put_vector_store(scope_text *s, const stmt *x)
 {
@@ -797,7 +899,8 @@ void put_vector_store(scope_text *s, const stmt *x)
 void put_vector_let(scope_text *s, const stmt *x)
 {
     start_line(s);
-    text_printf(s->out, "const %s %s = ", vector_type(s->w, s->shape, s->k->temps.at[x->id].type), s->temp[x->id]);
+    text_printf(s->out, "const %s %s = ", vector_type(s->w, s->shape, s->k->temps.at[x->id].type),
+                s->temp[x->id]);
     put_expr(s, s->out, x->value, BIND_any);
     text_put(s->out, ";\n");
 }
@@ -817,7 +920,8 @@ void put_vector_alloc(scope_text *s, const stmt *x, int64_t n)
     if (!v) return;
     const char *i = arena_printf(s->w->a, "e_%d", ++*s->n_made);
     start_line(s);
-    text_printf(s->out, "for (int %s = 0; %s < %lld; %s++) %s[%s] = %s;\n", i, i, (long long)n, i, name, i, v);
+    text_printf(s->out, "for (int %s = 0; %s < %lld; %s++) %s[%s] = %s;\n", i, i, (long long)n, i, name, i,
+                v);
 }
 
 void put_lanes_head(scope_text *s, const stmt *x)
@@ -826,5 +930,6 @@ void put_lanes_head(scope_text *s, const stmt *x)
     start_line(s);
     text_printf(s->out, "%s_PIECES\n", s->w->prefix);
     start_line(s);
-    text_printf(s->out, "for (int64_t %s = 0; %s < %d; %s += %s) ", v, v, s->shape.lanes, v, step_of(s->w, s->shape));
+    text_printf(s->out, "for (int64_t %s = 0; %s < %d; %s += %s) ", v, v, s->shape.lanes, v,
+                step_of(s->w, s->shape));
 }

@@ -36,7 +36,7 @@ typedef struct writer {
     bool uses_shape[MAX_LANES + 1][9], uses_vector[MAX_LANES + 1][9][DTYPE_COUNT];      /* by lanes, bytes */
 } writer;
 
-/* -- Text (c_helper.c) ---------------------------------------------------------------------------------------------------- */
+/* -- Text (c_helper.c) ----------------------------------------------------------------------------------- */
 
 const char *c_type(dtype t);                               /* of a value */
 const char *element_type(writer *w, dtype t);              /* of memory: PREFIX_f32 */
@@ -50,12 +50,14 @@ const char *cast_helper(writer *w, dtype from, dtype to);  /* NULL: a C cast doe
 const char *row_function(writer *w, scalar fn, dtype t);   /* of a row that is not basic */
 const char *tree_function(writer *w, scalar fn, dtype t);
 
-/* -- Expressions (c_expr.c) ------------------------------------------------------------------------------------------------ */
+/* -- Expressions (c_expr.c) ------------------------------------------------------------------------------ */
 
 /* How tightly C binds: what is put where more is needed gets parentheses. */
-enum { BIND_any = 0, BIND_choose = 3, BIND_bits = 5, BIND_compare = 9, BIND_add = 11, BIND_mul = 12, BIND_unary = 13, BIND_primary = 14 };
+enum { BIND_any = 0, BIND_choose = 3, BIND_bits = 5, BIND_compare = 9, BIND_add = 11, BIND_mul = 12,
+       BIND_unary = 13, BIND_primary = 14 };
 
-typedef struct { bool is_known; int64_t k; const char *name; } var_text;      /* known: in a copy of an unrolled body */
+/* known: in a copy of an unrolled body */
+typedef struct { bool is_known; int64_t k; const char *name; } var_text;
 typedef struct { const expr *e; const char *name; } named_expr;
 typedef struct scope_text {                               /* a function being written */
     writer *w; kernel_code *k;
@@ -64,7 +66,8 @@ typedef struct scope_text {                               /* a function being wr
     name_set *names;
     var_text *var;
     range *ranges;              /* by variable */
-    const char **temp; bool *temp_is_index;      /* index: made of variables, sizes and constants alone: cannot overflow */
+    /* index: made of variables, sizes and constants alone: cannot overflow */
+    const char **temp; bool *temp_is_index;
     const char **buf; bool *buf_is_scalar;
     dim_list dims; const char **dim_name;         /* of a kernel: by number */
     const char *const *symbol_name;               /* of the program's own functions: by symbol */
@@ -74,7 +77,7 @@ typedef struct scope_text {                               /* a function being wr
     /* in lanes as vectors (c_vector.c): */
     lane_shape shape;                /* .lanes 0: not in one */
     int lane_var;
-    bool *temp_varies, *is_private;                   /* by temp: differs by lane; by buffer: every lane has its own */
+    bool *temp_varies, *is_private;          /* by temp: differs by lane; by buffer: every lane has its own */
     const char *lane_q;         /* not NULL: what is written is scalar, for this lane */
     bool in_address;
 } scope_text;
@@ -87,18 +90,22 @@ void name_shared(scope_text *s, int n_index, int n, const expr *const *roots);
 /* Is e max or min with a constant, for which one comparison is enough? f: the helper; other: the operand. */
 bool limit_of(const expr *e, const char **f, int *other);
 bool is_index(const scope_text *s, const expr *e);
-/* fn of operands of type `from`, given as text that binds as tightly as row_bind() asks; SCALAR_COUNT: a bitcast. */
-void put_row(writer *w, text *t, scalar fn, dtype from, dtype to, const char *const *args, const bool *is_const, int prec);
+/* fn of operands of type `from`, given as text that binds as tightly as row_bind() asks; SCALAR_COUNT: a
+ * bitcast. */
+void put_row(writer *w, text *t, scalar fn, dtype from, dtype to, const char *const *args,
+             const bool *is_const, int prec);
 int row_bind(writer *w, scalar fn, dtype from, dtype to, int i);
 void start_line(scope_text *s);
 
-/* -- Lanes as vectors (c_vector.c) ---------------------------------------------------------------------------------------- */
+/* -- Lanes as vectors (c_vector.c) ----------------------------------------------------------------------- */
 
 const char *vector_type(writer *w, lane_shape sh, dtype t);     /* of a value */
-bool enter_lanes(scope_text *s, const stmt *x, int64_t n); /* sets up the scope, if the loop can be written so */
+/* sets up the scope, if the loop can be written so */
+bool enter_lanes(scope_text *s, const stmt *x, int64_t n);
 void leave_lanes(scope_text *s);
 bool varies(const scope_text *s, const expr *e);           /* by lane */
-bool is_by_lane(const scope_text *s, const expr *e);       /* has no vector form: a local is made of it, one lane at a time */
+/* has no vector form: a local is made of it, one lane at a time */
+bool is_by_lane(const scope_text *s, const expr *e);
 void put_by_lane(scope_text *s, const expr *e, const char *name);
 void put_one_lane(scope_text *s, text *t, const char *vector, dtype d);
 void put_vector(scope_text *s, text *t, const expr *e, int prec);
@@ -108,7 +115,7 @@ void put_vector_store(scope_text *s, const stmt *x);
 void put_vector_alloc(scope_text *s, const stmt *x, int64_t n);
 void put_vector_types(writer *w, text *t);                 /* after everything else is written */
 
-/* -- Kernels (c_kernel.c) ----------------------------------------------------------------------------------------------------- */
+/* -- Kernels (c_kernel.c) -------------------------------------------------------------------------------- */
 
 bool mentions(const char *source, const char *name);      /* as a word */
 void kernel_open_dims_c(arena *a, const kernel_code *k, dim_list *out);

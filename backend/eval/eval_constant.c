@@ -1,7 +1,7 @@
 /* backend/eval/eval_constant.c: small constants for the builder, by the graph interpreter.
  *
- * How    The node and the few constants and views under it are built again in a graph of their own, which is run. So the
- *        cost does not depend on the size of the graph that asks.
+ * How    The node and the few constants and views under it are built again in a graph of their own, which is
+ *        run. So the cost does not depend on the size of the graph that asks.
  */
 #include "backend/eval/eval.h"
 #include "ir/build.h"
@@ -22,7 +22,8 @@ static value copy_operand(graph *to, const graph *g, value v)
     value x = NO_VALUE;
     while (n--) {
         value below = x;
-        if (chain[n]->n_in == 0 && chain[n]->prim != PRIM_const && chain[n]->prim != PRIM_iota) return NO_VALUE;
+        if (chain[n]->n_in == 0 && chain[n]->prim != PRIM_const && chain[n]->prim != PRIM_iota)
+            return NO_VALUE;
         if (!rebuild(to, g, chain[n], &below, &x)) return NO_VALUE;
     }
     return x;

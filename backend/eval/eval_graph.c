@@ -1,9 +1,9 @@
 /* backend/eval/eval_graph.c: runs a graph node by node, bodies included: the oracle.
  *
- * Values are dense buffers with a count of holders, given back to a pool after their last use; views of the same
- * elements (reshape, bitcast, a step of a scan's xs) share the buffer. A graph's plan (uses of each value) is made once
- * and kept for the run, so that a body pays for it once and not in each turn. Nodes that no result needs are not
- * computed. Bodies run by recursion of run_graph, at most MAX_DEPTH deep.
+ * Values are dense buffers with a count of holders, given back to a pool after their last use; views of the
+ * same elements (reshape, bitcast, a step of a scan's xs) share the buffer. A graph's plan (uses of each
+ * value) is made once and kept for the run, so that a body pays for it once and not in each turn. Nodes that
+ * no result needs are not computed. Bodies run by recursion of run_graph, at most MAX_DEPTH deep.
  */
 #include "backend/eval/eval_inside.h"
 #include <assert.h>
@@ -17,7 +17,7 @@ static_assert(sizeof(buffer) == 64, "data behind the head stays aligned");
 typedef struct { tensor t; buffer *b; } ref;              /* b NULL: memory that outlives the run */
 typedef struct { uint32_t *uses; ref *slot; uint32_t *left; } plan;
 
-/* -- Memory ------------------------------------------------------------------------------------------------------------- */
+/* -- Memory ---------------------------------------------------------------------------------------------- */
 
 /* Four classes to an octave, so at most a quarter is wasted. */
 static int class_of(size_t n, size_t *size)
@@ -72,7 +72,7 @@ void scratch_give(run *r, void *p)
     if (p) release(r, (buffer *)p - 1);
 }
 
-/* -- Sizes --------------------------------------------------------------------------------------------------------------- */
+/* -- Sizes ----------------------------------------------------------------------------------------------- */
 
 static place place_of(const node *n) { return n && n->at ? *n->at : (place){ 0 }; }
 
@@ -98,7 +98,8 @@ static bool tensor_of_type(const job *j, type t, tensor *out)
     *out = (tensor){ .dtype = t.dtype, .rank = t.rank };
     for (int i = 0; i < t.rank; i++) {
         if (!job_dim(j, t.dims[i], &out->dims[i])) return false;
-        if (out->dims[i] < 0) return job_fail(j, "axis %d of the result would have size %lld", i, (long long)out->dims[i]);
+        if (out->dims[i] < 0)
+            return job_fail(j, "axis %d of the result would have size %lld", i, (long long)out->dims[i]);
     }
     int64_t n, size;
     if (!tensor_count(out, &n) || !mul_ok(n, dtype_bytes(t.dtype), &size))
@@ -106,7 +107,7 @@ static bool tensor_of_type(const job *j, type t, tensor *out)
     return true;
 }
 
-/* -- Plans ------------------------------------------------------------------------------------------------------------------ */
+/* -- Plans ----------------------------------------------------------------------------------------------- */
 
 static plan *plan_of(run *r, const graph *g)
 {
@@ -129,7 +130,7 @@ static plan *plan_of(run *r, const graph *g)
     return p;
 }
 
-/* -- Nodes ------------------------------------------------------------------------------------------------------------------- */
+/* -- Nodes ----------------------------------------------------------------------------------------------- */
 
 static bool run_graph(run *r, const graph *g, const ref *in, ref *out, int depth);
 
@@ -335,10 +336,10 @@ static bool run_graph(run *r, const graph *g, const ref *in, ref *out, int depth
     return true;
 }
 
-/* -- The whole --------------------------------------------------------------------------------------------------------------------- */
+/* -- The whole ------------------------------------------------------------------------------------------- */
 
-dlc_status eval_graph(dlc_context *ctx, arena *a, const graph *g, const int64_t *symbols, const tensor *in, tensor *out,
-                      const eval_options *options)
+dlc_status eval_graph(dlc_context *ctx, arena *a, const graph *g, const int64_t *symbols, const tensor *in,
+                      tensor *out, const eval_options *options)
 {
     run r = { .ctx = ctx, .arena = a, .dims = g->dims, .o = *options };
     int n_symbols = dims_n_symbols(g->dims);
@@ -353,7 +354,7 @@ dlc_status eval_graph(dlc_context *ctx, arena *a, const graph *g, const int64_t 
     return DLC_OK;
 }
 
-/* -- Symbols from sizes --------------------------------------------------------------------------------------------------------------- */
+/* -- Symbols from sizes ---------------------------------------------------------------------------------- */
 
 enum { MAX_TERMS = 256 };
 typedef struct { int n; dim at[MAX_TERMS]; } vec_of_dims;
@@ -407,7 +408,8 @@ static const char *input_name(const graph *g, int input)
     return name ? name : "?";
 }
 
-static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *in, int input, int axis, bool *known, symbol_source *from, int64_t *symbols)
+static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *in, int input, int axis, bool *known,
+                      symbol_source *from, int64_t *symbols)
 {
     const tensor *x = &in[input];
     type t = type_of(g, g->inputs.at[input]);
@@ -423,12 +425,14 @@ static bool bind_axis(dlc_context *ctx, const graph *g, const tensor *in, int in
     } else if (!dim_eval(g->dims, t.dims[axis], symbols, &want) || want == x->dims[axis]) {
         return true;
     } else if (s >= 0) {
-        diag_run_same(ctx, (place){ 0 }, input_name(g, input), axis, (long long)x->dims[axis], from[s].axis, input_name(g, from[s].input), (long long)symbols[s]);
+        diag_run_same(ctx, (place){ 0 }, input_name(g, input), axis, (long long)x->dims[axis], from[s].axis,
+                      input_name(g, from[s].input), (long long)symbols[s]);
         return false;
     }
     text type_text = { .a = ctx->arena };
     type_print(g, t, &type_text);
-    diag_eval_input(ctx, (place){ 0 }, input_name(g, input), text_str(&type_text), axis, (long long)x->dims[axis]);
+    diag_eval_input(ctx, (place){ 0 }, input_name(g, input), text_str(&type_text), axis,
+                    (long long)x->dims[axis]);
     return false;
 }
 
@@ -446,7 +450,8 @@ dlc_status eval_bind(dlc_context *ctx, const graph *g, const tensor *in, int64_t
         text want = { .a = ctx->arena };
         type_print(g, t, &want);
         const char *name = node_of(g, v)->input->name;
-        diag_eval_input_type(ctx, (place){ 0 }, name ? name : "?", text_str(&want), dtype_info[in[i].dtype].name, in[i].rank);
+        diag_eval_input_type(ctx, (place){ 0 }, name ? name : "?", text_str(&want),
+                             dtype_info[in[i].dtype].name, in[i].rank);
         return DLC_ERR_INPUT;
     }
     /* plain symbols first, so that N + 1 can be checked */

@@ -1,10 +1,11 @@
 /* backend/eval/eval_loop.c: translates a kernel to the register code of eval_code.h.
  *
- * Levels. Level 0 is the kernel's entry, level n the body of the n-th loop around. A pure i64 or bool expression (of
- *        variables, dims, constants and arithmetic that cannot fail) belongs to the level of its innermost variable: its
- *        code goes to the head of that loop's body, once for equal expressions. The same for the outer dims of an access.
- * Code   is collected a level at a time: `head` and `body` of the loop under construction; at its end both are joined and
- *        put into the body of the loop around. Jumps are relative, so pieces move freely.
+ * Levels. Level 0 is the kernel's entry, level n the body of the n-th loop around. A pure i64 or bool
+ *        expression (of variables, dims, constants and arithmetic that cannot fail) belongs to the level of
+ *        its innermost variable: its code goes to the head of that loop's body, once for equal expressions.
+ *        The same for the outer dims of an access.
+ * Code   is collected a level at a time: `head` and `body` of the loop under construction; at its end both
+ *        are joined and put into the body of the loop around. Jumps are relative, so pieces move freely.
  * Functions that are not basic are translated as their expansion (scalar_expand), step by step.
  * Cost   linear in the kernel, times the number of different pure expressions of a level.
  */
@@ -12,7 +13,13 @@
 
 typedef vec(eval_instr) instrs;
 typedef struct { const expr *e; uint32_t reg; } known;
-typedef struct { const stmt *s; int buf; int axes; uint32_t outer, reg; const expr *const *index; } known_part;
+typedef struct {
+    const stmt *s;
+    int buf;
+    int axes;
+    uint32_t outer, reg;
+    const expr *const *index;
+} known_part;
 typedef struct {
     instrs head, body;
     vec(known) known;
@@ -45,9 +52,11 @@ static void fail(translator *t, const char *what)
     t->failed = true;
 }
 
-static eval_instr *emit_to(translator *t, instrs *to, eval_op op, uint32_t dst, uint32_t a, uint32_t b, uint32_t c)
+static eval_instr *emit_to(translator *t, instrs *to, eval_op op, uint32_t dst, uint32_t a, uint32_t b,
+                           uint32_t c)
 {
-    vec_push(t->scratch, to, ((eval_instr){ .op = (uint16_t)op, .dst = dst, .a = a, .b = b, .c = c, .stmt = t->stmt }));
+    vec_push(t->scratch, to,
+             ((eval_instr){ .op = (uint16_t)op, .dst = dst, .a = a, .b = b, .c = c, .stmt = t->stmt }));
     return &to->at[to->n - 1];
 }
 
@@ -76,21 +85,28 @@ static uint32_t dim_reg(translator *t, dim d)
     return r;
 }
 
-/* -- One scalar row ---------------------------------------------------------------------------------------------------- */
+/* -- One scalar row -------------------------------------------------------------------------------------- */
 
 static const uint8_t f32_op[SCALAR_COUNT] = {
-    [SCALAR_add] = OP_ADD_F32, [SCALAR_sub] = OP_SUB_F32, [SCALAR_mul] = OP_MUL_F32, [SCALAR_div] = OP_DIV_F32,
-    [SCALAR_neg] = OP_NEG_F32, [SCALAR_relu] = OP_RELU_F32, [SCALAR_max] = OP_MAX_F32, [SCALAR_min] = OP_MIN_F32,
+    [SCALAR_add] = OP_ADD_F32, [SCALAR_sub] = OP_SUB_F32, [SCALAR_mul] = OP_MUL_F32,
+    [SCALAR_div] = OP_DIV_F32,
+    [SCALAR_neg] = OP_NEG_F32, [SCALAR_relu] = OP_RELU_F32, [SCALAR_max] = OP_MAX_F32,
+    [SCALAR_min] = OP_MIN_F32,
     [SCALAR_lt] = OP_LT_F32, [SCALAR_le] = OP_LE_F32, [SCALAR_eq] = OP_EQ_F32, [SCALAR_fma] = OP_FMA_F32 };
 static const uint8_t f64_op[SCALAR_COUNT] = {
-    [SCALAR_add] = OP_ADD_F64, [SCALAR_sub] = OP_SUB_F64, [SCALAR_mul] = OP_MUL_F64, [SCALAR_fma] = OP_FMA_F64 };
+    [SCALAR_add] = OP_ADD_F64, [SCALAR_sub] = OP_SUB_F64, [SCALAR_mul] = OP_MUL_F64, [SCALAR_fma] = OP_FMA_F64
+};
 static const uint8_t i64_op[SCALAR_COUNT] = {
-    [SCALAR_add] = OP_ADD_I64, [SCALAR_sub] = OP_SUB_I64, [SCALAR_mul] = OP_MUL_I64, [SCALAR_min] = OP_MIN_I64,
+    [SCALAR_add] = OP_ADD_I64, [SCALAR_sub] = OP_SUB_I64, [SCALAR_mul] = OP_MUL_I64,
+    [SCALAR_min] = OP_MIN_I64,
     [SCALAR_max] = OP_MAX_I64, [SCALAR_lt] = OP_LT_I64, [SCALAR_le] = OP_LE_I64, [SCALAR_eq] = OP_EQ_I64 };
 static const uint8_t i32_op[SCALAR_COUNT] = { [SCALAR_add] = OP_ADD_I32, [SCALAR_sub] = OP_SUB_I32 };
-static const uint8_t bool_op[SCALAR_COUNT] = { [SCALAR_and] = OP_AND_BOOL, [SCALAR_or] = OP_OR_BOOL, [SCALAR_not] = OP_NOT_BOOL };
+static const uint8_t bool_op[SCALAR_COUNT] = { [SCALAR_and] = OP_AND_BOOL,
+                                               [SCALAR_or] = OP_OR_BOOL,
+                                               [SCALAR_not] = OP_NOT_BOOL };
 
-/* The instruction of a basic row at a type; OP_SCALAR if it has none of its own (then 0 is OP_FOR, never a row's). */
+/* The instruction of a basic row at a type; OP_SCALAR if it has none of its own (then 0 is OP_FOR, never a
+ * row's). */
 static eval_op row_op(const translator *t, scalar fn, dtype of)
 {
     int op = 0;
@@ -105,7 +121,8 @@ static eval_op row_op(const translator *t, scalar fn, dtype of)
     return op ? (eval_op)op : OP_SCALAR;
 }
 
-static uint32_t emit_row(translator *t, instrs *to, scalar fn, dtype of, dtype result, int n, const uint32_t *in)
+static uint32_t emit_row(translator *t, instrs *to, scalar fn, dtype of, dtype result, int n,
+                         const uint32_t *in)
 {
     uint32_t dst = new_reg(t);
     eval_op op = row_op(t, fn, of);
@@ -125,7 +142,8 @@ static uint32_t emit_expansion(translator *t, instrs *to, const scalar_code *cod
         uint32_t x[3] = { 0 };
         if (s->kind == STEP_CONST) { reg[i] = constant_reg(t, s->imm); continue; }
         int arity = s->kind == STEP_BITCAST ? 1 : scalar_info[s->fn].arity;
-        for (int j = 0; j < arity; j++) x[j] = s->in[j] < code->n_in ? in[s->in[j]] : reg[s->in[j] - code->n_in];
+        for (int j = 0; j < arity; j++)
+            x[j] = s->in[j] < code->n_in ? in[s->in[j]] : reg[s->in[j] - code->n_in];
         reg[i] = s->kind == STEP_BITCAST ? x[0] : emit_row(t, to, s->fn, s->from, s->type, arity, x);
     }
     return reg[code->n_steps - 1];
@@ -139,13 +157,14 @@ static uint32_t emit_scalar(translator *t, instrs *to, const expr *e, const uint
         if (code) return emit_expansion(t, to, code, in);
     }
     if (!scalar_info[e->fn].is_basic && !scalar_expand(t->c->expander, e->fn, compute_dtype(of))) {
-        fail(t, arena_printf(t->scratch, "%s of %s has no expansion", scalar_info[e->fn].name, dtype_info[of].name));
+        fail(t, arena_printf(t->scratch, "%s of %s has no expansion", scalar_info[e->fn].name,
+                             dtype_info[of].name));
         return in[0];
     }
     return emit_row(t, to, e->fn, of, e->type, e->n_args, in);
 }
 
-/* -- Expressions ---------------------------------------------------------------------------------------------------------- */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 /* The level that a pure expression belongs to; -1: not pure. */
 static int pure_level(const translator *t, const expr *e)
@@ -211,11 +230,13 @@ static uint32_t part(translator *t, int buf, const expr *const *index, int set, 
     uint32_t first = (uint32_t)t->c->axes.n, r = new_reg(t);
     n = 0;
     for (int j = 0; j < b->rank; j++)
-        if (set >> j & 1) vec_push(t->c->arena, &t->c->axes, ((eval_axis){ .reg = reg[n++], .buf = buf, .axis = j }));
+        if (set >> j & 1)
+            vec_push(t->c->arena, &t->c->axes, ((eval_axis){ .reg = reg[n++], .buf = buf, .axis = j }));
     eval_instr *i = emit_to(t, &t->levels.at[l].head, OP_PART, r, outer, first, 0);
     i->n = (uint16_t)n;
     i->x = buf;
-    vec_push(t->scratch, &t->levels.at[l].parts, ((known_part){ .buf = buf, .axes = set, .outer = outer, .reg = r, .index = index }));
+    vec_push(t->scratch, &t->levels.at[l].parts,
+             ((known_part){ .buf = buf, .axes = set, .outer = outer, .reg = r, .index = index }));
     return r;
 }
 
@@ -242,7 +263,8 @@ static void access(translator *t, bool store, int buf, const expr *const *index,
     uint32_t first = (uint32_t)t->c->axes.n;
     n = 0;
     for (int j = 0; j < b->rank; j++)
-        if (rest >> j & 1) vec_push(t->c->arena, &t->c->axes, ((eval_axis){ .reg = axis_reg[n++], .buf = buf, .axis = j }));
+        if (rest >> j & 1)
+            vec_push(t->c->arena, &t->c->axes, ((eval_axis){ .reg = axis_reg[n++], .buf = buf, .axis = j }));
     int width = dtype_bytes(b->dtype);
     eval_op op;
     if (width == 4 && n <= 1) op = store ? (n ? OP_STORE4_1 : OP_STORE4_0) : (n ? OP_LOAD4_1 : OP_LOAD4_0);
@@ -291,7 +313,7 @@ static uint32_t reg_of(translator *t, const expr *e)
     return 0;
 }
 
-/* -- Statements -------------------------------------------------------------------------------------------------------------- */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static void translate_block(translator *t, const block *b);
 
@@ -332,7 +354,8 @@ static void translate_for(translator *t, const stmt *s)
     emit(t, OP_NEXT, var, (uint32_t)(n + 1), hi, 0)->x = -n;
 }
 
-/* Statements under an `if` may run in fewer iterations than the loop's head, which only holds what cannot fail. */
+/* Statements under an `if` may run in fewer iterations than the loop's head, which only holds what cannot
+ * fail. */
 static void translate_if(translator *t, const stmt *s)
 {
     uint32_t cond = reg_of(t, s->cond);
@@ -369,7 +392,8 @@ static void translate_stmt(translator *t, const stmt *s)
         return;
     case STMT_alloc:
         r = s->value ? reg_of(t, s->value) : 0;
-        emit(t, OP_ALLOC, r, s->value ? 1 : 0, 0, (uint32_t)dtype_bytes(t->k->bufs.at[s->id].dtype))->x = s->id;
+        emit(t, OP_ALLOC, r, s->value ? 1 : 0, 0, (uint32_t)dtype_bytes(t->k->bufs.at[s->id].dtype))->x =
+            s->id;
         return;
     case STMT_prefetch: return;
     }
@@ -410,8 +434,8 @@ eval_code *eval_translate(dlc_context *ctx, arena *a, expander *e, const kernel_
     return t.failed ? NULL : c;
 }
 
-bool eval_kernel(dlc_context *ctx, expander *e, const kernel_code *k, void *const *params, const int64_t *symbols,
-                 fma_mode mode, const loop_eval_options *o)
+bool eval_kernel(dlc_context *ctx, expander *e, const kernel_code *k, void *const *params,
+                 const int64_t *symbols, fma_mode mode, const loop_eval_options *o)
 {
     arena *a = arena_new(&ctx->mem);
     eval_code *c = eval_translate(ctx, a, e, k, mode);

@@ -1,9 +1,9 @@
 /* backend/eval/eval_program.c: runs a program: its calls in order, scans and whiles turn by turn.
  *
- * Memory  Every temporary has memory of its own, as large as its bound, filled with loop_eval_options.fill; or, with
- *         eval_io.workspace, lies where `plan` put it, or with places_open where ir/open_plan.h puts it for these sizes: all
- *         must give the same results. Each argument is checked against the memory it lies in before the call, so a kernel
- *         cannot leave its buffers.
+ * Memory  Every temporary has memory of its own, as large as its bound, filled with loop_eval_options.fill;
+ *         or, with eval_io.workspace, lies where `plan` put it, or with places_open where ir/open_plan.h puts
+ *         it for these sizes: all must give the same results. Each argument is checked against the memory it
+ *         lies in before the call, so a kernel cannot leave its buffers.
  * Kernels are translated at their first call.
  */
 #include "backend/eval/eval_code.h"
@@ -33,7 +33,7 @@ static bool fail(const runner *r, const char *what)
     return false;
 }
 
-/* -- Memory ---------------------------------------------------------------------------------------------------------------- */
+/* -- Memory ---------------------------------------------------------------------------------------------- */
 
 static bool has_room(const runner *r, int64_t id, uint8_t *base, int64_t room)
 {
@@ -67,7 +67,8 @@ static bool place_buffer(const runner *r, int64_t id)
     }
     if (r->open && r->open->item_of[id] >= 0) {
         int64_t at = r->open_offset[r->open->item_of[id]];
-        if (at > r->open_bytes || size > r->open_bytes - at) return fail(r, arena_printf(r->a, "%s does not lie in the workspace", b->name));
+        if (at > r->open_bytes || size > r->open_bytes - at)
+            return fail(r, arena_printf(r->a, "%s does not lie in the workspace", b->name));
         return has_room(r, id, r->open_work + at, size);
     }
     if (!r->io->workspace || b->offset < 0) {
@@ -95,7 +96,8 @@ static bool place_in_slot(const runner *r, int64_t id)
     while (n-- > 0) {
         const pbuf *in = &r->p->bufs.at[chain[n]];
         int64_t off;
-        if (!dim_eval(r->p->dims, in->slot_offset, r->symbols, &off) || off < 0 || !mul_ok(off, dtype_bytes(in->dtype), &off) || off > room)
+        if (!dim_eval(r->p->dims, in->slot_offset, r->symbols, &off) || off < 0 ||
+            !mul_ok(off, dtype_bytes(in->dtype), &off) || off > room)
             return fail(r, arena_printf(r->a, "%s does not lie in its buffer", b->name));
         base += off;
         room -= off;
@@ -110,7 +112,8 @@ static bool place_open(runner *r)
     int64_t *size = NEW_ARRAY(r->a, int64_t, o->n_sizes + 1);
     double sum = 0;
     for (int i = 0; i < o->n_sizes; i++)
-        if (!dim_eval(r->p->dims, o->size[i], r->symbols, &size[i]) || size[i] < 0) return fail(r, "the size of a temporary is negative or too large");
+        if (!dim_eval(r->p->dims, o->size[i], r->symbols, &size[i]) || size[i] < 0)
+            return fail(r, "the size of a temporary is negative or too large");
     for (int i = 0; i < o->n; i++) sum += (double)size[o->size_of[i]];
     if (!(sum < 0x1p60)) return fail(r, "the temporaries are too large");
     r->open_offset = NEW_ARRAY(r->a, int64_t, o->n + 1);
@@ -142,12 +145,13 @@ static bool copy_outputs(const runner *r)
             if (!dim_eval(r->p->dims, b->dims[j], r->symbols, &v) || !mul_ok(size, v, &size) || size < 0)
                 return fail(r, arena_printf(r->a, "the size of %s is negative or too large", b->name));
         if (size > r->room[i]) return fail(r, arena_printf(r->a, "%s does not lie in its buffer", b->name));
-        if (r->io->outputs[b->index] != r->base[i]) memmove(r->io->outputs[b->index], r->base[i], (size_t)size);
+        if (r->io->outputs[b->index] != r->base[i])
+            memmove(r->io->outputs[b->index], r->base[i], (size_t)size);
     }
     return true;
 }
 
-/* -- Views --------------------------------------------------------------------------------------------------------------------- */
+/* -- Views ----------------------------------------------------------------------------------------------- */
 
 static bool index_value(const runner *r, const expr *e, int64_t *v)
 {
@@ -162,11 +166,14 @@ static bool index_value(const runner *r, const expr *e, int64_t *v)
     case EXPR_dim:   return dim_eval(r->p->dims, e->dim, r->symbols, v) || fail(r, "a size that overflows");
     case EXPR_var:   *v = r->var[e->id]; return true;
     case EXPR_op:
-        *v = (int64_t)sv_apply(r->e, e->fn, e->args[e->fn == SCALAR_select ? 1 : 0]->type, e->type, in, r->p->fma).bits;
+        *v = (int64_t)sv_apply(r->e, e->fn, e->args[e->fn == SCALAR_select ? 1 : 0]->type, e->type, in,
+                               r->p->fma)
+                 .bits;
         return true;
     case EXPR_floordiv: case EXPR_mod:
         if (x[1] <= 0) return fail(r, "a divisor that is not positive");
-        *v = e->kind == EXPR_mod ? x[0] % x[1] + (x[0] % x[1] < 0 ? x[1] : 0) : x[0] / x[1] - (x[0] % x[1] < 0);
+        *v = e->kind == EXPR_mod ? x[0] % x[1] + (x[0] % x[1] < 0 ? x[1] : 0)
+                                 : x[0] / x[1] - (x[0] % x[1] < 0);
         return true;
     default: return fail(r, "an index that reads memory");
     }
@@ -179,17 +186,18 @@ static bool view_at(const runner *r, view v, int64_t need, uint8_t **at)
     int64_t off = 0, index;
     if (v.at) {
         if (!index_value(r, v.at, &index)) return false;
-        if (index < 0) return fail(r, arena_printf(r->a, "index %lld of %s is negative", (long long)index, b->name));
+        if (index < 0)
+            return fail(r, arena_printf(r->a, "index %lld of %s is negative", (long long)index, b->name));
         if (!mul_ok(index, need, &off)) return fail(r, "a size that overflows");
     }
     if (off > r->room[v.buf] || need > r->room[v.buf] - off)
-        return fail(r, arena_printf(r->a, "%s holds %lld bytes, %lld from byte %lld are needed", b->name, (long long)r->room[v.buf],
-                                    (long long)need, (long long)off));
+        return fail(r, arena_printf(r->a, "%s holds %lld bytes, %lld from byte %lld are needed", b->name,
+                                    (long long)r->room[v.buf], (long long)need, (long long)off));
     *at = r->base[v.buf] ? r->base[v.buf] + off : NULL;
     return true;
 }
 
-/* -- Operations ----------------------------------------------------------------------------------------------------------------- */
+/* -- Operations ------------------------------------------------------------------------------------------ */
 
 static bool run_call(runner *r, const prog_op *o)
 {
@@ -240,7 +248,8 @@ static bool run_while(runner *r, const prog_op *o)
         if (!run_block(r, &o->test) || !read_pred(r, o->pred, &yes)) return false;
         if (!yes) break;
         if (!run_block(r, &o->body)) return false;
-        if (r->o->max_steps && ++turns > r->o->max_steps) return fail(r, "more turns of a while than the limit of steps");
+        if (r->o->max_steps && ++turns > r->o->max_steps)
+            return fail(r, "more turns of a while than the limit of steps");
     }
     return true;
 }
@@ -269,13 +278,22 @@ static bool run_block(runner *r, const prog_block *b)
     return true;
 }
 
-bool eval_program(dlc_context *ctx, expander *e, const program *p, const eval_io *io, const loop_eval_options *o)
+bool eval_program(dlc_context *ctx, expander *e, const program *p, const eval_io *io,
+                  const loop_eval_options *o)
 {
     arena *a = arena_new(&ctx->mem);
     int64_t none = 0;
-    runner r = { .ctx = ctx, .p = p, .io = io, .o = o, .a = a, .e = e, .symbols = io->symbols ? io->symbols : &none,
-                 .var = NEW_ARRAY(a, int64_t, p->exprs->vars.n), .base = NEW_ARRAY(a, uint8_t *, p->bufs.n),
-                 .room = NEW_ARRAY(a, int64_t, p->bufs.n), .code = NEW_ARRAY(a, eval_code *, p->kernels.n) };
+    runner r = { .ctx = ctx,
+                 .p = p,
+                 .io = io,
+                 .o = o,
+                 .a = a,
+                 .e = e,
+                 .symbols = io->symbols ? io->symbols : &none,
+                 .var = NEW_ARRAY(a, int64_t, p->exprs->vars.n),
+                 .base = NEW_ARRAY(a, uint8_t *, p->bufs.n),
+                 .room = NEW_ARRAY(a, int64_t, p->bufs.n),
+                 .code = NEW_ARRAY(a, eval_code *, p->kernels.n) };
     bool ok = place_all(&r) && run_block(&r, &p->body) && copy_outputs(&r);
     arena_free(a);
     return ok;

@@ -1,7 +1,7 @@
 /* backend/eval/eval_run.c: runs the register code of eval_code.h.
  *
- * One switch in a loop. Values are the bits of scalar_value; f32, f64 and i64 arithmetic that kernels are full of has
- * instructions of its own, everything else goes through sv_apply, whose meaning these must have.
+ * One switch in a loop. Values are the bits of scalar_value; f32, f64 and i64 arithmetic that kernels are
+ * full of has instructions of its own, everything else goes through sv_apply, whose meaning these must have.
  * Compiled with optimization in debug builds too: the tests run hundreds of millions of steps.
  */
 #if defined __GNUC__ && !defined __clang__ && !defined __OPTIMIZE__
@@ -16,7 +16,7 @@
 #define INLINE static inline
 #endif
 
-/* -- Bits ----------------------------------------------------------------------------------------------------------------- */
+/* -- Bits ------------------------------------------------------------------------------------------------ */
 
 INLINE float f32(uint64_t v) { uint32_t b = (uint32_t)v; float x; memcpy(&x, &b, 4); return x; }
 INLINE uint64_t of_f32(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
@@ -50,6 +50,7 @@ INLINE uint64_t min_f32(uint64_t x, uint64_t y)
     float a = f32(x), b = f32(y);
     return a < b ? x : b < a ? y : a == b ? x | y : a != a ? x : y;
 }
+
 INLINE uint64_t max_f32(uint64_t x, uint64_t y)
 {
     float a = f32(x), b = f32(y);
@@ -58,7 +59,7 @@ INLINE uint64_t max_f32(uint64_t x, uint64_t y)
 
 INLINE int64_t floor_div(int64_t a, int64_t b) { int64_t q = a / b; return q - (a % b < 0); }
 
-/* -- Failing --------------------------------------------------------------------------------------------------------------- */
+/* -- Failing --------------------------------------------------------------------------------------------- */
 
 static const char *stmt_text(const eval_code *c, const eval_instr *i, arena *a)
 {
@@ -99,7 +100,7 @@ static bool fail_outside(dlc_context *ctx, const eval_code *c, const eval_instr 
     return fail(ctx, c, i, "an access outside its buffer");
 }
 
-/* -- Running ------------------------------------------------------------------------------------------------------------------ */
+/* -- Running --------------------------------------------------------------------------------------------- */
 
 static uint64_t tree(eval_code *c, const eval_instr *i)
 {
@@ -109,7 +110,8 @@ static uint64_t tree(eval_code *c, const eval_instr *i)
     for (int l = 0; l < 16; l++) v[l].bits = load(c->base[i->x] + l * width, (uint32_t)width);
     for (int half = 8; half; half /= 2)
         for (int l = 0; l < half; l++)
-            v[l] = sv_apply(c->expander, row->fn, row->type, DTYPE_NONE, (scalar_value[]){ v[l], v[l + half] }, c->mode);
+            v[l] = sv_apply(c->expander, row->fn, row->type, DTYPE_NONE,
+                            (scalar_value[]){ v[l], v[l + half] }, c->mode);
     return v[0].bits;
 }
 
@@ -238,7 +240,8 @@ static bool step(dlc_context *ctx, eval_code *c, const loop_eval_options *o)
 }
 
 /* Sizes, strides and dims for these symbols; memory of locals. */
-static bool prepare(dlc_context *ctx, eval_code *c, void *const *params, const int64_t *symbols, arena *scratch)
+static bool prepare(dlc_context *ctx, eval_code *c, void *const *params, const int64_t *symbols,
+                    arena *scratch)
 {
     const kernel_code *k = c->k;
     int64_t (*shape)[MAX_RANK] = arena_array(scratch, (size_t)k->bufs.n, sizeof *shape);
@@ -248,14 +251,17 @@ static bool prepare(dlc_context *ctx, eval_code *c, void *const *params, const i
     for (int64_t b = 0; b < k->bufs.n; b++) {
         int64_t n = 1, v, bytes_;
         for (int j = k->bufs.at[b].rank - 1; j >= 0; j--) {
-            if (!dim_eval(k->dims, k->bufs.at[b].dims[j], symbols, &v) || v < 0) return fail(ctx, c, &none, bad);
+            if (!dim_eval(k->dims, k->bufs.at[b].dims[j], symbols, &v) || v < 0)
+                return fail(ctx, c, &none, bad);
             shape[b][j] = v;
             stride[b][j] = n;
             if (!mul_ok(n, v, &n)) return fail(ctx, c, &none, bad);
         }
         if (!mul_ok(n, 8, &bytes_)) return fail(ctx, c, &none, bad);
         c->n_elem[b] = n;
-        c->base[b] = b < k->n_params ? params[b] : arena_array(scratch, (size_t)n, (size_t)dtype_bytes(k->bufs.at[b].dtype));
+        c->base[b] = b < k->n_params
+                         ? params[b]
+                         : arena_array(scratch, (size_t)n, (size_t)dtype_bytes(k->bufs.at[b].dtype));
     }
     for (int64_t i = 0; i < c->axes.n; i++) {
         eval_axis *x = &c->axes.at[i];
@@ -265,17 +271,20 @@ static bool prepare(dlc_context *ctx, eval_code *c, void *const *params, const i
     for (int64_t i = 0; i < c->consts.n; i++) c->regs[c->consts.at[i].reg] = c->consts.at[i].v.bits;
     for (int64_t i = 0; i < c->dims.n; i++) {
         int64_t v;
-        if (!dim_eval(k->dims, c->dims.at[i].d, symbols, &v)) return fail(ctx, c, &none, "a dim that overflows");
+        if (!dim_eval(k->dims, c->dims.at[i].d, symbols, &v))
+            return fail(ctx, c, &none, "a dim that overflows");
         c->regs[c->dims.at[i].reg] = (uint64_t)v;
     }
     for (int64_t i = 0; i < c->code.n; i++) {
         const eval_instr *t = &c->code.at[i];
-        if (t->op == OP_TREE && c->n_elem[t->x] != 16) return fail(ctx, c, t, "tree of a buffer that has not 16 elements");
+        if (t->op == OP_TREE && c->n_elem[t->x] != 16)
+            return fail(ctx, c, t, "tree of a buffer that has not 16 elements");
     }
     return true;
 }
 
-bool eval_run(dlc_context *ctx, eval_code *c, void *const *params, const int64_t *symbols, const loop_eval_options *o)
+bool eval_run(dlc_context *ctx, eval_code *c, void *const *params, const int64_t *symbols,
+              const loop_eval_options *o)
 {
     if (c->stmts.n == 0) return true;
     arena *scratch = arena_new(arena_mem(c->arena));

@@ -1,8 +1,8 @@
 /* backend/eval/eval_sum.c: reduce, window and contract, each sum in the order that ir/order.h fixes.
  *
- * Operands are converted to the accumulator's type first. A contract walks its outputs a row at a time (along the
- * label that lies densest in memory) and runs the chains of a row side by side: each output still is one chain in the
- * order of the summed labels, but the inner loop is a vector operation.
+ * Operands are converted to the accumulator's type first. A contract walks its outputs a row at a time (along
+ * the label that lies densest in memory) and runs the chains of a row side by side: each output still is one
+ * chain in the order of the summed labels, but the inner loop is a vector operation.
  */
 #include "backend/eval/eval_inside.h"
 #include <math.h>
@@ -12,7 +12,7 @@
 
 enum { LEVELS = 6 };                                 /* 4096^5 elements are more than 2^59 */
 
-/* -- Nests ------------------------------------------------------------------------------------------------------------ */
+/* -- Nests ----------------------------------------------------------------------------------------------- */
 
 typedef struct {
     int n_kept, n_red;
@@ -39,14 +39,16 @@ static bool window_offset(const window_nest *s, const int64_t *at, const int64_t
     return true;
 }
 
-typedef struct { uint8_t o, b; relation r; int64_t extent, stride; } window_use;      /* extent, stride: of a's axis */
+/* extent, stride: of a's axis */
+typedef struct { uint8_t o, b; relation r; int64_t extent, stride; } window_use;
 typedef struct { uint8_t x, y; int64_t scale, bound; } limit_use;
 typedef struct {
     dtype acc;
     fma_mode mode;
     bool lanes, zero_taps;
     int n_sum; uint8_t sum[MAX_LABELS];
-    int64_t extent[MAX_LABELS], sa[MAX_LABELS], sb[MAX_LABELS];       /* by label; windows' a labels are in windows[] */
+    /* by label; windows' a labels are in windows[] */
+    int64_t extent[MAX_LABELS], sa[MAX_LABELS], sb[MAX_LABELS];
     int64_t n_terms;
     int n_windows; window_use windows[MAX_RANK];
     int n_limits; limit_use limits[4];
@@ -78,7 +80,8 @@ static bool is_beyond_limit(const contract_nest *s, const int64_t *pos)
     return false;
 }
 
-/* Offsets of a (without the row's window) and b at a combination; false: a position lies outside. b's is set anyway. */
+/* Offsets of a (without the row's window) and b at a combination; false: a position lies outside. b's is set
+ * anyway. */
 static bool contract_offsets(const contract_nest *s, const int64_t *pos, int64_t *oa, int64_t *ob)
 {
     int64_t a = s->base_a, b = s->base_b;
@@ -120,7 +123,7 @@ static void row_range(const window_use *w, int64_t k, int64_t n, int64_t *lo, in
     *hi = last + 1 < *lo ? *lo : last + 1 > n ? n : last + 1;
 }
 
-/* -- The types -------------------------------------------------------------------------------------------------------------- */
+/* -- The types ------------------------------------------------------------------------------------------- */
 
 static float larger_f32(float a, float b)
 {
@@ -135,7 +138,8 @@ static double larger_f64(double a, double b)
 }
 
 /* acc[i] = a*b + acc[i] along a row, eight at a time where the machine can. */
-static void muladd_row_any(float *acc, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n, fma_mode mode)
+static void muladd_row_any(float *acc, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n,
+                           fma_mode mode)
 {
     for (int64_t i = 0; i < n; i++) {
         float x = a[i * sa], y = b[i * sb];
@@ -144,8 +148,9 @@ static void muladd_row_any(float *acc, const float *a, int64_t sa, const float *
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma")))
-static void muladd_row_avx2(float *acc, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n, fma_mode mode)
+__attribute__((target("avx2,fma"))) static void muladd_row_avx2(float *acc, const float *a, int64_t sa,
+                                                                const float *b, int64_t sb, int64_t n,
+                                                                fma_mode mode)
 {
     int64_t i = 0;
     if ((sa == 0 || sa == 1) && (sb == 0 || sb == 1))
@@ -163,7 +168,8 @@ static void muladd_row_avx2(float *acc, const float *a, int64_t sa, const float 
 }
 #endif
 
-static void muladd_row_f32(float *acc, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n, fma_mode mode)
+static void muladd_row_f32(float *acc, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n,
+                           fma_mode mode)
 {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
@@ -285,7 +291,7 @@ static scalar_value identity_of(reduce_kind kind, dtype t)
     }
 }
 
-/* -- reduce ------------------------------------------------------------------------------------------------------------------ */
+/* -- reduce ---------------------------------------------------------------------------------------------- */
 
 bool eval_reduce(job *j)
 {
@@ -310,12 +316,14 @@ bool eval_reduce(job *j)
     if (tensor_n(y) == 0) return true;
     if (is_arg && s.n_elem == 0) return job_fail(j, "the axis is empty");
     const void *in = converted(j->r, x, acc, &owned);
-    void *to = is_arg || acc == y->dtype ? y->bytes : scratch_take(j->r, tensor_n(y), (size_t)dtype_bytes(acc));
+    void *to = is_arg || acc == y->dtype ? y->bytes
+                                         : scratch_take(j->r, tensor_n(y), (size_t)dtype_bytes(acc));
     uint64_t identity[1] = { 0 };
     if (!is_arg) sv_store(acc, identity, identity_of(r->kind, acc));
-#define CALL(F, T) { T id; memcpy(&id, identity, sizeof id); \
-        if (is_arg) reduce_arg_##F(&s, r, in, to); \
-        else if (reduce_is_lanes(r->axes, x->rank) || x->rank == 0) reduce_lanes_##F(&s, r->kind, in, to, id); \
+#define CALL(F, T) { T id; memcpy(&id, identity, sizeof id);                            \
+        if (is_arg) reduce_arg_##F(&s, r, in, to);                                      \
+        else if (reduce_is_lanes(r->axes, x->rank) || x->rank == 0)                     \
+            reduce_lanes_##F(&s, r->kind, in, to, id);                                  \
         else reduce_chains_##F(&s, r->kind, in, to, id); }
     BY_TYPE(acc, CALL)
 #undef CALL
@@ -327,11 +335,14 @@ bool eval_reduce(job *j)
     return true;
 }
 
-/* -- window ------------------------------------------------------------------------------------------------------------------- */
+/* -- window ---------------------------------------------------------------------------------------------- */
 
 static reduce_kind reduce_of(window_kind k)
 {
-    return k == WINDOW_sum ? REDUCE_sum : k == WINDOW_prod ? REDUCE_prod : k == WINDOW_min ? REDUCE_min : REDUCE_max;
+    return k == WINDOW_sum    ? REDUCE_sum
+           : k == WINDOW_prod ? REDUCE_prod
+           : k == WINDOW_min  ? REDUCE_min
+                              : REDUCE_max;
 }
 
 bool eval_window(job *j)
@@ -358,7 +369,8 @@ bool eval_window(job *j)
     if (tensor_n(y) == 0) return true;
     if (no_taps) return job_fail(j, "a window without taps");
     const void *in = converted(j->r, x, acc, &owned);
-    void *to = is_arg || acc == y->dtype ? y->bytes : scratch_take(j->r, tensor_n(y), (size_t)dtype_bytes(acc));
+    void *to = is_arg || acc == y->dtype ? y->bytes
+                                         : scratch_take(j->r, tensor_n(y), (size_t)dtype_bytes(acc));
     uint64_t identity[1] = { 0 };
     sv_store(acc, identity, identity_of(s.kind, acc));
 #define CALL(F, T) { T id; memcpy(&id, identity, sizeof id); window_##F(&s, in, to, is_arg ? to : NULL, id); }
@@ -372,7 +384,7 @@ bool eval_window(job *j)
     return true;
 }
 
-/* -- contract ----------------------------------------------------------------------------------------------------------------- */
+/* -- contract -------------------------------------------------------------------------------------------- */
 
 static int window_of_a(const contract_attr *c, uint8_t l)
 {
@@ -381,7 +393,8 @@ static int window_of_a(const contract_attr *c, uint8_t l)
     return -1;
 }
 
-static bool check_extent(const job *j, const contract_nest *s, const tensor *x, int axis, uint8_t l, const char *which)
+static bool check_extent(const job *j, const contract_nest *s, const tensor *x, int axis, uint8_t l,
+                         const char *which)
 {
     if (x->dims[axis] == s->extent[l]) return true;
     return job_fail(j, "axis %d of %s has size %lld, its label %lld", axis, which, (long long)x->dims[axis],
@@ -429,7 +442,8 @@ static bool set_labels(job *j, contract_nest *s)
     return true;
 }
 
-/* Which axis of the result becomes the row: one that runs densely through b, or a, or a window of a; else the last. */
+/* Which axis of the result becomes the row: one that runs densely through b, or a, or a window of a; else the
+ * last. */
 static int choose_row(const contract_nest *s, const contract_attr *c, const tensor *y)
 {
     int best = -1, best_score = -1;
@@ -484,13 +498,14 @@ static bool check_init(const job *j, const tensor *init)
     for (int i = 0; i < init->rank; i++) {
         int64_t d = init->dims[i], want = y->dims[y->rank - init->rank + i];
         if (d != 1 && d != want)
-            return job_fail(j, "axis %d of init has size %lld, the result %lld", i, (long long)d, (long long)want);
+            return job_fail(j, "axis %d of init has size %lld, the result %lld", i, (long long)d,
+                            (long long)want);
     }
     return true;
 }
 
-/* b again with its widest free label innermost, so that rows run along it; the same values in the same order of sums.
- * NULL: it is so already, there is no such label, or the copy would cost more than it saves. */
+/* b again with its widest free label innermost, so that rows run along it; the same values in the same order
+ * of sums. NULL: it is so already, there is no such label, or the copy would cost more than it saves. */
 static void *pack_b(job *j, contract_nest *s, const contract_attr *c, const void *b)
 {
     const tensor *x = &j->in[1], *y = &j->out[0];
@@ -504,9 +519,11 @@ static void *pack_b(job *j, contract_nest *s, const contract_attr *c, const void
     }
     for (int i = 0; i < s->n_sum; i++)
         if (!mul_ok(terms, s->extent[s->sum[i]], &terms)) terms = INT32_MAX;
-    if (s->lanes || best < 0 || s->sb[c->lb[best]] == 1 || (double)tensor_n(y) * (double)terms < 4.0 * (double)tensor_n(x)) return NULL;
+    if (s->lanes || best < 0 || s->sb[c->lb[best]] == 1 ||
+        (double)tensor_n(y) * (double)terms < 4.0 * (double)tensor_n(x))
+        return NULL;
     strides_of(x, stride);
-    for (int k = x->rank - 1; k >= 0; k--) {           /* result axis k is b's axis i: all but best, then best */
+    for (int k = x->rank - 1; k >= 0; k--) {        /* result axis k is b's axis i: all but best, then best */
         int i = k == x->rank - 1 ? best : k < best ? k : k + 1;
         n[k] = x->dims[i];
         from[k] = stride[i];

@@ -1,10 +1,10 @@
 /* backend/eval/eval_sum_t.h: sums at one accumulator type; included by eval_sum.c once for each.
- *   T         the type                       U      the type arithmetic is done in (ints: unsigned, so it wraps)
+ *   T         the type                       U      what arithmetic is done in (ints: unsigned, so it wraps)
  *   F(name)   the name for this type         LARGER SMALLER IS_NAN MULADD(a, b, c, mode)
  *   ROW       F(muladd_row), or a faster one with the same result
  */
 
-/* -- One step -------------------------------------------------------------------------------------------------------- */
+/* -- One step -------------------------------------------------------------------------------------------- */
 
 static inline T F(op)(reduce_kind kind, T a, T b)
 {
@@ -16,7 +16,7 @@ static inline T F(op)(reduce_kind kind, T a, T b)
     }
 }
 
-/* -- The row rule (ir/order.h): level 0 holds lanes of elements, level 1 lanes of block sums, … --------------------- */
+/* -- The row rule (ir/order.h): level 0 holds lanes of elements, level 1 lanes of block sums, … ---------- */
 
 typedef struct { reduce_kind kind; T identity; T lane[LEVELS][LANES]; int64_t n[LEVELS]; } F(lanes);
 
@@ -81,7 +81,7 @@ static T F(lanes_finish)(F(lanes) *l)
     return F(lanes_tree)(l, k);
 }
 
-/* -- Reductions ------------------------------------------------------------------------------------------------------- */
+/* -- Reductions ------------------------------------------------------------------------------------------ */
 
 static void F(reduce_lanes)(const reduce_nest *s, reduce_kind kind, const T *x, T *y, T identity)
 {
@@ -133,7 +133,7 @@ static void F(reduce_arg)(const reduce_nest *s, const reduce_attr *r, const T *x
     while (step_position(s->n_kept, s->kept, at, 1, off, s->kept_stride));
 }
 
-/* -- Windows ------------------------------------------------------------------------------------------------------------ */
+/* -- Windows --------------------------------------------------------------------------------------------- */
 
 static void F(window)(const window_nest *s, const T *x, T *y, int64_t *arg, T identity)
 {
@@ -146,14 +146,17 @@ static void F(window)(const window_nest *s, const T *x, T *y, int64_t *arg, T id
             int64_t in = off[0];
             if (!window_offset(s, at, k, &in)) continue;
             if (!arg) acc = F(op)(kind, acc, x[in]);
-            else if (best < 0 || (!IS_NAN(acc) && (x[in] > acc || IS_NAN(x[in])))) { best = tap; acc = x[in]; }
+            else if (best < 0 || (!IS_NAN(acc) && (x[in] > acc || IS_NAN(x[in])))) {
+                best = tap;
+                acc = x[in];
+            }
         } while (tap++, step_position(s->n, s->taps, k, 0, NULL, NULL));
         if (arg) *arg++ = best;
         else *y++ = acc;
     } while (step_position(s->rank, s->out, at, 1, off, s->copied_stride));
 }
 
-/* -- Contracts -------------------------------------------------------------------------------------------------------------- */
+/* -- Contracts ------------------------------------------------------------------------------------------- */
 
 #ifndef HAS_ROW
 static void F(muladd_row)(T *acc, const T *a, int64_t sa, const T *b, int64_t sb, int64_t n, fma_mode mode)
@@ -191,7 +194,8 @@ static void F(contract_step)(const contract_nest *s, const int64_t *pos, const T
     row_range(w, k, n, &lo, &hi);
     if (s->zero_taps) ROW(acc, &zero, 0, b + ob, s->vb, lo, s->mode);
     int64_t first = w->r.stride * lo + w->r.dil * k - w->r.pad, step = w->r.stride * w->stride;
-    if (lo < hi) ROW(acc + lo, a + oa + first * w->stride, step, b + ob + lo * s->vb, s->vb, hi - lo, s->mode);
+    if (lo < hi)
+        ROW(acc + lo, a + oa + first * w->stride, step, b + ob + lo * s->vb, s->vb, hi - lo, s->mode);
     if (s->zero_taps) ROW(acc + hi, &zero, 0, b + ob + hi * s->vb, s->vb, n - hi, s->mode);
 }
 
@@ -235,7 +239,8 @@ static void F(contract)(job *j, contract_nest *s, const T *a, const T *b, const 
         else F(contract_row)(s, pos, a, b, acc);
         cast_block(j->r, s->acc, y->dtype, s->row, acc, rounded);
         char *to = (char *)y->bytes + off[0] * width;
-        for (int64_t v = 0; v < s->row; v++) memcpy(to + v * s->vo * width, rounded + v * width, (size_t)width);
+        for (int64_t v = 0; v < s->row; v++)
+            memcpy(to + v * s->vo * width, rounded + v * width, (size_t)width);
     } while (step_position(s->n_outer, s->outer, at, 2, off, s->outer_stride));
     scratch_give(j->r, rounded);
     scratch_give(j->r, acc);

@@ -1,8 +1,9 @@
 /* backend/eval/eval_widen.c: a graph with every float made f64: the value that errors are measured against.
  *
- * A pass that may change values (simplify, layout) is right if the error of its result against this graph is at most
- * twice that of the graph before. Inputs, constants, casts and accumulators become f64; everything else follows from
- * the builder. A bitcast of a float has no wide counterpart: then there is no such graph, and NULL comes back.
+ * A pass that may change values (simplify, layout) is right if the error of its result against this graph is
+ * at most twice that of the graph before. Inputs, constants, casts and accumulators become f64; everything
+ * else follows from the builder. A bitcast of a float has no wide counterpart: then there is no such graph,
+ * and NULL comes back.
  */
 #include "backend/eval/eval.h"
 #include "ir/build.h"
@@ -39,7 +40,8 @@ static bool widen_loop(graph *to, const node *n, const value *in, value *out, in
     switch ((prim)n->prim) {
     case PRIM_scan:
         a = widen_body(to, n->scan->body, depth);
-        return a && scan(to, a, n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out);
+        return a &&
+               scan(to, a, n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out);
     case PRIM_kernel:
         a = widen_body(to, n->kernel->body, depth);
         return a && kernel(to, n->kernel->anchor, a, n->n_in, in, out);
@@ -62,17 +64,21 @@ static bool widen_node(const graph *g, const node *n, graph *to, const value *in
     case PRIM_const: out[0] = widen_const(to, n, in); break;
     case PRIM_iota: out[0] = iota(to, wide(t.dtype), t.rank, t.dims, n->iota->axis); break;
     case PRIM_map:
-        out[0] = n->map->fn == SCALAR_cast ? cast(to, in[0], wide(n->map->to)) : map(to, n->map->fn, n->n_in, in);
+        out[0] = n->map->fn == SCALAR_cast ? cast(to, in[0], wide(n->map->to))
+                                           : map(to, n->map->fn, n->n_in, in);
         break;
     case PRIM_contract:
-        out[0] = contract_by(to, in[0], in[1], n->n_in == 3 ? in[2] : NO_VALUE, n->contract, wide(n->contract->acc),
-                             wide(t.dtype));
+        out[0] = contract_by(to, in[0], in[1], n->n_in == 3 ? in[2] : NO_VALUE, n->contract,
+                             wide(n->contract->acc), wide(t.dtype));
         break;
     case PRIM_bitcast:
         if (is_float(t.dtype) || is_float(type_of(g, n->in[0]).dtype)) return false;
         out[0] = bitcast(to, in[0], n->bitcast->to);
         break;
-    case PRIM_scan: case PRIM_cond: case PRIM_while: case PRIM_kernel: return widen_loop(to, n, in, out, depth);
+    case PRIM_scan:
+    case PRIM_cond:
+    case PRIM_while:
+    case PRIM_kernel: return widen_loop(to, n, in, out, depth);
     default: return rebuild(to, g, n, in, out);
     }
     return is_value(out[0]);
@@ -87,7 +93,8 @@ static graph *widen_graph(const graph *g, graph *to, int depth)
         for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
         if (!widen_node(g, n, to, in, &map_to[n->first], depth) || to->failed) return NULL;
     }
-    for (int64_t i = 0; i < g->results.n; i++) add_result(to, map_to[g->results.at[i].id], g->result_names.at[i]);
+    for (int64_t i = 0; i < g->results.n; i++)
+        add_result(to, map_to[g->results.at[i].id], g->result_names.at[i]);
     return to;
 }
 

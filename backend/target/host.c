@@ -1,7 +1,7 @@
 /* backend/target/host.c: the machine this runs on, from cpuid and /sys, without LLVM.
  *
- * The cpu is named by its level (x86-64-v3, …), which says exactly what code may use, also where a virtual machine hides a
- * part of the cpu; `tune` names the model whose timing LLVM should assume.
+ * The cpu is named by its level (x86-64-v3, …), which says exactly what code may use, also where a virtual
+ * machine hides a part of the cpu; `tune` names the model whose timing LLVM should assume.
  */
 #include "backend/target/target.h"
 #include <stdio.h>
@@ -18,7 +18,9 @@ static int64_t cache_bytes(int level)
             snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", i, names[f]);
             FILE *in = fopen(path, "r");
             if (!in) return 0;
-            int n = f == 0 ? fscanf(in, "%d", &found) : f == 1 ? fscanf(in, "%15s", type) : fscanf(in, "%23s", size);
+            int n = f == 0   ? fscanf(in, "%d", &found)
+                    : f == 1 ? fscanf(in, "%15s", type)
+                             : fscanf(in, "%23s", size);
             fclose(in);
             if (n != 1) return 0;
         }
@@ -57,8 +59,8 @@ static int level(void)
     bool v2 = has(f1.c, 1u | 1u << 9 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 23) && has(ext.c, 1u);
     if (!v2) return 1;
     bool saves_ymm = has(f1.c, 1u << 27) && has(xgetbv(), 6);
-    bool v3 = saves_ymm && has(f1.c, 1u << 12 | 1u << 22 | 1u << 28 | 1u << 29) && has(f7.b, 1u << 3 | 1u << 5 | 1u << 8)
-           && has(ext.c, 1u << 5);
+    bool v3 = saves_ymm && has(f1.c, 1u << 12 | 1u << 22 | 1u << 28 | 1u << 29) &&
+              has(f7.b, 1u << 3 | 1u << 5 | 1u << 8) && has(ext.c, 1u << 5);
     if (!v3) return 2;
     bool v4 = has(xgetbv(), 0xe6) && has(f7.b, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31);
     return v4 ? 4 : 3;
@@ -101,15 +103,31 @@ static target detect(void)
 #elif defined(__aarch64__)
 static target detect(void)
 {
-    return (target){ .triple = "aarch64-unknown-linux-gnu", .cpu = "generic", .features = "", .tune = "", .vector_bytes = 16,
-                     .vector_registers = 32, .fma_latency = 4, .fma_per_cycle = 2, .loads_per_cycle = 2,
-                     .has_fma = true, .has_f16c = true, .has_sse41 = true };
+    return (target){ .triple = "aarch64-unknown-linux-gnu",
+                     .cpu = "generic",
+                     .features = "",
+                     .tune = "",
+                     .vector_bytes = 16,
+                     .vector_registers = 32,
+                     .fma_latency = 4,
+                     .fma_per_cycle = 2,
+                     .loads_per_cycle = 2,
+                     .has_fma = true,
+                     .has_f16c = true,
+                     .has_sse41 = true };
 }
 #else
 static target detect(void)
 {
-    return (target){ .triple = "riscv64-unknown-linux-gnu", .cpu = "generic-rv64", .features = "+m,+a,+f,+d,+c", .tune = "",
-                     .vector_bytes = 16, .vector_registers = 16, .fma_latency = 5, .fma_per_cycle = 1, .loads_per_cycle = 1,
+    return (target){ .triple = "riscv64-unknown-linux-gnu",
+                     .cpu = "generic-rv64",
+                     .features = "+m,+a,+f,+d,+c",
+                     .tune = "",
+                     .vector_bytes = 16,
+                     .vector_registers = 16,
+                     .fma_latency = 5,
+                     .fma_per_cycle = 1,
+                     .loads_per_cycle = 1,
                      .has_fma = true };
 }
 #endif

@@ -5,7 +5,8 @@ typedef enum { ARCH_X86, ARCH_AARCH64, ARCH_RISCV, ARCH_COUNT } arch;
 typedef struct { const char *name; arch arch; int level, latency, loads; int64_t l1, l2, l3; } cpu_row;
 
 static const cpu_row cpus[] = {
-#define CPU(name, a, level, latency, loads, l1, l2, l3) { name, ARCH_##a, level, latency, loads, l1 * 1024, l2 * 1024, l3 * 1024 },
+#define CPU(name, a, level, latency, loads, l1, l2, l3) \
+    { name, ARCH_##a, level, latency, loads, l1 * 1024, l2 * 1024, l3 * 1024 },
 #include "backend/target/cpu.def"
 };
 enum { N_CPUS = sizeof cpus / sizeof *cpus };
@@ -35,10 +36,12 @@ static target from_row(const cpu_row *c, const char *triple)
 {
     bool x86 = c->arch == ARCH_X86, arm = c->arch == ARCH_AARCH64;
     return (target){
-        .triple = triple, .cpu = c->name, .features = c->arch == ARCH_RISCV ? "+m,+a,+f,+d,+c" : "", .tune = "",
+        .triple = triple, .cpu = c->name, .features = c->arch == ARCH_RISCV ? "+m,+a,+f,+d,+c" : "",
+        .tune = "",
         .vector_bytes = x86 ? (c->level == 4 ? 64 : c->level == 3 ? 32 : 16) : 16,
         .vector_registers = x86 ? (c->level == 4 ? 32 : 16) : arm ? 32 : 16,
-        .fma_latency = c->latency, .fma_per_cycle = c->arch == ARCH_RISCV ? 1 : 2, .loads_per_cycle = c->loads,
+        .fma_latency = c->latency, .fma_per_cycle = c->arch == ARCH_RISCV ? 1 : 2,
+        .loads_per_cycle = c->loads,
         .l1_bytes = c->l1, .l2_bytes = c->l2, .l3_bytes = c->l3 ? c->l3 : c->l2,
         .has_fma = !x86 || c->level >= 3, .has_f16c = arm || (x86 && c->level >= 3),
         .has_sse41 = arm || (x86 && c->level >= 2),
@@ -60,7 +63,8 @@ bool target_named(dlc_context *ctx, const char *triple, const char *cpu, int vec
     for (int i = 0; i < N_CPUS; i++) {
         if (strcmp(cpus[i].name, cpu) != 0 || cpus[i].arch != a) continue;
         *out = from_row(&cpus[i], arena_strdup(ctx->arena, triple));
-        if (vector_bytes && vector_bytes < out->vector_bytes) out->vector_bytes = vector_bytes < 16 ? 16 : vector_bytes;
+        if (vector_bytes && vector_bytes < out->vector_bytes)
+            out->vector_bytes = vector_bytes < 16 ? 16 : vector_bytes;
         return true;
     }
     diag_no_target(ctx, (place){ 0 }, cpu, names_of(ctx, a));

@@ -1,4 +1,5 @@
-/* backend/target: the CPU for which code is made: what the formula that chooses schedules and the emitters ask of it. */
+/* backend/target: the CPU for which code is made: what the formula that chooses schedules and the emitters
+ * ask of it. */
 #ifndef DLC_BACKEND_TARGET_TARGET_H
 #define DLC_BACKEND_TARGET_TARGET_H
 #include "base/context.h"
@@ -19,8 +20,8 @@ typedef struct target {
 
 /* The machine this runs on. vector_bytes 0: the best; else at most that (the bits never depend on it). */
 target target_host(int vector_bytes);
-/* By name: triple NULL is the host's; cpu as LLVM spells it ("haswell", "x86-64-v3", "generic", "cortex-a72").
- * False and a diagnostic that lists near names if unknown. */
+/* By name: triple NULL is the host's; cpu as LLVM spells it ("haswell", "x86-64-v3", "generic",
+ * "cortex-a72"). False and a diagnostic that lists near names if unknown. */
 bool target_named(dlc_context *ctx, const char *triple, const char *cpu, int vector_bytes, target *out);
 static inline int target_lanes(const target *t, int elem_bytes) { return t->vector_bytes / elem_bytes; }
 

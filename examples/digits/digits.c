@@ -4,8 +4,9 @@
  *     cc -I runtime examples/digits/digits.c -lpng -o digits
  *     ./digits ./digits.so examples/digits/images/7.png
  *
- * The library is opened by name, as a program does that takes any model: `dlc_model_v1` describes it (runtime/model.h).
- * It allocates nothing: workspace, input and output are ours. Exit 0 if the picture's file is named by the answer.
+ * The library is opened by name, as a program does that takes any model: `dlc_model_v1` describes it
+ * (runtime/model.h). It allocates nothing: workspace, input and output are ours. Exit 0 if the picture's file
+ * is named by the answer.
  */
 #include "model.h"
 
@@ -40,7 +41,7 @@ static int read_image(const char *path, unsigned char grey[SIDE][SIDE])
 /* Two pixels a character: upper and lower half of one block. */
 static void draw(unsigned char grey[SIDE][SIDE])
 {
-    static const char *const block[4] = { " ", "\u2580", "\u2584", "\u2588" };     /* none, upper, lower, full */
+    static const char *const block[4] = { " ", "\u2580", "\u2584", "\u2588" };  /* none, upper, lower, full */
     for (int y = 0; y < SIDE; y += 2) {
         printf("    ");
         for (int x = 0; x < SIDE; x++) fputs(block[(grey[y][x] > 96) | (grey[y + 1][x] > 96) << 1], stdout);
@@ -53,7 +54,8 @@ static int classify(const char *library, float x[SIDE * SIDE], float y[DIGITS])
 {
     void *handle = dlopen(library, RTLD_NOW);
     const dlc_model *model = handle ? dlsym(handle, "dlc_model_v1") : NULL;
-    if (!model || model->abi != DLC_MODEL_ABI || model->n_inputs != 1 || model->n_outputs != 1 || model->n_dims > 1) {
+    if (!model || model->abi != DLC_MODEL_ABI || model->n_inputs != 1 || model->n_outputs != 1 ||
+        model->n_dims > 1) {
         const char *why = model ? "not the digits model" : dlerror();
         fprintf(stderr, "%s: %s\n", library, why);
         return 0;

@@ -1,13 +1,15 @@
-/* elab: one walk from an entry point: what is known at compile time is evaluated, calls are inlined, the rest becomes nodes
+/* elab: one walk from an entry point: what is known at compile time is evaluated, calls are inlined, the rest
+ * becomes nodes
  *
- * Values are bound in a list, newest first. A call binds its parameters by unification (elab_call.c). Bodies of run-time
- * loops and branches are graphs of their own; what they use of the outside is captured (elab_value.c: here).
+ * Values are bound in a list, newest first. A call binds its parameters by unification (elab_call.c). Bodies
+ * of run-time loops and branches are graphs of their own; what they use of the outside is captured
+ * (elab_value.c: here).
  */
 #include "frontend/lang/elab.h"
 
 enum { MAX_DEPTH = 450, MAX_CONSTANT_DEPTH = 175, MAX_STEPS = 2000000, MAX_UNROLLED = 10000 };
 
-/* -- Errors ----------------------------------------------------------------------------------------------------------------- */
+/* -- Errors ---------------------------------------------------------------------------------------------- */
 
 /* The place is the innermost one in the user's own files. */
 static const ast *blamed(elab *e, const ast *at)
@@ -24,7 +26,7 @@ place elab_place(elab *e, const ast *at, bool is_op)
     return lang_place(e->l, b->src, op ? b->op_line : b->line, op ? b->op_col : b->col);
 }
 
-/* -- Names ------------------------------------------------------------------------------------------------------------------ */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 bind *lookup(env *n, const char *name)
 {
@@ -103,7 +105,10 @@ bool name_value(elab *e, env *n, const ast *at, const char *name, val *out)
     if (d && d->kind == A_CONST) { *out = constant_value(e, d, home); return true; }
     if (d) { *out = definition_value(e, n, d, home); return true; }
     module *space = module_as(n->mod, name);
-    if (space && space->net) { *out = (val){ .k = V_MODEL, .net = space->net, .s = space->net->name }; return true; }
+    if (space && space->net) {
+        *out = (val){ .k = V_MODEL, .net = space->net, .s = space->net->name };
+        return true;
+    }
     if (space) { *out = (val){ .k = V_SPACE, .space = space, .s = name }; return true; }
     if (strcmp(name, "training") == 0) { *out = v_bool(e->training); return true; }
     if (strcmp(name, "pi") == 0) { *out = v_float(3.141592653589793); return true; }
@@ -116,7 +121,8 @@ bool name_value(elab *e, env *n, const ast *at, const char *name, val *out)
         if (!seen) {
             value v = input(e->top->g, name, is_loss ? DTYPE_f32 : DTYPE_i64, 0, NULL);
             parameter *p = NEW(e->a, parameter);
-            *p = (parameter){ .path = name, .name = name, .t = type_of(e->top->g, v), .g = e->top->g, .v = v, .is_state = true };
+            *p = (parameter){ .path = name, .name = name, .t = type_of(e->top->g, v), .g = e->top->g, .v = v,
+                              .is_state = true };
             map_put(&e->param_at, name, strlen(name), (uint64_t)e->params.n, &fresh);
             vec_push(e->a, &e->params, p);
             seen = map_find(&e->param_at, name, strlen(name));
@@ -132,7 +138,7 @@ bool name_value(elab *e, env *n, const ast *at, const char *name, val *out)
     return false;
 }
 
-/* -- Statements ------------------------------------------------------------------------------------------------------------- */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 /* A name bound by `=`: a state is updated; a name from outside of a run-time body cannot be. */
 static void assign(elab *e, env *n, const ast *at, const char *name, val v)
@@ -141,7 +147,11 @@ static void assign(elab *e, env *n, const ast *at, const char *name, val v)
     for (bind *b = n->head; b; b = b->next) {
         if (n->has_barrier && b == n->barrier) outside = true;
         if (b->name != name) continue;
-        if (outside) elab_error(e, at, n->is_loop ? "carry it: for ... carry x = x { ... }" : "give the branches' value a name: y = if ... { } else { }", changed_at_run_time, name, n->barrier_what);
+        if (outside)
+            elab_error(e, at,
+                       n->is_loop ? "carry it: for ... carry x = x { ... }"
+                                  : "give the branches' value a name: y = if ... { } else { }",
+                       changed_at_run_time, name, n->barrier_what);
         if (b->state) {
             val x = to_tensor(e, at, v, b->state->t.dtype);
             b->state->now = x;
@@ -158,7 +168,8 @@ static void bind_statement(elab *e, env *n, ast *x)
     val v = eval(e, n, x->a);
     if (v.k == V_VOID) elab_error(e, x->a, NULL, block_without_value);
     if (x->n == 1) { assign(e, n, x->kid[0], x->kid[0]->name, v); return; }
-    if (v.k != V_TUPLE && v.k != V_LIST) elab_error(e, x->a, NULL, names_for_one_value, x->n, show_kind(e, &v));
+    if (v.k != V_TUPLE && v.k != V_LIST)
+        elab_error(e, x->a, NULL, names_for_one_value, x->n, show_kind(e, &v));
     if (v.n != x->n) elab_error(e, x, NULL, names_for_values, x->n, v.n);
     for (int i = 0; i < x->n; i++) assign(e, n, x->kid[i], x->kid[i]->name, v.item[i]);
 }
@@ -166,13 +177,15 @@ static void bind_statement(elab *e, env *n, ast *x)
 static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *what, const char *name)
 {
     val v;
-    if (!name_value(e, n, t, t->name, &v) || v.k != V_DTYPE) elab_error(e, t, NULL, unknown_element_type, t->name);
+    if (!name_value(e, n, t, t->name, &v) || v.k != V_DTYPE)
+        elab_error(e, t, NULL, unknown_element_type, t->name);
     type r = { .dtype = v.t };
     dim *d = NEW_ARRAY(e->a, dim, MAX_RANK);
     for (int i = 0; i < t->n; i++) {
         if (t->kid[i]->kind == A_SPREAD) {
             bind *b = lookup(n, t->kid[i]->name);
-            for (int k = 0; b && k < b->v.n && r.rank < MAX_RANK; k++) d[r.rank++] = need_dim(e, t, &b->v.item[k]);
+            for (int k = 0; b && k < b->v.n && r.rank < MAX_RANK; k++)
+                d[r.rank++] = need_dim(e, t, &b->v.item[k]);
             continue;
         }
         val x = eval(e, n, t->kid[i]);
@@ -181,7 +194,8 @@ static type declared_type(elab *e, env *n, ast *t, const ast *at, const char *wh
     }
     int64_t known;
     for (int i = 0; i < r.rank && what; i++)
-        if (dim_is_const(d[i], &known) && known < 0) elab_error(e, at, NULL, negative_size, what, name, (long long)known);
+        if (dim_is_const(d[i], &known) && known < 0)
+            elab_error(e, at, NULL, negative_size, what, name, (long long)known);
         else if (!dim_is_const(d[i], NULL)) elab_error(e, at, NULL, size_not_known, what, name);
     r.dims = d;
     return r;
@@ -194,7 +208,9 @@ val trained_value(elab *e, const ast *x, type t, const char *path)
     if (!e->o->weight(e->o->weight_arg, path, &w)) elab_error(e, x, NULL, weight_missing, path);
     bool same = w.rank == t.rank && w.dtype == t.dtype;
     for (int i = 0; same && i < t.rank; i++) same = dim_is(t.dims[i], w.dims[i]);
-    if (!same) elab_error(e, x, NULL, weight_of_other_type, path, dtype_info[t.dtype].name, show_dims(e, t.rank, t.dims));
+    if (!same)
+        elab_error(e, x, NULL, weight_of_other_type, path, dtype_info[t.dtype].name,
+                   show_dims(e, t.rank, t.dims));
     return v_tensor(e, constant_borrowed(e->fr->g, t.dtype, t.rank, t.dims, w.bytes, path));
 }
 
@@ -220,8 +236,14 @@ static val initial_value(elab *e, env *n, ast *x, type t, const char *path)
         pos_at[0] = c;
         for (int i = 0; c->kind == A_CALL && i < c->n && i < 30; i++) {
             val a = eval(e, n, c->kid[i]->a);
-            if (c->kid[i]->name) { names[n_named] = c->kid[i]->name; named_at[n_named] = c->kid[i]; named[n_named++] = a; }
-            else { pos_at[n_pos] = c->kid[i]->a; pos[n_pos++] = a; }
+            if (c->kid[i]->name) {
+                names[n_named] = c->kid[i]->name;
+                named_at[n_named] = c->kid[i];
+                named[n_named++] = a;
+            } else {
+                pos_at[n_pos] = c->kid[i]->a;
+                pos[n_pos++] = a;
+            }
         }
         v = apply(e, n, c, f, n_pos, pos, pos_at, n_named, names, named, named_at);
     } else v = eval(e, n, x->b);
@@ -240,13 +262,15 @@ static void parameter_statement(elab *e, env *n, ast *x)
     bool is_state = x->kind == A_STATE_ST;
     const char *kind = is_state ? "state" : "parameter";
     type t = declared_type(e, n, x->a, x, kind, x->name);
-    if (!is_state && !is_float(t.dtype)) elab_error(e, x, NULL, parameter_dtype, x->name, dtype_info[t.dtype].name);
+    if (!is_state && !is_float(t.dtype))
+        elab_error(e, x, NULL, parameter_dtype, x->name, dtype_info[t.dtype].name);
     if (e->in_operator) elab_error(e, x, NULL, onnx_function_parameters);
     const char *path = scope_name(e, n->sc, x->name);
     uint64_t *at = map_find(&e->param_at, path, strlen(path));
     if (at) {
         parameter *p = e->params.at[*at];
-        if (!type_same(p->t, t) && (p->t.dtype != t.dtype || p->t.rank != t.rank || memcmp(p->t.dims, t.dims, sizeof(dim) * (size_t)t.rank) != 0))
+        if (!type_same(p->t, t) && (p->t.dtype != t.dtype || p->t.rank != t.rank ||
+                                    memcmp(p->t.dims, t.dims, sizeof(dim) * (size_t)t.rank) != 0))
             elab_error(e, x, NULL, shared_two_shapes, kind, path);
         bind_name(e, n, x->name, (val){ .k = V_TENSOR, .g = p->g, .v = p->v });
     } else {
@@ -262,10 +286,13 @@ static void parameter_statement(elab *e, env *n, ast *x)
             e->fr = e->top;
         }
         bool is_input = e->init || (is_state && e->updated.n && map_find(&e->updated, path, strlen(path)));
-        val v = is_input ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims)) : e->o->weight ? trained_value(e, x, t, path) : initial_value(e, n, x, t, path);
+        val v = is_input       ? v_tensor(e, input(e->fr->g, path, t.dtype, t.rank, t.dims))
+                : e->o->weight ? trained_value(e, x, t, path)
+                               : initial_value(e, n, x, t, path);
         if (!is_input && dim_is_const(type_elements(e->fr->g, t), NULL)) set_name(e->fr->g, v.v, path);
         parameter *p = NEW(e->a, parameter);
-        *p = (parameter){ .path = path, .name = x->name, .t = t, .g = e->top->g, .v = v.v, .is_state = is_state, .init = first };
+        *p = (parameter){ .path = path, .name = x->name, .t = t, .g = e->top->g, .v = v.v,
+                          .is_state = is_state, .init = first };
         bool fresh;
         map_put(&e->param_at, path, strlen(path), (uint64_t)e->params.n, &fresh);
         vec_push(e->a, &e->params, p);
@@ -311,7 +338,8 @@ static void statement(elab *e, env *n, ast *x)
 
 static bool is_value_statement(const ast *x)
 {
-    return x->kind != A_BIND && x->kind != A_PARAM_ST && x->kind != A_STATE_ST && x->kind != A_ASSERT && x->kind != A_YIELD;
+    return x->kind != A_BIND && x->kind != A_PARAM_ST && x->kind != A_STATE_ST && x->kind != A_ASSERT &&
+           x->kind != A_YIELD;
 }
 
 val eval_block(elab *e, env *n, ast *x)
@@ -325,7 +353,7 @@ val eval_block(elab *e, env *n, ast *x)
     return last;
 }
 
-/* -- if, for, while --------------------------------------------------------------------------------------------------------- */
+/* -- if, for, while -------------------------------------------------------------------------------------- */
 
 static frame *enter_body(elab *e, const char *what)
 {
@@ -335,6 +363,7 @@ static frame *enter_body(elab *e, const char *what)
     e->fr = f;
     return f;
 }
+
 static void leave_body(elab *e) { e->fr = e->fr->outer; }
 
 static env inner_env(env *n, const char *what, bool is_loop)
@@ -361,6 +390,7 @@ static int flatten(elab *e, const ast *at, val v, val *out, int max)
     out[0] = to_tensor(e, at, v, DTYPE_NONE);
     return 1;
 }
+
 static val unflatten(elab *e, const val *like, val **from)
 {
     if (like->k != V_TUPLE) return *(*from)++;
@@ -378,7 +408,7 @@ static val run_time_if(elab *e, env *n, ast *x, val c)
     int count[2];
     for (int i = 0; i < 2; i++) {
         f[i] = enter_body(e, "if");
-        for (int64_t k = 0; i && k < f[0]->outer_of.n; k++) {        /* the same captures, in the same order */
+        for (int64_t k = 0; i && k < f[0]->outer_of.n; k++) {       /* the same captures, in the same order */
             type t = type_of(f[1]->outer->g, f[0]->outer_of.at[k]);
             vec_push(e->a, &f[1]->outer_of, f[0]->outer_of.at[k]);
             vec_push(e->a, &f[1]->inner_of, input(f[1]->g, NULL, t.dtype, t.rank, t.dims));
@@ -392,7 +422,9 @@ static val run_time_if(elab *e, env *n, ast *x, val c)
     if (count[0] != count[1]) elab_error(e, x, NULL, branch_counts_differ, count[0], count[1]);
     for (int k = 0; k < count[0]; k++) {
         type s = type_of(f[0]->g, flat[0][k].v), t = type_of(f[1]->g, flat[1][k].v);
-        if (!type_same(s, t)) elab_error(e, x, NULL, branch_types_differ, show_value(e, &flat[0][k]), show_value(e, &flat[1][k]));
+        if (!type_same(s, t))
+            elab_error(e, x, NULL, branch_types_differ, show_value(e, &flat[0][k]),
+                       show_value(e, &flat[1][k]));
         add_result(f[0]->g, flat[0][k].v, NULL);
         add_result(f[1]->g, flat[1][k].v, NULL);
     }
@@ -418,7 +450,8 @@ static val eval_if(elab *e, env *n, ast *x)
             c = v_bool(known.bits != 0);
         }
         if (c.k != V_BOOL)
-            elab_error(e, x->a, c.k == V_TENSOR ? "for each element use where(c, a, b)" : NULL, condition_not_bool, show_kind(e, &c));
+            elab_error(e, x->a, c.k == V_TENSOR ? "for each element use where(c, a, b)" : NULL,
+                       condition_not_bool, show_kind(e, &c));
         if (c.b) return eval_block(e, n, x->b);
         if (!x->c) return (val){ .k = V_VOID };
         if (x->c->kind != A_IF) return eval_block(e, n, x->c);
@@ -438,7 +471,8 @@ static val unrolled(elab *e, env *n, ast *x)
         return last;
     }
     val to = eval(e, n, x->b);
-    int64_t i = need_int(e, x->a, &from, "the start of an unrolled loop"), end = need_int(e, x->b, &to, "the end of an unrolled loop");
+    int64_t i = need_int(e, x->a, &from, "the start of an unrolled loop"),
+            end = need_int(e, x->b, &to, "the end of an unrolled loop");
     if (end - i > MAX_UNROLLED) elab_error(e, x, NULL, loop_too_long, MAX_UNROLLED);
     for (; i < end; i++) {
         bind_name(e, n, x->name, v_int(i));
@@ -450,7 +484,10 @@ static val unrolled(elab *e, env *n, ast *x)
 static val loop_result(elab *e, int n, val *parts)
 {
     if (n == 1) return parts[0];
-    val r = { .k = V_TUPLE, .n = n, .item = arena_copy(e->a, parts, sizeof *parts * (size_t)n), .names = NEW_ARRAY(e->a, const char *, n + 1) };
+    val r = { .k = V_TUPLE,
+              .n = n,
+              .item = arena_copy(e->a, parts, sizeof *parts * (size_t)n),
+              .names = NEW_ARRAY(e->a, const char *, n + 1) };
     return r;
 }
 
@@ -458,7 +495,8 @@ static val loop_result(elab *e, int n, val *parts)
 static void carry_starts(elab *e, env *n, ast *x, val *start)
 {
     if (x->n > 32) elab_error(e, x, NULL, too_many_carried);
-    for (int i = 0; i < x->n; i++) start[i] = to_tensor(e, x->kid[i]->a, eval(e, n, x->kid[i]->a), DTYPE_NONE);
+    for (int i = 0; i < x->n; i++)
+        start[i] = to_tensor(e, x->kid[i]->a, eval(e, n, x->kid[i]->a), DTYPE_NONE);
 }
 
 /* The carried names as inputs of a body. */
@@ -470,13 +508,15 @@ static void carry_inputs(elab *e, env *in, ast *x, const val *start)
         bind_name(e, in, x->kid[i]->name, v);
     }
 }
+
 static void carry_results(elab *e, env *in, ast *x, const val *start)
 {
     for (int i = 0; i < x->n; i++) {
         type want = type_of(start[i].g, start[i].v);
         val v = to_tensor(e, x->kid[i], lookup(in, x->kid[i]->name)->v, want.dtype);
         if (!type_same(type_of(v.g, v.v), want))
-            elab_error(e, x->kid[i], NULL, carried_type_changes, x->kid[i]->name, show_value(e, &start[i]), show_value(e, &v));
+            elab_error(e, x->kid[i], NULL, carried_type_changes, x->kid[i]->name, show_value(e, &start[i]),
+                       show_value(e, &v));
         add_result(e->fr->g, v.v, NULL);
     }
 }
@@ -495,7 +535,9 @@ static val run_time_for(elab *e, env *n, ast *x)
     value t = input(f->g, x->name, DTYPE_i64, 0, NULL);
     bind_name(e, &in, x->name, v_tensor(e, t));
     val body = eval_block(e, &in, x->d);
-    if (body.k != V_VOID) elab_error(e, x->d->n ? x->d->kid[x->d->n - 1] : x->d, "assign it to a carried name, or yield it", value_not_used);
+    if (body.k != V_VOID)
+        elab_error(e, x->d->n ? x->d->kid[x->d->n - 1] : x->d, "assign it to a carried name, or yield it",
+                   value_not_used);
     carry_results(e, &in, x, start);
     add_result(f->g, add(f->g, t, scalar_i64(f->g, DTYPE_i64, 1)), NULL);
     int ny = (int)in.yields.n;
@@ -518,12 +560,14 @@ static val eval_while(elab *e, env *n, ast *x)
 {
     val start[33], parts[33];
     carry_starts(e, n, x, start);
-    /* two bodies with one list of captures: the test is elaborated first, the body goes on with its captures */
+    /* two bodies with one list of captures: the test is elaborated first, the body goes on with its captures
+     */
     frame *test = enter_body(e, "test");
     env in = inner_env(n, "loop", true);
     carry_inputs(e, &in, x, start);
     val c = to_tensor(e, x->a, eval(e, &in, x->a), DTYPE_bool);
-    if (dtype_v(&c) != DTYPE_bool || rank_v(e, &c)) elab_error(e, x->a, NULL, condition_not_bool, show_value(e, &c));
+    if (dtype_v(&c) != DTYPE_bool || rank_v(e, &c))
+        elab_error(e, x->a, NULL, condition_not_bool, show_value(e, &c));
     add_result(test->g, c.v, NULL);
     leave_body(e);
     frame *f = enter_body(e, "while");
@@ -550,7 +594,7 @@ static val eval_while(elab *e, env *n, ast *x)
     return loop_result(e, x->n, parts);
 }
 
-/* -- Expressions ------------------------------------------------------------------------------------------------------------ */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 static val eval_field(elab *e, env *n, ast *x)
 {
@@ -581,7 +625,8 @@ static val eval_list(elab *e, env *n, ast *x)
     for (int i = 0; i < x->n; i++) {
         if (x->kid[i]->kind == A_SPREAD) {
             val v;
-            if (!name_value(e, n, x->kid[i], x->kid[i]->name, &v) || v.k != V_LIST) elab_error(e, x->kid[i], NULL, not_dimensions, x->kid[i]->name);
+            if (!name_value(e, n, x->kid[i], x->kid[i]->name, &v) || v.k != V_LIST)
+                elab_error(e, x->kid[i], NULL, not_dimensions, x->kid[i]->name);
             for (int k = 0; k < v.n; k++) vec_push(e->a, &items, v.item[k]);
         } else {
             val v = eval(e, n, x->kid[i]);
@@ -630,7 +675,8 @@ static val eval_call(elab *e, env *n, ast *x, const val *piped, const ast *piped
     val f = eval(e, n, is_call ? x->a : x);
     enum { MAX_ARGS = 64 };
     int most = (is_call ? x->n : 0) + 2;
-    val *pos = NEW_ARRAY(e->a, val, most), *named = NEW_ARRAY(e->a, val, most);        /* not on the stack: calls nest */
+    /* not on the stack: calls nest */
+    val *pos = NEW_ARRAY(e->a, val, most), *named = NEW_ARRAY(e->a, val, most);
     const ast **pos_at = NEW_ARRAY(e->a, const ast *, most), **named_at = NEW_ARRAY(e->a, const ast *, most);
     const char **names = NEW_ARRAY(e->a, const char *, most);
     int n_pos = 0, n_named = 0;
@@ -639,10 +685,18 @@ static val eval_call(elab *e, env *n, ast *x, const val *piped, const ast *piped
     if (is_call && x->n > MAX_ARGS - 2) elab_error(e, x, NULL, too_many_arguments, MAX_ARGS - 2);
     for (int i = 0; is_call && i < x->n; i++) {
         val v = eval(e, n, x->kid[i]->a);
-        if (x->kid[i]->name) { names[n_named] = x->kid[i]->name; named_at[n_named] = x->kid[i]; named[n_named++] = v; }
-        else { pos_at[n_pos] = x->kid[i]->a; pos[n_pos++] = v; }
+        if (x->kid[i]->name) {
+            names[n_named] = x->kid[i]->name;
+            named_at[n_named] = x->kid[i];
+            named[n_named++] = v;
+        } else {
+            pos_at[n_pos] = x->kid[i]->a;
+            pos[n_pos++] = v;
+        }
     }
-    if (makes && !is_call) elab_error(e, x, arena_printf(e->a, "make a layer first: %s(...)", f.s), not_applied, show_kind(e, &f));
+    if (makes && !is_call)
+        elab_error(e, x, arena_printf(e->a, "make a layer first: %s(...)", f.s), not_applied,
+                   show_kind(e, &f));
     val r = apply(e, n, x, f, n_pos, pos, pos_at, n_named, names, named, named_at);
     if (piped && makes) r = apply(e, n, x, r, 1, piped, &piped_at, 0, NULL, NULL, NULL);
     return r;

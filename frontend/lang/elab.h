@@ -5,7 +5,7 @@
 #include "frontend/lang/lang.h"
 #include "ir/build.h"
 
-/* -- Files ------------------------------------------------------------------------------------------------------------------ */
+/* -- Files ----------------------------------------------------------------------------------------------- */
 
 /* A model of ONNX: its file, the name it has here, what it takes and gives. */
 typedef struct { const char *path, *name; model_signature sig; } net;
@@ -29,9 +29,10 @@ bool prim_exists(const char *name);
 const char *const *prim_names(int *n);
 dtype dtype_named(const char *name);               /* f16 … bool as spelled in the language */
 
-/* -- Values ----------------------------------------------------------------------------------------------------------------- */
+/* -- Values ---------------------------------------------------------------------------------------------- */
 
-typedef enum { V_VOID, V_INT, V_FLOAT, V_BOOL, V_STRING, V_NONE, V_LIST, V_TUPLE, V_FN, V_LAYER_DEF, V_LAYER, V_MODEL,
+typedef enum { V_VOID, V_INT, V_FLOAT, V_BOOL, V_STRING, V_NONE, V_LIST, V_TUPLE, V_FN, V_LAYER_DEF, V_LAYER,
+               V_MODEL,
                V_DTYPE, V_TENSOR, V_PRIM, V_ONNX_OP, V_SPACE, V_PATH } vkind;
 
 typedef struct val val;
@@ -53,7 +54,7 @@ struct val {
     layer *layer;
     module *space;
     graph *g; value v;                     /* TENSOR */
-    int axes; bool is_elem;                /* inside index brackets: a single element, spread over this many index axes */
+    int axes; bool is_elem;    /* inside index brackets: a single element, spread over this many index axes */
     const struct recipe *recipe;           /* of a data set: how it is divided and prepared */
     bool is_weak;                          /* an index: adapts like a number */
 };
@@ -72,7 +73,8 @@ struct env {
     bind *head;
     module *mod;
     scope *sc;
-    bind *barrier; bool has_barrier; const char *barrier_what;    /* names from here on belong outside of a loop or branch */
+    /* names from here on belong outside of a loop or branch */
+    bind *barrier; bool has_barrier; const char *barrier_what;
     bool is_loop;
     vec(val) yields; bool takes_yields;
     bool in_train;
@@ -81,12 +83,36 @@ struct env {
 
 typedef struct call_site { const ast *at; const char *what; struct call_site *outer; } call_site;
 
-typedef struct index_axis { const char *name; const ast *binder; bool is_spread; int first, n; dim lo[MAX_RANK], size[MAX_RANK]; bool known; } index_axis;
+typedef struct index_axis {
+    const char *name;
+    const ast *binder;
+    bool is_spread;
+    int first, n;
+    dim lo[MAX_RANK], size[MAX_RANK];
+    bool known;
+} index_axis;
 
 /* What parts(), standardize() … ask for; done once the samples are there (lang_train.c). */
-typedef struct recipe { bool has_parts, shuffle; double valid, test; int n; struct { const char *op, *field; } step[8]; } recipe;
+typedef struct recipe {
+    bool has_parts, shuffle;
+    double valid, test;
+    int n;
+    struct {
+        const char *op, *field;
+    } step[8];
+} recipe;
 
-typedef struct parameter { const char *path, *name; type t; graph *g; value v; bool is_state; value init; state_cell *cell; bool is_updated; val updated; } parameter;
+typedef struct parameter {
+    const char *path, *name;
+    type t;
+    graph *g;
+    value v;
+    bool is_state;
+    value init;
+    state_cell *cell;
+    bool is_updated;
+    val updated;
+} parameter;
 struct state_cell { const char *path; val now; type t; };
 
 typedef struct gradient_of { parameter *p; value v; } gradient_of;       /* v: before any clipping */
@@ -107,13 +133,14 @@ typedef struct elab {
     int64_t steps;
     vec(index_axis) idx; int n_axes;
     vec(parameter *) params; map_str param_at;
-    map_str updated;                       /* states that the model updates outside of training, by path: inputs and results then */
+    map_str updated; /* states that the model updates outside of training, by path: inputs and results then */
     map_str models;                        /* path scope of a model by name */
     bool training, has_grad;
     frame *init;                           /* in training: where initial values are built */
-    vec(struct data_set *) sets; bool is_real;     /* is_real: a step to be run, with data read; else types only */
+    /* is_real: a step to be run, with data read; else types only */
+    vec(struct data_set *) sets; bool is_real;
     int64_t batch;                         /* samples in a step; 0: all */
-    int part;                              /* 0 the step on the training part; 1 2 evaluation on the validation or test part */
+    int part;             /* 0 the step on the training part; 1 2 evaluation on the validation or test part */
     uint64_t seed;
     bool is_cut;                           /* gradients are inputs grad:PATH */
     vec(struct gradient_of) gradients;     /* of the block, in order */
@@ -122,10 +149,11 @@ typedef struct elab {
     bool in_index;
     vec(squashed) squashed;
     vec(module *) modules;                 /* every file that was read */
-    bool in_operator;                      /* in the body of an `op` that an ONNX model calls: no parameters, no random values */
-    vec(value) kept, kept_input;           /* constants given as inputs, so that they are not folded before a gradient */
+    bool in_operator;   /* in the body of an `op` that an ONNX model calls: no parameters, no random values */
+    /* constants given as inputs, so that they are not folded before a gradient */
+    vec(value) kept, kept_input;
     vec(index_axis) ranges;                /* of inner indices, found with those around them */
-    vec(ast *) base_ast; vec(val) base_val;        /* bases of subscripts evaluated while ranges were looked for */
+    vec(ast *) base_ast; vec(val) base_val;   /* bases of subscripts evaluated while ranges were looked for */
 } elab;
 
 /* As lang_error, at the innermost place in the user's own files; elab_error_op at the operator there. */
@@ -137,7 +165,11 @@ place elab_place(elab *e, const ast *at, bool is_op);
 
 /* What the builder reported since, where the program's own words say it better. */
 typedef struct { int64_t n_diags; int n_errors; dlc_status status; } told;
-static inline told told_so_far(const elab *e) { return (told){ e->ctx->diags.n, e->ctx->n_errors, e->ctx->status }; }
+static inline told told_so_far(const elab *e)
+{
+    return (told){ e->ctx->diags.n, e->ctx->n_errors, e->ctx->status };
+}
+
 static inline void forget_since(elab *e, told t)
 {
     e->ctx->diags.n = t.n_diags;
@@ -156,12 +188,13 @@ val v_list(elab *e, int n, const val *items);
 const char *show_value(elab *e, const val *v);          /* for messages and str() */
 const char *show_kind(elab *e, const val *v);           /* "the layer Dense", "f32[N, 8]" */
 const char *show_dims(elab *e, int n, const dim *d);
-value here(elab *e, const val *v);                      /* a tensor's value in the graph under construction: captured if needed */
+value here(elab *e, const val *v);  /* a tensor's value in the graph under construction: captured if needed */
 int rank_v(elab *e, const val *v);                      /* an element of index brackets has rank 0 */
 dim dim_v(elab *e, const val *v, int axis);
 dtype dtype_v(const val *v);
 bool is_number(const val *v);
-val to_tensor(elab *e, const ast *at, val v, dtype hint);      /* numbers and lists become tensors; DTYPE_NONE: by themselves */
+/* numbers and lists become tensors; DTYPE_NONE: by themselves */
+val to_tensor(elab *e, const ast *at, val v, dtype hint);
 val arith(elab *e, const ast *at, const char *op, val a, val b);
 val elementwise(elab *e, const ast *at, const char *what, scalar fn, int n, val *x);
 val where_v(elab *e, const ast *at, val c, val a, val b);
@@ -172,7 +205,8 @@ dim need_dim(elab *e, const ast *at, const val *v);
 /* the walk (elab.c) */
 val eval(elab *e, env *n, ast *x);
 val eval_block(elab *e, env *n, ast *x);
-val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);
+val apply(elab *e, env *n, const ast *at, val f, int n_pos, const val *pos, const ast *const *pos_at,
+          int n_named, const char *const *names, const val *named, const ast *const *named_at);
 val call1(elab *e, env *n, const ast *at, const char *std_name, val x);
 void bind_name(elab *e, env *n, const char *name, val v);
 bind *lookup(env *n, const char *name);
@@ -186,12 +220,15 @@ val eval_subscript(elab *e, env *n, ast *x);
 bool index_value(elab *e, env *n, const char *name, val *out);
 
 /* models and operators of ONNX (elab_onnx.c) */
-val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);
+val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, const ast *const *pos_at,
+             int n_named, const char *const *names, const val *named, const ast *const *named_at);
 val onnx_op_value(elab *e, const ast *at, const char *name);
-val onnx_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);
+val onnx_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const val *pos,
+              const ast *const *pos_at, int n_named, const char *const *names, const val *named,
+              const ast *const *named_at);
 parameter *net_parameter(elab *e, const ast *at, const char *path, const char *name, const tensor *first);
 operator_library elab_operators(arena *a, int n, elab *const *e);       /* what these programs define */
-val kept_apart(elab *e, val c);                        /* a constant that a gradient may be taken by (elab_value.c) */
+val kept_apart(elab *e, val c);                /* a constant that a gradient may be taken by (elab_value.c) */
 val trained_value(elab *e, const ast *at, type t, const char *path);
 
 /* training (lang_train.c) */
@@ -199,16 +236,20 @@ typedef struct data_set { const char *name; lang_data *data; val record; } data_
 
 /* data sources (lang_data.c) */
 bool is_data_source(const char *name);
-val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named);
+val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named,
+                const char *const *names, const val *named);
 
 /* the entry points (lang_compile.c) */
-graph *with_constants(elab *e);          /* the graph under construction; constants that were kept apart as inputs take their places */
+/* the graph under construction; constants that were kept apart as inputs take their places */
+graph *with_constants(elab *e);
 void elab_begin(elab *e, const char *name);
 elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options *o, jmp_buf *stop);
 void check_train(elab *e, ast *d, module *home);
 
 /* built in (elab_prim.c) */
-val prim_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const val *pos, const ast *const *pos_at, int n_named, const char *const *names, const val *named, const ast *const *named_at);
+val prim_call(elab *e, env *n, const ast *at, const char *name, int n_pos, const val *pos,
+              const ast *const *pos_at, int n_named, const char *const *names, const val *named,
+              const ast *const *named_at);
 val reduce_value(elab *e, const ast *at, const char *name, value x, uint32_t axes, bool keep);
 
 bool depends(elab *e, graph *g, value y, value x);        /* differentiably */

@@ -1,11 +1,12 @@
 /* elab_index: index notation and subscripts
  *
- * Each index is an axis. Inside the brackets a value is a single element, held as a tensor over the axes it depends on
- * (extent 1 elsewhere); a reduction appends its axes and reduces them away; the tensor of the brackets is the value spread
- * over all axes. A subscript by bare indices is a transpose; any other a gather, with bare indices as its batch.
+ * Each index is an axis. Inside the brackets a value is a single element, held as a tensor over the axes it
+ * depends on (extent 1 elsewhere); a reduction appends its axes and reduces them away; the tensor of the
+ * brackets is the value spread over all axes. A subscript by bare indices is a transpose; any other a gather,
+ * with bare indices as its batch.
  *
- * Ranges are found before the body is elaborated, by a look at its subscripts (reference.md, section 4): explicit ones; the
- * dimension where an index stands alone; the largest that keeps sums of multiples inside.
+ * Ranges are found before the body is elaborated, by a look at its subscripts (reference.md, section 4):
+ * explicit ones; the dimension where an index stands alone; the largest that keeps sums of multiples inside.
  */
 #include "frontend/lang/elab.h"
 
@@ -28,11 +29,18 @@ bool index_value(elab *e, env *n, const char *name, val *out)
     return false;
 }
 
-/* -- Ranges ----------------------------------------------------------------------------------------------------------------- */
+/* -- Ranges ---------------------------------------------------------------------------------------------- */
 
 typedef struct { int index; int64_t scale; } term;
-typedef struct { bool is_affine, is_plain, is_spread; int n; term terms[8]; dim c; const ast *at; } subscript_form;
-typedef struct { subscript_form form; dim extent; bool has_else; } use_of;      /* one subscript, the dimension it reads */
+typedef struct {
+    bool is_affine, is_plain, is_spread;
+    int n;
+    term terms[8];
+    dim c;
+    const ast *at;
+} subscript_form;
+/* one subscript, the dimension it reads */
+typedef struct { subscript_form form; dim extent; bool has_else; } use_of;
 typedef struct {
     elab *e; env *n;
     vec(index_axis) all;                   /* every index of the body, those around it first */
@@ -44,7 +52,8 @@ typedef struct {
 static int index_named(const finder *f, const char *name, bool is_spread)
 {
     for (int64_t i = f->scope.n; i-- > 0;)
-        if (f->all.at[f->scope.at[i]].name == name && f->all.at[f->scope.at[i]].is_spread == is_spread) return f->scope.at[i];
+        if (f->all.at[f->scope.at[i]].name == name && f->all.at[f->scope.at[i]].is_spread == is_spread)
+            return f->scope.at[i];
     return -1;
 }
 
@@ -110,8 +119,10 @@ static bool affine(finder *f, ast *x, subscript_form *s)
     bool ok = false;
     if (x->kind == A_UN && x->name[0] == '-') ok = affine(f, x->a, &a) && add_terms(s, &a, -1, f->e->dims);
     else if (x->kind == A_BIN && (x->name[0] == '+' || x->name[0] == '-'))
-        ok = affine(f, x->a, &a) && affine(f, x->b, &b) && add_terms(s, &a, 1, f->e->dims) && add_terms(s, &b, x->name[0] == '+' ? 1 : -1, f->e->dims);
-    else if (x->kind == A_BIN && x->name[0] == '*' && !x->name[1] && affine(f, x->a, &a) && affine(f, x->b, &b)) {
+        ok = affine(f, x->a, &a) && affine(f, x->b, &b) && add_terms(s, &a, 1, f->e->dims) &&
+             add_terms(s, &b, x->name[0] == '+' ? 1 : -1, f->e->dims);
+    else if (x->kind == A_BIN && x->name[0] == '*' && !x->name[1] && affine(f, x->a, &a) &&
+             affine(f, x->b, &b)) {
         int64_t k;
         if (!a.n && dim_is_const(a.c, &k)) ok = add_terms(s, &b, k, f->e->dims);
         else if (!b.n && dim_is_const(b.c, &k)) ok = add_terms(s, &a, k, f->e->dims);
@@ -130,9 +141,17 @@ static subscript_form form_of(finder *f, ast *x)
 static val base_value(elab *e, env *n, ast *x)
 {
     for (int64_t i = e->base_ast.n; i-- > 0;)
-        if (e->base_ast.at[i] == x) { val v = e->base_val.at[i]; if (v.k == V_TENSOR) { v.v = here(e, &v); v.g = e->fr->g; } return v; }
+        if (e->base_ast.at[i] == x) {
+            val v = e->base_val.at[i];
+            if (v.k == V_TENSOR) {
+                v.v = here(e, &v);
+                v.g = e->fr->g;
+            }
+            return v;
+        }
     val v = eval_outside(e, n, x);
-    if (v.k == V_LIST && v.n && (v.item[0].k == V_LIST || is_number(&v.item[0]))) v = to_tensor(e, x, v, DTYPE_NONE);
+    if (v.k == V_LIST && v.n && (v.item[0].k == V_LIST || is_number(&v.item[0])))
+        v = to_tensor(e, x, v, DTYPE_NONE);
     vec_push(e->a, &e->base_ast, x);
     vec_push(e->a, &e->base_val, v);
     return v;
@@ -153,16 +172,22 @@ static void look_subscript(finder *f, ast *x)
     for (int i = 0; i < x->n; i++)
         if (x->kid[i]->kind == A_SPREAD && x->kid[i]->name) spread = i;
     if (spread < 0 ? rank != x->n : rank < x->n - 1)
-        elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", subscript_count, x->n, rank, rank == 1 ? "" : "s");
+        elab_error(f->e, x, "inside index brackets a tensor has all its subscripts", subscript_count, x->n,
+                   rank, rank == 1 ? "" : "s");
     for (int i = 0, axis = 0; i < x->n; i++) {
         if (i == spread) {
-            struct spread_use u = { .index = index_named(f, x->kid[i]->name, true), .n = rank - (x->n - 1), .at = x->kid[i] };
+            struct spread_use u = { .index = index_named(f, x->kid[i]->name, true),
+                                    .n = rank - (x->n - 1),
+                                    .at = x->kid[i] };
             for (int k = 0; k < u.n; k++) u.d[k] = dim_v(f->e, &base, axis++);
             if (u.index >= 0) vec_push(f->e->a, &f->spreads, u);
             continue;
         }
-        if (x->kid[i]->kind == A_SLICE || x->kid[i]->kind == A_SPREAD) elab_error(f->e, x->kid[i], NULL, part_in_index);
-        use_of u = { .form = form_of(f, x->kid[i]), .extent = dim_v(f->e, &base, axis++), .has_else = x->b != NULL };
+        if (x->kid[i]->kind == A_SLICE || x->kid[i]->kind == A_SPREAD)
+            elab_error(f->e, x->kid[i], NULL, part_in_index);
+        use_of u = { .form = form_of(f, x->kid[i]),
+                     .extent = dim_v(f->e, &base, axis++),
+                     .has_else = x->b != NULL };
         vec_push(f->e->a, &f->uses, u);
     }
 }
@@ -228,7 +253,9 @@ static void plain_ranges(finder *f)
         if (x->binder && x->binder->a) continue;
         if (!x->known) { x->known = true; x->size[0] = u->extent; }
         else if (!dim_same(x->size[0], u->extent))
-            elab_error(e, u->form.at, NULL, index_sizes, x->name, show_value(e, &(val){ .k = V_INT, .d = x->size[0] }), show_value(e, &(val){ .k = V_INT, .d = u->extent }));
+            elab_error(e, u->form.at, NULL, index_sizes, x->name,
+                       show_value(e, &(val){ .k = V_INT, .d = x->size[0] }),
+                       show_value(e, &(val){ .k = V_INT, .d = u->extent }));
     }
 }
 
@@ -301,7 +328,8 @@ static void push_indices(elab *e, env *n, ast *x)
         int first = (int)f.all.n;
         for (int i = 0; i < x->n; i++) {
             for (int64_t j = 0; j < f.scope.n; j++)
-                if (f.all.at[f.scope.at[j]].name == x->kid[i]->name) elab_error(e, x->kid[i], NULL, index_hides, x->kid[i]->name);
+                if (f.all.at[f.scope.at[j]].name == x->kid[i]->name)
+                    elab_error(e, x->kid[i], NULL, index_hides, x->kid[i]->name);
             int k = add_index(&f, x->kid[i]);
             vec_push(e->a, &f.scope, k);
         }
@@ -309,7 +337,8 @@ static void push_indices(elab *e, env *n, ast *x)
         plain_ranges(&f);
         while (window_ranges(&f)) continue;
         for (int64_t i = first; i < f.all.n; i++)
-            if (!f.all.at[i].known) elab_error(e, f.all.at[i].binder, NULL, index_range_open, f.all.at[i].name);
+            if (!f.all.at[i].known)
+                elab_error(e, f.all.at[i].binder, NULL, index_range_open, f.all.at[i].name);
         found.n = 0;
         for (int i = 0; i < x->n; i++) vec_push(e->a, &found, f.all.at[first + i]);
         for (int64_t i = first + x->n; i < f.all.n; i++) vec_push(e->a, &e->ranges, f.all.at[i]);
@@ -379,7 +408,8 @@ val eval_reduction(elab *e, env *n, ast *x)
     if (x->name[0] == 'a' && x->name[1] == 'r') {
         if (x->n != 1 || e->idx.at[mark].n != 1) elab_error(e, x, NULL, takes_one_index, x->name);
         r = reduce_value(e, x, x->name, full, which, false);
-        if (!dim_is(e->idx.at[mark].lo[0], 0)) r.v = add(e->fr->g, r.v, constant_dim(e->fr->g, DTYPE_i64, e->idx.at[mark].lo[0]));
+        if (!dim_is(e->idx.at[mark].lo[0], 0))
+            r.v = add(e->fr->g, r.v, constant_dim(e->fr->g, DTYPE_i64, e->idx.at[mark].lo[0]));
     } else r = reduce_value(e, x, x->name, full, which, false);
     e->idx.n = mark;
     e->n_axes = outer ? axes : from;
@@ -389,7 +419,7 @@ val eval_reduction(elab *e, env *n, ast *x)
     return r;
 }
 
-/* -- Subscripts by indices ---------------------------------------------------------------------------------------------------- */
+/* -- Subscripts by indices ------------------------------------------------------------------------------- */
 
 static value dim_value(elab *e, dim d) { return constant_dim(e->fr->g, DTYPE_i64, d); }
 
@@ -427,7 +457,8 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
     for (int i = 0, k = 0; i < x->n; i++) {
         if (x->kid[i]->kind == A_SPREAD) {
             int s = x->kid[i]->name ? index_named(f, x->kid[i]->name, true) : -1;
-            if (s < 0) elab_error(e, x->kid[i], NULL, rest_index_unknown, x->kid[i]->name ? x->kid[i]->name : "");
+            if (s < 0)
+                elab_error(e, x->kid[i], NULL, rest_index_unknown, x->kid[i]->name ? x->kid[i]->name : "");
             index_axis *a = &f->all.at[s];
             for (int j = 0; j < a->n; j++) {
                 if (used[a->first + j]) elab_error(e, x->kid[i], NULL, rest_index_twice, a->name);
@@ -439,18 +470,28 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
         subscript_form s = form_of(f, x->kid[i]);
         dim extent = dim_of(g, b, k);
         index_axis *a = s.is_plain ? &f->all.at[s.terms[0].index] : NULL;
-        if (a && !used[a->first] && dim_is(a->lo[0], 0) && dim_same(a->size[0], extent)) { used[a->first] = true; axis_of[k++] = a->first; continue; }
+        if (a && !used[a->first] && dim_is(a->lo[0], 0) && dim_same(a->size[0], extent)) {
+            used[a->first] = true;
+            axis_of[k++] = a->first;
+            continue;
+        }
         dim lo = dim_const(0), hi = dim_const(0), last = dim_addk(e->dims, extent, -1);
         bool below = true, above = true;
         if (s.is_affine) {
             form_range(f, &s, -1, &lo, &hi);
             below = !dim_known_le(e->dims, dim_const(0), lo);
             above = !dim_known_le(e->dims, hi, last);
-            if (below && !x->b) elab_error(e, x->kid[i], NULL, subscript_too_low, show_value(e, &(val){ .k = V_INT, .d = lo }));
-            if (above && !x->b) elab_error(e, x->kid[i], NULL, subscript_too_high, show_value(e, &(val){ .k = V_INT, .d = hi }), show_value(e, &(val){ .k = V_INT, .d = last }));
+            if (below && !x->b)
+                elab_error(e, x->kid[i], NULL, subscript_too_low,
+                           show_value(e, &(val){ .k = V_INT, .d = lo }));
+            if (above && !x->b)
+                elab_error(e, x->kid[i], NULL, subscript_too_high,
+                           show_value(e, &(val){ .k = V_INT, .d = hi }),
+                           show_value(e, &(val){ .k = V_INT, .d = last }));
         }
         val v = to_tensor(e, x->kid[i], eval(e, n, x->kid[i]), DTYPE_i64);
-        if (!is_int(dtype_v(&v)) || rank_v(e, &v)) elab_error(e, x->kid[i], NULL, subscript_not_whole, show_value(e, &v));
+        if (!is_int(dtype_v(&v)) || rank_v(e, &v))
+            elab_error(e, x->kid[i], NULL, subscript_not_whole, show_value(e, &v));
         v = convert(e, x->kid[i], v, DTYPE_i64);
         if (x->b && (below || above)) {
             val ok = v_bool(true), parts[2] = { { 0 } };
@@ -525,7 +566,7 @@ static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
     return where_v(e, x, inside, r, other);
 }
 
-/* -- Ordinary subscripts ------------------------------------------------------------------------------------------------------ */
+/* -- Ordinary subscripts --------------------------------------------------------------------------------- */
 
 static int64_t place_in(elab *e, const ast *at, int64_t i, int64_t n)
 {
@@ -578,7 +619,9 @@ static value slice_part(elab *e, env *n, ast *s, value v, int axis)
     }
     dim lo = bound_of(e, n, s->a, extent, dim_const(0)), hi = bound_of(e, n, s->b, extent, extent);
     if (!dim_known_le(t, dim_const(0), lo) || !dim_known_le(t, lo, hi) || !dim_known_le(t, hi, extent))
-        elab_error(e, s, NULL, slice_bounds, show_value(e, &(val){ .k = V_INT, .d = lo }), show_value(e, &(val){ .k = V_INT, .d = hi }), show_value(e, &(val){ .k = V_INT, .d = extent }));
+        elab_error(e, s, NULL, slice_bounds, show_value(e, &(val){ .k = V_INT, .d = lo }),
+                   show_value(e, &(val){ .k = V_INT, .d = hi }),
+                   show_value(e, &(val){ .k = V_INT, .d = extent }));
     return slice_axis(g, v, axis, lo, dim_ceildiv(t, dim_sub(t, hi, lo), dim_const(step)), step);
 }
 
@@ -658,7 +701,8 @@ val eval_subscript(elab *e, env *n, ast *x)
             val k = eval(e, n, x->kid[0]);
             if (k.k == V_TENSOR) return tensor_subscript(e, n, x, to_tensor(e, x->a, base, DTYPE_NONE));
         }
-        return ints ? list_subscript(e, n, x, base) : tensor_subscript(e, n, x, to_tensor(e, x->a, base, DTYPE_NONE));
+        return ints ? list_subscript(e, n, x, base)
+                    : tensor_subscript(e, n, x, to_tensor(e, x->a, base, DTYPE_NONE));
     }
     if (base.k != V_TENSOR || base.is_elem) elab_error(e, x->a, NULL, subscripts_of, show_kind(e, &base));
     return tensor_subscript(e, n, x, base);

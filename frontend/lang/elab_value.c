@@ -1,7 +1,8 @@
 /* elab_value: compile-time values and tensors, and arithmetic on both
  *
- * Numbers adapt: in arithmetic with a tensor a number takes its element type. Inside index brackets a tensor value is a
- * single element, spread over the index axes it depends on; arithmetic aligns the axes of its operands.
+ * Numbers adapt: in arithmetic with a tensor a number takes its element type. Inside index brackets a tensor
+ * value is a single element, spread over the index axes it depends on; arithmetic aligns the axes of its
+ * operands.
  */
 #include "frontend/lang/elab.h"
 #include <math.h>
@@ -11,23 +12,38 @@ val v_tensor(elab *e, value v) { return (val){ .k = V_TENSOR, .g = e->fr->g, .v 
 
 val v_list(elab *e, int n, const val *items)
 {
-    return (val){ .k = V_LIST, .n = n, .item = n ? arena_copy(e->a, items, sizeof *items * (size_t)n) : NULL };
+    return (
+        val){ .k = V_LIST, .n = n, .item = n ? arena_copy(e->a, items, sizeof *items * (size_t)n) : NULL };
 }
 
 dtype dtype_named(const char *name)
 {
-    static const char *const all[] = { "f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool" };
+    static const char *const all[] = {
+        "f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"
+    };
     for (int i = 0; i < 13; i++)
         if (strcmp(all[i], name) == 0) return dtype_by_name(name, strlen(name));
     return DTYPE_NONE;
 }
 
 bool is_number(const val *v) { return v->k == V_INT || v->k == V_FLOAT || v->k == V_BOOL; }
-dtype dtype_v(const val *v) { return v->k == V_TENSOR ? type_of(v->g, v->v).dtype : v->k == V_FLOAT ? DTYPE_f32 : v->k == V_BOOL ? DTYPE_bool : DTYPE_i64; }
-int rank_v(elab *e, const val *v) { (void)e; return v->k != V_TENSOR || v->is_elem ? 0 : type_of(v->g, v->v).rank; }
+dtype dtype_v(const val *v)
+{
+    return v->k == V_TENSOR  ? type_of(v->g, v->v).dtype
+           : v->k == V_FLOAT ? DTYPE_f32
+           : v->k == V_BOOL  ? DTYPE_bool
+                             : DTYPE_i64;
+}
+
+int rank_v(elab *e, const val *v)
+{
+    (void)e;
+    return v->k != V_TENSOR || v->is_elem ? 0 : type_of(v->g, v->v).rank;
+}
+
 dim dim_v(elab *e, const val *v, int axis) { (void)e; return type_of(v->g, v->v).dims[axis]; }
 
-/* -- Shown in messages ------------------------------------------------------------------------------------------------------ */
+/* -- Shown in messages ----------------------------------------------------------------------------------- */
 
 const char *show_dims(elab *e, int n, const dim *d)
 {
@@ -88,32 +104,41 @@ static void show_into(elab *e, const val *v, text *t, int depth)
     }
     }
 }
+
 const char *show_value(elab *e, const val *v)
 {
     text t = { .a = e->a };
     show_into(e, v, &t, 0);
     return text_str(&t);
 }
+
 const char *show_kind(elab *e, const val *v)
 {
     const char *s = show_value(e, v);
-    return v->k == V_FLOAT || v->k == V_INT ? arena_printf(e->a, "the number %s", s) : v->k == V_STRING ? arena_printf(e->a, "the string \"%s\"", s)
-           : v->k == V_LIST ? arena_printf(e->a, "the list %s", s) : v->k == V_DTYPE ? arena_printf(e->a, "the type %s", s) : s;
+    return v->k == V_FLOAT || v->k == V_INT ? arena_printf(e->a, "the number %s", s)
+           : v->k == V_STRING               ? arena_printf(e->a, "the string \"%s\"", s)
+           : v->k == V_LIST                 ? arena_printf(e->a, "the list %s", s)
+           : v->k == V_DTYPE                ? arena_printf(e->a, "the type %s", s)
+                                            : s;
 }
 
 dim need_dim(elab *e, const ast *at, const val *v)
 {
-    if (v->k != V_INT) elab_error(e, at, v->k == V_FLOAT && v->f == floor(v->f) ? "whole numbers divide with `//`" : NULL, dim_not_whole, show_kind(e, v));
+    if (v->k != V_INT)
+        elab_error(e, at, v->k == V_FLOAT && v->f == floor(v->f) ? "whole numbers divide with `//`" : NULL,
+                   dim_not_whole, show_kind(e, v));
     return v->d;
 }
+
 int64_t need_int(elab *e, const ast *at, const val *v, const char *what)
 {
     int64_t i;
-    if (v->k != V_INT || !dim_is_const(v->d, &i)) elab_error(e, at, NULL, not_known_whole, what, show_kind(e, v));
+    if (v->k != V_INT || !dim_is_const(v->d, &i))
+        elab_error(e, at, NULL, not_known_whole, what, show_kind(e, v));
     return i;
 }
 
-/* -- Tensors ---------------------------------------------------------------------------------------------------------------- */
+/* -- Tensors --------------------------------------------------------------------------------------------- */
 
 /* A value of an outer graph, inside a body: captured by every body between. */
 static value captured(elab *e, frame *f, graph *g, value v)
@@ -138,21 +163,27 @@ static value scalar_here(elab *e, const val *v, dtype t)
     graph *g = e->fr->g;
     int64_t i;
     if (v->k == V_FLOAT) return scalar_f64(g, t, v->f);
-    if (v->k == V_BOOL) return t == DTYPE_bool ? constant(g, DTYPE_bool, 0, NULL, &(uint8_t){ v->b }, NULL) : scalar_i64(g, t, v->b);
+    if (v->k == V_BOOL)
+        return t == DTYPE_bool ? constant(g, DTYPE_bool, 0, NULL, &(uint8_t){ v->b }, NULL)
+                               : scalar_i64(g, t, v->b);
     if (dim_is_const(v->d, &i)) return scalar_i64(g, t, i);
     return cast(g, constant_dim(g, DTYPE_i64, v->d), t);
 }
 
 /* The shape and kind of a nested list of numbers. */
-static void list_shape(elab *e, const ast *at, const val *v, int depth, int *rank, dim *shape, bool *has_float, bool *has_bool, bool *has_int, const val **tensor_item)
+static void list_shape(elab *e, const ast *at, const val *v, int depth, int *rank, dim *shape,
+                       bool *has_float, bool *has_bool, bool *has_int, const val **tensor_item)
 {
     if (v->k == V_TENSOR && v->is_elem) elab_error(e, at, NULL, list_in_index);
     if (v->k == V_TENSOR) { *tensor_item = v; return; }
     if (v->k == V_LIST) {
         if (depth >= MAX_RANK) elab_error(e, at, NULL, list_too_deep, MAX_RANK);
         if (depth == *rank) shape[(*rank)++] = dim_const(v->n);
-        else if (!dim_is(shape[depth], v->n)) elab_error(e, at, NULL, list_ragged, show_value(e, &(val){ .k = V_INT, .d = shape[depth] }), v->n);
-        for (int i = 0; i < v->n; i++) list_shape(e, at, &v->item[i], depth + 1, rank, shape, has_float, has_bool, has_int, tensor_item);
+        else if (!dim_is(shape[depth], v->n))
+            elab_error(e, at, NULL, list_ragged, show_value(e, &(val){ .k = V_INT, .d = shape[depth] }),
+                       v->n);
+        for (int i = 0; i < v->n; i++)
+            list_shape(e, at, &v->item[i], depth + 1, rank, shape, has_float, has_bool, has_int, tensor_item);
         return;
     }
     if (!is_number(v)) elab_error(e, at, NULL, list_not_numbers, show_kind(e, v));
@@ -230,7 +261,8 @@ val to_tensor(elab *e, const ast *at, val v, dtype hint)
     elab_error(e, at, v.k == V_LAYER ? "apply it: `layer(x)`" : NULL, expected_tensor, show_kind(e, &v));
 }
 
-/* A constant that a gradient may be taken by must not be folded away: an input until the end (lang_compile.c). */
+/* A constant that a gradient may be taken by must not be folded away: an input until the end
+ * (lang_compile.c). */
 val kept_apart(elab *e, val c)
 {
     if (!e->has_grad || e->in_operator || e->fr != e->top || !is_float(dtype_v(&c))) return c;
@@ -252,14 +284,16 @@ val convert(elab *e, const ast *at, val v, dtype t)
         return kept_apart(e, c);
     }
     if (v.k == V_LIST) return list_tensor(e, at, v, t);
-    if (is_number(&v)) return v_tensor(e, v.k == V_FLOAT && !is_float(t) ? cast(e->fr->g, scalar_here(e, &v, DTYPE_f64), t) : scalar_here(e, &v, t));
+    if (is_number(&v))
+        return v_tensor(e, v.k == V_FLOAT && !is_float(t) ? cast(e->fr->g, scalar_here(e, &v, DTYPE_f64), t)
+                                                          : scalar_here(e, &v, t));
     val x = to_tensor(e, at, v, t);
     x.v = cast(e->fr->g, x.v, t);
     x.is_weak = false;
     return x;
 }
 
-/* -- Elementwise ------------------------------------------------------------------------------------------------------------ */
+/* -- Elementwise ----------------------------------------------------------------------------------------- */
 
 /* Operands of one rank: elements of index brackets get the axes they lack. */
 static void align(elab *e, const ast *at, const char *what, int n, val *x, int *axes)
@@ -314,13 +348,27 @@ val elementwise(elab *e, const ast *at, const char *what, scalar fn, int n, val 
 /* Two operands of one element type. */
 static void same_type(elab *e, const ast *at, const char *op, val *a, val *b)
 {
-    if (a->k != V_TENSOR && b->k == V_TENSOR) { val t = *a; *a = *b; *b = t; same_type(e, at, op, a, b); t = *a; *a = *b; *b = t; return; }
+    if (a->k != V_TENSOR && b->k == V_TENSOR) {
+        val t = *a;
+        *a = *b;
+        *b = t;
+        same_type(e, at, op, a, b);
+        t = *a;
+        *a = *b;
+        *b = t;
+        return;
+    }
     if (b->k != V_TENSOR) {
         dtype t = dtype_v(a);
         if (a->is_weak && b->k == V_FLOAT) { *a = convert(e, at, *a, DTYPE_f32); t = DTYPE_f32; }
-        if (b->k == V_FLOAT && !is_float(t)) elab_error_op(e, at, "convert the tensor: f32(...)", operand_number_dtype, op, show_value(e, a), show_value(e, b));
-        if (b->k == V_BOOL && t != DTYPE_bool) elab_error_op(e, at, NULL, operand_dtypes, op, show_value(e, a), show_value(e, b));
-        if (b->k == V_INT && t == DTYPE_bool) elab_error_op(e, at, "convert the tensor: i64(...)", operand_number_dtype, op, show_value(e, a), show_value(e, b));
+        if (b->k == V_FLOAT && !is_float(t))
+            elab_error_op(e, at, "convert the tensor: f32(...)", operand_number_dtype, op, show_value(e, a),
+                          show_value(e, b));
+        if (b->k == V_BOOL && t != DTYPE_bool)
+            elab_error_op(e, at, NULL, operand_dtypes, op, show_value(e, a), show_value(e, b));
+        if (b->k == V_INT && t == DTYPE_bool)
+            elab_error_op(e, at, "convert the tensor: i64(...)", operand_number_dtype, op, show_value(e, a),
+                          show_value(e, b));
         *b = to_tensor(e, at, *b, t);
     }
     *a = to_tensor(e, at, *a, DTYPE_NONE);
@@ -329,7 +377,10 @@ static void same_type(elab *e, const ast *at, const char *op, val *a, val *b)
     if (s == t) return;
     if (a->is_weak && t != DTYPE_bool) { *a = convert(e, at, *a, t); return; }
     if (b->is_weak && s != DTYPE_bool) { *b = convert(e, at, *b, s); return; }
-    elab_error_op(e, at, s == DTYPE_bool || t == DTYPE_bool ? "select with where(mask, a, b), or convert: f32(mask)" : "convert one of them: f32(n) * x", operand_dtypes, op, show_value(e, a), show_value(e, b));
+    elab_error_op(e, at,
+                  s == DTYPE_bool || t == DTYPE_bool ? "select with where(mask, a, b), or convert: f32(mask)"
+                                                     : "convert one of them: f32(n) * x",
+                  operand_dtypes, op, show_value(e, a), show_value(e, b));
 }
 
 val where_v(elab *e, const ast *at, val c, val a, val b)
@@ -351,7 +402,7 @@ val where_v(elab *e, const ast *at, val c, val a, val b)
     return r;
 }
 
-/* -- Numbers ---------------------------------------------------------------------------------------------------------------- */
+/* -- Numbers --------------------------------------------------------------------------------------------- */
 
 static double number(elab *e, const ast *at, const val *v)
 {
@@ -400,7 +451,9 @@ static val dim_arith(elab *e, const ast *at, const char *op, dim a, dim b)
     default: r = dim_is(b, 0) ? DIM_BAD : dim_mod(t, a, b); break;
     }
     if (dim_is_bad(r) && dim_is(b, 0)) elab_error_op(e, at, NULL, divided_by_zero, op);
-    if (dim_is_bad(r)) elab_error_op(e, at, NULL, whole_overflow, op, show_value(e, &(val){ .k = V_INT, .d = a }), show_value(e, &(val){ .k = V_INT, .d = b }));
+    if (dim_is_bad(r))
+        elab_error_op(e, at, NULL, whole_overflow, op, show_value(e, &(val){ .k = V_INT, .d = a }),
+                      show_value(e, &(val){ .k = V_INT, .d = b }));
     return v_dim(r);
 }
 
@@ -413,6 +466,7 @@ static bool compare_f(const char *op, double a, double b)
     default: return op[1] ? a >= b : a > b;
     }
 }
+
 static bool is_compare(const char *op) { return strchr("=!<>", op[0]) != NULL; }
 
 static val number_arith(elab *e, const ast *at, const char *op, val a, val b)
@@ -428,7 +482,11 @@ static val number_arith(elab *e, const ast *at, const char *op, val a, val b)
             val x = to_tensor(e, at, a, DTYPE_i64), y = to_tensor(e, at, b, DTYPE_i64);
             return arith(e, at, op, x, y);
         }
-        if (ints) { dim_is_const(a.d, &i); dim_is_const(b.d, &j); return v_bool(compare_f(op, (double)(i > j) - (double)(i < j), 0)); }
+        if (ints) {
+            dim_is_const(a.d, &i);
+            dim_is_const(b.d, &j);
+            return v_bool(compare_f(op, (double)(i > j) - (double)(i < j), 0));
+        }
         return v_bool(compare_f(op, number(e, at, &a), number(e, at, &b)));
     }
     if (ints) return dim_arith(e, at, op, a.d, b.d);
@@ -445,7 +503,7 @@ static val number_arith(elab *e, const ast *at, const char *op, val a, val b)
     elab_error_op(e, at, NULL, only_whole, op);
 }
 
-/* -- Operators -------------------------------------------------------------------------------------------------------------- */
+/* -- Operators ------------------------------------------------------------------------------------------- */
 
 static val matrix_product(elab *e, const ast *at, val a, val b)
 {
@@ -481,10 +539,14 @@ static val not_v(elab *e, const ast *at, val x) { return elementwise(e, at, "not
 
 val arith(elab *e, const ast *at, const char *op, val a, val b)
 {
-    if ((op[0] == '=' || op[0] == '!') && (a.k == V_NONE || b.k == V_NONE)) return v_bool((a.k == b.k) == (op[0] == '='));
-    if ((op[0] == '=' || op[0] == '!') && a.k == V_STRING && b.k == V_STRING) return v_bool((strcmp(a.s, b.s) == 0) == (op[0] == '='));
-    if ((op[0] == '=' || op[0] == '!') && a.k == V_DTYPE && b.k == V_DTYPE) return v_bool((a.t == b.t) == (op[0] == '='));
-    if (op[0] == '+' && a.k == V_STRING && b.k == V_STRING) return (val){ .k = V_STRING, .s = arena_printf(e->a, "%s%s", a.s, b.s) };
+    if ((op[0] == '=' || op[0] == '!') && (a.k == V_NONE || b.k == V_NONE))
+        return v_bool((a.k == b.k) == (op[0] == '='));
+    if ((op[0] == '=' || op[0] == '!') && a.k == V_STRING && b.k == V_STRING)
+        return v_bool((strcmp(a.s, b.s) == 0) == (op[0] == '='));
+    if ((op[0] == '=' || op[0] == '!') && a.k == V_DTYPE && b.k == V_DTYPE)
+        return v_bool((a.t == b.t) == (op[0] == '='));
+    if (op[0] == '+' && a.k == V_STRING && b.k == V_STRING)
+        return (val){ .k = V_STRING, .s = arena_printf(e->a, "%s%s", a.s, b.s) };
     if (op[0] == '+' && a.k == V_LIST && b.k == V_LIST) {
         val r = { .k = V_LIST, .n = a.n + b.n, .item = NEW_ARRAY(e->a, val, a.n + b.n + 1) };
         if (a.n) memcpy(r.item, a.item, sizeof(val) * (size_t)a.n);
@@ -499,13 +561,17 @@ val arith(elab *e, const ast *at, const char *op, val a, val b)
         return r;
     }
     if (is_number(&a) && is_number(&b) && op[0] != '@') {
-        if ((a.k == V_BOOL || b.k == V_BOOL) && !(is_compare(op) && a.k == b.k)) elab_error_op(e, at, NULL, of_bools, op);
+        if ((a.k == V_BOOL || b.k == V_BOOL) && !(is_compare(op) && a.k == b.k))
+            elab_error_op(e, at, NULL, of_bools, op);
         return number_arith(e, at, op, a, b);
     }
     for (int i = 0; i < 2; i++) {
         const val *v = i ? &b : &a;
         if (v->k != V_TENSOR && v->k != V_LIST && !is_number(v))
-            elab_error_op(e, at, v->k == V_LAYER || v->k == V_LAYER_DEF ? "a layer is applied first: Dense(10)(x)" : NULL, fn_of, op, show_kind(e, v));
+            elab_error_op(e, at,
+                          v->k == V_LAYER || v->k == V_LAYER_DEF ? "a layer is applied first: Dense(10)(x)"
+                                                                 : NULL,
+                          fn_of, op, show_kind(e, v));
     }
     if (op[0] == '@') return matrix_product(e, at, a, b);
     if (op[0] == '*' && op[1]) {

@@ -1,4 +1,5 @@
-/* frontend/lang/lang.h: the front end of the language: a .dl file in, a graph out. The one header for the rest of the system.
+/* frontend/lang/lang.h: the front end of the language: a .dl file in, a graph out. The one header for the
+ * rest of the system.
  *
  * What it needs of others comes as callbacks that the api installs: the gradient, and functions of ONNX.
  */
@@ -8,7 +9,8 @@
 
 typedef struct { const char *name, *value; } lang_set;      /* --set NAME=VALUE: a constant of the file */
 
-typedef struct { const char *name; int64_t lo, hi; } lang_dim;      /* --dim NAME=LO..HI: a size known at run time only, fixed or bounded */
+/* --dim NAME=LO..HI: a size known at run time only, fixed or bounded */
+typedef struct { const char *name; int64_t lo, hi; } lang_dim;
 
 typedef struct { const char *name; tensor t; } lang_tensor;
 
@@ -26,15 +28,17 @@ typedef struct {
     const char *source;                /* the program's text; NULL: it is read from its path */
     bool (*trains)(void *arg, const char *path);       /* may `minimize` change this parameter? NULL: any */
     void *trains_arg;
-    bool in_parts;                     /* of a train block: also its halves, and the number of steps as a variable `step` */
-    bool skips_data;                   /* the shapes of the data are enough: tensors have no elements, parts no order */
+    bool in_parts;       /* of a train block: also its halves, and the number of steps as a variable `step` */
+    bool skips_data;         /* the shapes of the data are enough: tensors have no elements, parts no order */
     bool guard;                        /* a step whose gradients are not all finite changes nothing */
     /* All tensors of a file, by its ending (.npy, .npz). For data sets. */
     dlc_status (*read_tensors)(dlc_context *ctx, arena *a, const char *path, int *n, lang_tensor **out);
-    const onnx_access *onnx;           /* models and operators of ONNX; NULL: `use "x.onnx"` and `onnx` say that they are not available */
+    /* models and operators of ONNX; NULL: `use "x.onnx"` and `onnx` say that they are not available */
+    const onnx_access *onnx;
 } lang_options;
 
-/* The inference graph of a model, its parameters at their initial values. Not DLC_OK: one diagnostic says why. */
+/* The inference graph of a model, its parameters at their initial values. Not DLC_OK: one diagnostic says
+ * why. */
 dlc_status lang_compile(dlc_context *ctx, arena *a, const char *path, const lang_options *o, graph **out);
 /* Reads the file and elaborates every model and train block. */
 dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_options *o);
@@ -42,11 +46,13 @@ dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_o
 dlc_status lang_format(dlc_context *ctx, arena *a, const char *path, text *out);
 
 /* The operators that these programs define, for a model that uses them. They live in `a`. */
-dlc_status lang_operators(dlc_context *ctx, arena *a, int n, const char *const *paths, const lang_options *o, operator_library *out);
+dlc_status lang_operators(dlc_context *ctx, arena *a, int n, const char *const *paths, const lang_options *o,
+                          operator_library *out);
 
-/* -- Training: what `dlc train` runs (api/train.c) ---------------------------------------------------------------------------- */
+/* -- Training: what `dlc train` runs (api/train.c) ------------------------------------------------------- */
 
-/* A parameter or state. Of the step's results, n_losses losses come first, then new[k] of each variable in order. */
+/* A parameter or state. Of the step's results, n_losses losses come first, then new[k] of each variable in
+ * order. */
 typedef struct { const char *path; bool is_state; } lang_variable;
 /* A data set: tensors whose first axis is the sample. Inputs of the graphs are named NAME.FIELD. */
 typedef struct {
@@ -65,11 +71,13 @@ typedef struct {
     int n_losses; const char **losses;
     int n_reports; const char **reports;
     int n_data; lang_data **data;
-    int n_search; struct { const char *name; int n; const char **value; } *search;     /* constants to vary, values as text */
+    /* constants to vary, values as text */
+    int n_search; struct { const char *name; int n; const char **value; } *search;
     graph *init;                           /* results: the variables' first values */
     graph *step;                           /* inputs by name: variables, data, step, epoch, val_loss */
     graph *evaluate[3];                    /* on each part, NULL if it is empty: losses, then reports */
-    /* in_parts: no evaluate[], but the step in two halves, one after the other the same, bit for bit; and evaluation on a batch.
+    /* in_parts: no evaluate[], but the step in two halves, one after the other the same, bit for bit; and
+     * evaluation on a batch.
      *     grad    results: losses, gradients of the variables graded[], new values of early[]
      *     apply   inputs grad:PATH beside others; results: new values of late[]
      *     test    results: losses, then reports; variables are as in inference */
@@ -77,7 +85,8 @@ typedef struct {
     int n_graded, n_early, n_late; const int *graded, *early, *late;
 } lang_training;
 /* block NULL: the only one. */
-dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o, lang_training *out);
+dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o,
+                      lang_training *out);
 /* The permutation of n at (path, step) (reference.md, section 10). */
 void lang_permutation(int64_t n, const char *path, uint64_t seed, uint32_t step, int64_t *p);
 

@@ -1,7 +1,8 @@
 /* lang_compile: files to modules, entry points to graphs (lang.h)
  *
- * The library is one module of several embedded files. A model's inputs become inputs of the graph, names in their types
- * symbols. A train block is elaborated with `training` true: parameters are inputs then, and a batch has the size `batch`.
+ * The library is one module of several embedded files. A model's inputs become inputs of the graph, names in
+ * their types symbols. A train block is elaborated with `training` true: parameters are inputs then, and a
+ * batch has the size `batch`.
  */
 #include "frontend/lang/elab.h"
 #include "base/embed.h"
@@ -11,7 +12,7 @@
 
 enum { MAX_USES = 64 };
 
-/* -- Modules ---------------------------------------------------------------------------------------------------------------- */
+/* -- Modules --------------------------------------------------------------------------------------------- */
 
 ast *module_find(const module *m, const char *name, module **home)
 {
@@ -21,7 +22,8 @@ ast *module_find(const module *m, const char *name, module **home)
     }
     if (m->file)
         for (int i = 0; i < m->file->n; i++)
-            if (m->file->kid[i]->kind != A_USE && m->file->kid[i]->kind != A_DEF_TRAIN && m->file->kid[i]->name && strcmp(m->file->kid[i]->name, name) == 0) {
+            if (m->file->kid[i]->kind != A_USE && m->file->kid[i]->kind != A_DEF_TRAIN &&
+                m->file->kid[i]->name && strcmp(m->file->kid[i]->name, name) == 0) {
                 *home = (module *)m;
                 return m->file->kid[i];
             }
@@ -57,7 +59,8 @@ static module *library(lang *l)
     while (embedded_std[n].name) n++;
     m->parts = NEW_ARRAY(l->a, module *, n + 1);
     for (int i = 0; i < n; i++)
-        m->parts[m->n_parts++] = module_new(l, arena_printf(l->a, "std/%s", embedded_std[i].name), embedded_std[i].bytes, embedded_std[i].size, true, NULL);
+        m->parts[m->n_parts++] = module_new(l, arena_printf(l->a, "std/%s", embedded_std[i].name),
+                                            embedded_std[i].bytes, embedded_std[i].size, true, NULL);
     return m;
 }
 
@@ -83,7 +86,8 @@ static module *load_net(loader *o, const char *path, const ast *use)
     net *f = NEW(l->a, net);
     module *m = NEW(l->a, module);
     if (!use->as) lang_error(l, use->src, use->line, use->col, NULL, onnx_model_needs_name);
-    if (access(path, R_OK) != 0) lang_error(l, use->src, use->line, use->col, NULL, cannot_read_because, use->name, strerror(errno));
+    if (access(path, R_OK) != 0)
+        lang_error(l, use->src, use->line, use->col, NULL, cannot_read_because, use->name, strerror(errno));
     if (!o->o->onnx) lang_error(l, use->src, use->line, use->col, NULL, no_onnx_models);
     *f = (net){ .path = path, .name = use->as };
     if (!o->o->onnx->signature(o->o->onnx->arg, l->ctx, l->a, path, &f->sig)) longjmp(*l->stop, 1);
@@ -101,12 +105,15 @@ static module *load(loader *o, const char *path, const ast *from)
     bool is_given = !from && o->o->source;
     if (is_given) file = (bytes){ (const uint8_t *)o->o->source, strlen(o->o->source) };
     if (!is_given && !file_map(l->a, path, &file, &err)) {
-        if (from) lang_error(l, from->src, from->line, from->col, NULL, cannot_read_because, from->name, strerror(err));
+        if (from)
+            lang_error(l, from->src, from->line, from->col, NULL, cannot_read_because, from->name,
+                       strerror(err));
         diag_cannot_read(l->ctx, (place){ .file = path }, strerror(err));
         longjmp(*l->stop, 1);
     }
     if (++o->n > MAX_USES) lang_error(l, from->src, from->line, from->col, NULL, too_many_files, MAX_USES);
-    module *m = module_new(l, path, arena_strndup(l->a, (const char *)file.at, file.n), file.n, false, o->std);
+    module *m = module_new(l, path, arena_strndup(l->a, (const char *)file.at, file.n), file.n, false,
+                           o->std);
     bool fresh;
     map_put(&o->seen, path, strlen(path), (uint64_t)(uintptr_t)m, &fresh);
     m->uses = NEW_ARRAY(l->a, module *, m->file->n + 1);
@@ -124,7 +131,7 @@ static module *load(loader *o, const char *path, const ast *from)
     return m;
 }
 
-/* -- Entry points ------------------------------------------------------------------------------------------------------------ */
+/* -- Entry points ---------------------------------------------------------------------------------------- */
 
 void elab_begin(elab *e, const char *name)
 {
@@ -192,7 +199,9 @@ static void input_of(elab *e, env *n, ast *p, val *out)
 static void add_results(elab *e, const ast *at, val v, const ast *types, const char *name)
 {
     if (v.k == V_TUPLE) {
-        for (int i = 0; i < v.n; i++) add_results(e, at, v.item[i], NULL, v.names && v.names[i] ? v.names[i] : arena_printf(e->a, "out%d", i));
+        for (int i = 0; i < v.n; i++)
+            add_results(e, at, v.item[i], NULL,
+                        v.names && v.names[i] ? v.names[i] : arena_printf(e->a, "out%d", i));
         return;
     }
     if (types && types->kind == A_RESULT && types->n == 1 && types->names[0]) name = types->names[0];
@@ -216,7 +225,8 @@ graph *with_constants(elab *e)
     graph *from = e->fr->g;
     if (!e->kept.n) return graph_compact(from);
     graph *to = graph_new(e->ctx, e->a, e->dims, from->name);
-    value *in = NEW_ARRAY(e->a, value, from->inputs.n + 1), *out = NEW_ARRAY(e->a, value, from->results.n + 1);
+    value *in = NEW_ARRAY(e->a, value, from->inputs.n + 1),
+          *out = NEW_ARRAY(e->a, value, from->results.n + 1);
     for (int64_t i = 0; i < from->inputs.n; i++) {
         value v = from->inputs.at[i];
         int64_t k = 0;
@@ -268,13 +278,14 @@ static graph *elaborate_model(elab *e, ast *d, module *home)
     do elaborate_once(e, d, home); while (note_updated(e));
     for (int64_t k = 0; k < e->params.n; k++) {
         const parameter *p = e->params.at[k];
-        if (p->cell && map_find(&e->updated, p->path, strlen(p->path))) add_result(e->fr->g, here(e, &p->cell->now), p->path);
+        if (p->cell && map_find(&e->updated, p->path, strlen(p->path)))
+            add_result(e->fr->g, here(e, &p->cell->now), p->path);
     }
     map_init(&e->updated, e->a);
     return with_constants(e);
 }
 
-/* -- Outside ------------------------------------------------------------------------------------------------------------------- */
+/* -- Outside --------------------------------------------------------------------------------------------- */
 
 static bool mentions_grad(const ast *x)
 {
@@ -297,7 +308,8 @@ elab *elab_new(dlc_context *ctx, arena *a, const char *path, const lang_options 
     *e = (elab){ .l = l, .a = a, .ctx = ctx, .o = o };
     e->main = load(&ld, path, NULL);
     e->has_grad = mentions_grad(e->main->file);
-    for (int64_t i = 0; i < ld.seen.n; i++) vec_push(a, &e->modules, (module *)(uintptr_t)ld.seen.entries[i].value);
+    for (int64_t i = 0; i < ld.seen.n; i++)
+        vec_push(a, &e->modules, (module *)(uintptr_t)ld.seen.entries[i].value);
     for (int i = 0; i < e->main->n_uses; i++) e->has_grad |= mentions_grad(e->main->uses[i]->file);
     return e;
 }
@@ -322,11 +334,17 @@ static ast *choose_model(elab *e, const char *name, module **home)
     }
     ast *at = m->file;
     if (!n) lang_error(e->l, m->src, 1, 1, NULL, file_without_model);
-    if (name) lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "it has %s", text_str(&all)), no_model_of_name, name);
-    lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "choose one with --model: %s", text_str(&all)), several_models, n);
+    if (name)
+        lang_error(e->l, m->src, at->line, at->col, arena_printf(e->a, "it has %s", text_str(&all)),
+                   no_model_of_name, name);
+    lang_error(e->l, m->src, at->line, at->col,
+               arena_printf(e->a, "choose one with --model: %s", text_str(&all)), several_models, n);
 }
 
-static dlc_status status_of(dlc_context *ctx) { return ctx->n_errors ? ctx->status ? ctx->status : DLC_ERR_INPUT : DLC_ERR_INTERNAL; }
+static dlc_status status_of(dlc_context *ctx)
+{
+    return ctx->n_errors ? ctx->status ? ctx->status : DLC_ERR_INPUT : DLC_ERR_INTERNAL;
+}
 
 dlc_status lang_compile(dlc_context *ctx, arena *a, const char *path, const lang_options *o, graph **out)
 {
@@ -352,7 +370,8 @@ dlc_status lang_check(dlc_context *ctx, arena *a, const char *path, const lang_o
     return DLC_OK;
 }
 
-dlc_status lang_operators(dlc_context *ctx, arena *a, int n, const char *const *paths, const lang_options *o, operator_library *out)
+dlc_status lang_operators(dlc_context *ctx, arena *a, int n, const char *const *paths, const lang_options *o,
+                          operator_library *out)
 {
     jmp_buf stop;
     if (setjmp(stop)) return status_of(ctx);

@@ -1,9 +1,12 @@
-/* lang_data: the sources of data sets: files to records of constant tensors (reference.md, section 12, "Data sources")
+/* lang_data: the sources of data sets: files to records of constant tensors (reference.md, section 12, "Data
+ * sources")
  *
- *   csv(path, x: columns, y: column)   numbers f32, empty fields nan, words numbered in sorted order; without x, y a field a column
+ *   csv(path, x: columns, y: column)   numbers f32, empty fields nan, words numbered in sorted order; without
+ *                                      x, y a field a column
  *   idx(image: path, label: path)      the format of MNIST, gzip or not
  *   chars(path, length, vocab)         windows of length + 1 characters, numbered in order of their codes
- *   words(path, text, label, length, vocab)   a table's column as numbered words: 0 padding, 1 unknown, then by frequency
+ *   words(path, text, label, length, vocab)   a table's column as numbered words: 0 padding, 1 unknown, then
+ *   by frequency
  *   cifar10([paths])                   records of a label and 3 x 32 x 32 bytes
  *   npy(path), npz(path)               by the reader that the api installs
  *
@@ -54,7 +57,10 @@ static bytes read_packed(elab *e, const ast *at, const char *path)
 
 static val record(elab *e, int n, const val *items, const char *const *names)
 {
-    return (val){ .k = V_TUPLE, .n = n, .item = arena_copy(e->a, items, sizeof *items * (size_t)(n + 1)), .names = arena_copy(e->a, names, sizeof *names * (size_t)(n + 1)) };
+    return (val){ .k = V_TUPLE,
+                  .n = n,
+                  .item = arena_copy(e->a, items, sizeof *items * (size_t)(n + 1)),
+                  .names = arena_copy(e->a, names, sizeof *names * (size_t)(n + 1)) };
 }
 
 static val tensor_of(elab *e, dtype t, int rank, const int64_t *d, const void *elements)
@@ -64,9 +70,12 @@ static val tensor_of(elab *e, dtype t, int rank, const int64_t *d, const void *e
     return v_tensor(e, constant_borrowed(e->fr->g, t, rank, dd, elements, NULL));
 }
 
-/* -- idx ------------------------------------------------------------------------------------------------------------------------- */
+/* -- idx ------------------------------------------------------------------------------------------------- */
 
-static uint32_t big(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+static uint32_t big(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
 
 static val idx_file(elab *e, const ast *at, const val *path, bool is_label)
 {
@@ -74,7 +83,8 @@ static val idx_file(elab *e, const ast *at, const val *path, bool is_label)
     bytes b = read_packed(e, at, name);
     int64_t d[MAX_RANK], n = 1;
     int rank = b.n >= 4 ? b.at[3] : 0;
-    bool ok = b.n >= 4 && b.at[0] == 0 && b.at[1] == 0 && b.at[2] == 8 && rank >= 1 && rank <= 4 && b.n >= 4 + 4 * (size_t)rank;
+    bool ok = b.n >= 4 && b.at[0] == 0 && b.at[1] == 0 && b.at[2] == 8 && rank >= 1 && rank <= 4 &&
+              b.n >= 4 + 4 * (size_t)rank;
     for (int i = 0; ok && i < rank; i++) { d[i] = big(b.at + 4 + 4 * i); ok = mul_ok(n, d[i], &n); }
     const uint8_t *data = b.at + 4 + 4 * (size_t)rank;
     if (!ok || (uint64_t)n > b.n - (size_t)(data - b.at)) elab_error(e, at, NULL, not_idx, name);
@@ -84,7 +94,7 @@ static val idx_file(elab *e, const ast *at, const val *path, bool is_label)
     return tensor_of(e, DTYPE_i64, rank, d, wide);
 }
 
-/* -- csv ------------------------------------------------------------------------------------------------------------------------- */
+/* -- csv ------------------------------------------------------------------------------------------------- */
 
 typedef struct { int64_t n; int columns; const char **name; vec(const char *) cell; } table;
 
@@ -124,8 +134,9 @@ static table read_csv(elab *e, const ast *at, const char *path)
             if (p >= end || *p != ',') break;
             p++;
         }
-        if (first) { t.columns = n; t.name = head.at; }
-        else if (n != t.columns) elab_error(e, at, NULL, csv_row_fields, path, (long long)t.n + 1, n, t.columns);
+        if (first) { t.columns = n; t.name = head.at;
+        } else if (n != t.columns)
+            elab_error(e, at, NULL, csv_row_fields, path, (long long)t.n + 1, n, t.columns);
         else t.n++;
         if (n > MAX_COLUMNS) elab_error(e, at, NULL, csv_too_many_columns, path, MAX_COLUMNS);
         first = false;
@@ -150,10 +161,14 @@ static bool as_number(const char *s, double *x)
     return end != s && !*end;
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* A column: numbers, or words numbered in sorted order; *words says which. */
-static void column(elab *e, const table *t, int c, float *numbers, int64_t *codes, int64_t stride, bool *words)
+static void column(elab *e, const table *t, int c, float *numbers, int64_t *codes, int64_t stride,
+                   bool *words)
 {
     double x;
     *words = false;
@@ -175,7 +190,8 @@ static void column(elab *e, const table *t, int c, float *numbers, int64_t *code
     for (int64_t i = 0; i < t->n; i++)
         if (!n || strcmp(sorted[n - 1], sorted[i]) != 0) sorted[n++] = sorted[i];
     for (int64_t i = 0; i < t->n; i++) {
-        const char **at = bsearch(&t->cell.at[i * t->columns + c], sorted, (size_t)n, sizeof *sorted, by_text);
+        const char **at = bsearch(&t->cell.at[i * t->columns + c], sorted, (size_t)n, sizeof *sorted,
+                                  by_text);
         codes[i] = at - sorted;
         numbers[i * stride] = (float)codes[i];
     }
@@ -188,7 +204,8 @@ static val csv_field_value(elab *e, const ast *at, const table *t, const val *co
     if (columns->k == V_LIST) {
         int64_t k = columns->n, d[2] = { t->n, k };
         float *x = NEW_ARRAY(e->a, float, t->n * k + 1);
-        for (int i = 0; i < k; i++) column(e, t, column_named(e, at, t, &columns->item[i]), x + i, codes, k, &words);
+        for (int i = 0; i < k; i++)
+            column(e, t, column_named(e, at, t, &columns->item[i]), x + i, codes, k, &words);
         return tensor_of(e, DTYPE_f32, 2, d, x);
     }
     float *x = NEW_ARRAY(e->a, float, t->n + 1);
@@ -196,9 +213,10 @@ static val csv_field_value(elab *e, const ast *at, const table *t, const val *co
     return words ? tensor_of(e, DTYPE_i64, 1, &t->n, codes) : tensor_of(e, DTYPE_f32, 1, &t->n, x);
 }
 
-/* -- chars ----------------------------------------------------------------------------------------------------------------------- */
+/* -- chars ----------------------------------------------------------------------------------------------- */
 
-/* The most frequent `most` of the characters that occur stay (of equals the first codes); the others get one number, the last. */
+/* The most frequent `most` of the characters that occur stay (of equals the first codes); the others get one
+ * number, the last. */
 static int64_t limit_characters(bool *has, const int64_t *count, int64_t most, int64_t *code)
 {
     int64_t vocab = 0;
@@ -227,16 +245,18 @@ static val chars(elab *e, const ast *at, const val *path, int64_t length, int64_
     d[0] = (int64_t)b.n / d[1];
     int64_t *x = NEW_ARRAY(e->a, int64_t, d[0] * d[1] + 1);
     for (int64_t i = 0; i < d[0] * d[1]; i++) x[i] = code[b.at[i]];
-    return record(e, 2, (val[]){ tensor_of(e, DTYPE_i64, 2, d, x), v_int(vocab), { 0 } }, (const char *[]){ "text", "vocab", NULL });
+    return record(e, 2, (val[]){ tensor_of(e, DTYPE_i64, 2, d, x), v_int(vocab), { 0 } },
+                  (const char *[]){ "text", "vocab", NULL });
 }
 
-/* -- words ----------------------------------------------------------------------------------------------------------------------- */
+/* -- words ----------------------------------------------------------------------------------------------- */
 
 /* A word: letters, digits and what is beyond ASCII, with apostrophes inside; in small letters. */
 static bool in_word(const char *p)
 {
     unsigned char c = (unsigned char)*p;
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c >= 128 || (c == '\'' && p[1]);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c >= 128 ||
+           (c == '\'' && p[1]);
 }
 
 static const char *next_word(elab *e, const char **p)
@@ -261,7 +281,8 @@ static int by_frequency(const void *a, const void *b)
     return x->count != y->count ? (x->count < y->count) - (x->count > y->count) : strcmp(x->word, y->word);
 }
 
-/* Numbers of the words: 2 for the most frequent, of equals the first in sorted order. Gives how many numbers there are. */
+/* Numbers of the words: 2 for the most frequent, of equals the first in sorted order. Gives how many numbers
+ * there are. */
 static int64_t number_words(elab *e, const table *t, int c, int64_t most, map_str *number)
 {
     vec(word_count) all = { 0 };
@@ -279,11 +300,13 @@ static int64_t number_words(elab *e, const table *t, int c, int64_t most, map_st
     if (all.n) qsort(all.at, (size_t)all.n, sizeof *all.at, by_frequency);
     int64_t n = most && most - 2 < all.n ? most - 2 : all.n;
     map_init(number, e->a);
-    for (int64_t i = 0; i < n; i++) map_put(number, all.at[i].word, strlen(all.at[i].word), (uint64_t)i + 2, NULL);
+    for (int64_t i = 0; i < n; i++)
+        map_put(number, all.at[i].word, strlen(all.at[i].word), (uint64_t)i + 2, NULL);
     return n + 2;
 }
 
-static val words_of(elab *e, const ast *at, const char *path, const val *text_column, const val *label, int64_t length, int64_t most)
+static val words_of(elab *e, const ast *at, const char *path, const val *text_column, const val *label,
+                    int64_t length, int64_t most)
 {
     table t = read_csv(e, at, path);
     int c = column_named(e, at, &t, text_column);
@@ -304,7 +327,7 @@ static val words_of(elab *e, const ast *at, const char *path, const val *text_co
     return record(e, label ? 4 : 3, items, names);
 }
 
-/* -- cifar10, npy, npz ----------------------------------------------------------------------------------------------------------- */
+/* -- cifar10, npy, npz ----------------------------------------------------------------------------------- */
 
 static val cifar10(elab *e, const ast *at, const val *paths)
 {
@@ -326,7 +349,9 @@ static val cifar10(elab *e, const ast *at, const val *paths)
             label[k] = part[i].at[at_byte];
             memcpy(image + k * PICTURE, part[i].at + at_byte + 1, PICTURE);
         }
-    return record(e, 2, (val[]){ tensor_of(e, DTYPE_u8, 4, d, image), tensor_of(e, DTYPE_i64, 1, d, label), { 0 } }, (const char *[]){ "image", "label", NULL });
+    return record(e, 2,
+                  (val[]){ tensor_of(e, DTYPE_u8, 4, d, image), tensor_of(e, DTYPE_i64, 1, d, label), { 0 } },
+                  (const char *[]){ "image", "label", NULL });
 }
 
 static val numpy_file(elab *e, const ast *at, const char *name, const val *file)
@@ -335,26 +360,33 @@ static val numpy_file(elab *e, const ast *at, const char *name, const val *file)
     size_t n_path = strlen(path), n_end = strlen(end);
     lang_tensor *t;
     int n;
-    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0) elab_error(e, at, NULL, source_extension, name, end, path);
+    if (n_path < n_end || strcmp(path + n_path - n_end, end) != 0)
+        elab_error(e, at, NULL, source_extension, name, end, path);
     if (!e->o->read_tensors) elab_error(e, at, NULL, no_tensor_files);
     if (e->o->read_tensors(e->ctx, e->a, path, &n, &t) != DLC_OK) longjmp(*e->l->stop, 1);
     val *items = NEW_ARRAY(e->a, val, n + 1);
     const char **names = NEW_ARRAY(e->a, const char *, n + 1);
     for (int i = 0; i < n; i++) {
-        if (is_storage(t[i].t.dtype)) elab_error(e, at, NULL, storage_only, path, dtype_info[t[i].t.dtype].name);
+        if (is_storage(t[i].t.dtype))
+            elab_error(e, at, NULL, storage_only, path, dtype_info[t[i].t.dtype].name);
         items[i] = tensor_of(e, t[i].t.dtype, t[i].t.rank, t[i].t.dims, t[i].t.bytes);
         names[i] = lang_intern(e->l, t[i].name, strlen(t[i].name));
     }
     return !strcmp(name, "npy") ? items[0] : record(e, n, items, names);
 }
 
-/* -- Calls ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Calls ----------------------------------------------------------------------------------------------- */
 
 /* Arguments by position or name: the parameters' names, `?` at those that may be left out. */
 typedef struct { const char *name; const char *params[6]; } source_row;
 static const source_row sources[] = {
-    { "csv", { "path" } }, { "idx", { NULL } }, { "npy", { "path" } }, { "npz", { "path" } }, { "cifar10", { "paths" } },
-    { "chars", { "path", "length", "vocab?" } }, { "words", { "path", "text", "label?", "length", "vocab?" } },
+    { "csv", { "path" } },
+    { "idx", { NULL } },
+    { "npy", { "path" } },
+    { "npz", { "path" } },
+    { "cifar10", { "paths" } },
+    { "chars", { "path", "length", "vocab?" } },
+    { "words", { "path", "text", "label?", "length", "vocab?" } },
 };
 enum { N_SOURCES = sizeof sources / sizeof *sources };
 
@@ -374,7 +406,8 @@ static bool is_parameter(const char *param, const char *name)
 }
 
 /* The arguments in the order of the row; those left out are none. */
-static void source_arguments(elab *e, const ast *at, const source_row *r, int n_pos, const val *pos, int n_named, const char *const *names, const val *named, val *out)
+static void source_arguments(elab *e, const ast *at, const source_row *r, int n_pos, const val *pos,
+                             int n_named, const char *const *names, const val *named, val *out)
 {
     int n = 0;
     while (n < 6 && r->params[n]) out[n++] = v_none();
@@ -387,7 +420,8 @@ static void source_arguments(elab *e, const ast *at, const source_row *r, int n_
         out[i] = named[k];
     }
     for (int i = 0; i < n; i++)
-        if (out[i].k == V_NONE && !strchr(r->params[i], '?')) elab_error(e, at, NULL, source_argument_missing, r->name, r->params[i]);
+        if (out[i].k == V_NONE && !strchr(r->params[i], '?'))
+            elab_error(e, at, NULL, source_argument_missing, r->name, r->params[i]);
 }
 
 /* A whole number from `least`; 0 if it was left out. */
@@ -399,16 +433,21 @@ static int64_t count_argument(elab *e, const ast *at, const val *v, const char *
     return n;
 }
 
-static val idx_files(elab *e, const ast *at, int n_pos, int n_named, const char *const *names, const val *named)
+static val idx_files(elab *e, const ast *at, int n_pos, int n_named, const char *const *names,
+                     const val *named)
 {
     val items[64];
     const char *fields[64];
     if (n_pos || !n_named) elab_error(e, at, NULL, idx_by_name);
-    for (int i = 0; i < n_named; i++) { items[i] = idx_file(e, at, &named[i], !strcmp(names[i], "label")); fields[i] = names[i]; }
+    for (int i = 0; i < n_named; i++) {
+        items[i] = idx_file(e, at, &named[i], !strcmp(names[i], "label"));
+        fields[i] = names[i];
+    }
     return record(e, n_named, items, fields);
 }
 
-static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
+static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_named, const char *const *names,
+                    const val *named)
 {
     val items[64];
     const char *fields[64];
@@ -424,15 +463,19 @@ static val csv_file(elab *e, const ast *at, int n_pos, const val *pos, int n_nam
     return record(e, n, items, fields);
 }
 
-val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named, const char *const *names, const val *named)
+val data_source(elab *e, const ast *at, const char *name, int n_pos, const val *pos, int n_named,
+                const char *const *names, const val *named)
 {
     val v[6];
     if (n_named > 60) elab_error(e, at, NULL, too_many_fields);
     if (!strcmp(name, "idx")) return idx_files(e, at, n_pos, n_named, names, named);
     if (!strcmp(name, "csv")) return csv_file(e, at, n_pos, pos, n_named, names, named);
     source_arguments(e, at, source_named(name), n_pos, pos, n_named, names, named, v);
-    if (!strcmp(name, "chars")) return chars(e, at, &v[0], count_argument(e, at, &v[1], "the length", 1), count_argument(e, at, &v[2], "vocab", 1));
+    if (!strcmp(name, "chars"))
+        return chars(e, at, &v[0], count_argument(e, at, &v[1], "the length", 1),
+                     count_argument(e, at, &v[2], "vocab", 1));
     if (!strcmp(name, "cifar10")) return cifar10(e, at, &v[0]);
     if (name[0] == 'n') return numpy_file(e, at, name, &v[0]);
-    return words_of(e, at, data_path(e, at, &v[0]), &v[1], v[2].k == V_NONE ? NULL : &v[2], count_argument(e, at, &v[3], "the length", 1), count_argument(e, at, &v[4], "vocab", 2));
+    return words_of(e, at, data_path(e, at, &v[0]), &v[1], v[2].k == V_NONE ? NULL : &v[2],
+                    count_argument(e, at, &v[3], "the length", 1), count_argument(e, at, &v[4], "vocab", 2));
 }

@@ -1,7 +1,8 @@
-/* lang_format: a program laid out anew: indents by brackets, blanks between tokens; lines and comments stay where they are
+/* lang_format: a program laid out anew: indents by brackets, blanks between tokens; lines and comments stay
+ * where they are
  *
- * Works on the tokens of each line, so what it prints has the same tokens and the same line breaks: the same program. Blanks
- * inside a line that align things are kept to one, except before a comment at its end.
+ * Works on the tokens of each line, so what it prints has the same tokens and the same line breaks: the same
+ * program. Blanks inside a line that align things are kept to one, except before a comment at its end.
  */
 #include "frontend/lang/ast.h"
 
@@ -12,19 +13,29 @@ static bool one_of(const token *t, const char *const *list)
         if (strcmp(t->name, list[i]) == 0) return true;
     return false;
 }
+
 static bool is_value_end(const token *t)
 {
-    return t->kind == T_NAME || t->kind == T_INT || t->kind == T_FLOAT || t->kind == T_STRING || is(t, ")") || is(t, "]") || is(t, "}")
-           || (t->kind == T_KEYWORD && (!strcmp(t->name, "true") || !strcmp(t->name, "false") || !strcmp(t->name, "none")));
+    return t->kind == T_NAME || t->kind == T_INT || t->kind == T_FLOAT || t->kind == T_STRING || is(t, ")") ||
+           is(t, "]") || is(t, "}") ||
+           (t->kind == T_KEYWORD &&
+            (!strcmp(t->name, "true") || !strcmp(t->name, "false") || !strcmp(t->name, "none")));
 }
 
 /* A minus that is no subtraction: nothing before it that could be its left side. */
-static bool is_sign(const token *t, const token *before) { return is(t, "-") && (!before || !is_value_end(before)); }
-
-/* Is there a blank between two tokens of one line? `before`: the token before a, or NULL. colon: depth of [ ] that a colon is in. */
-static bool blank_between(const token *before, const token *a, const token *b, bool in_subscript, bool was_glued)
+static bool is_sign(const token *t, const token *before)
 {
-    static const char *const tight_after[] = { "(", "[", ".", "..", NULL }, *const tight_before[] = { ")", "]", ",", ".", ":", ";", NULL };
+    return is(t, "-") && (!before || !is_value_end(before));
+}
+
+/* Is there a blank between two tokens of one line? `before`: the token before a, or NULL. colon: depth of [ ]
+ * that a colon is in. */
+static bool blank_between(const token *before, const token *a, const token *b, bool in_subscript,
+                          bool was_glued)
+{
+    static const char *const tight_after[] = { "(", "[", ".", "..", NULL }, *const tight_before[] = {
+        ")", "]", ",", ".", ":", ";", NULL
+    };
     if (is(a, ",")) return !is(b, ")") && !is(b, "]");
     if (is(a, "|>") && is(b, ".")) return true;
     if (is(a, ":") && before && before->kind == T_KEYWORD && !strcmp(before->name, "else")) return true;
@@ -51,7 +62,10 @@ static void end_line(text *out, int *blank_lines, const char *line)
 /* Does a line go on with the one before? Then it is indented once more. */
 static bool goes_on(const token *t)
 {
-    static const char *const ops[] = { "|>", "=>", "->", "=", "+", "*", "/", "//", "%", "@", "**", "==", "!=", "<", "<=", ">", ">=", ".", "~", NULL };
+    static const char *const ops[] = {
+        "|>", "=>", "->", "=", "+", "*", "/", "//", "%", "@", "**", "==", "!=", "<", "<=", ">", ">=", ".",
+        "~", NULL
+    };
     return one_of(t, ops) || (t->kind == T_KEYWORD && (!strcmp(t->name, "and") || !strcmp(t->name, "or")));
 }
 
@@ -70,20 +84,33 @@ void lang_format_tokens(lang *l, const source *src, text *out)
         const token *a = NULL, *before = NULL;
         const char *after = p;                             /* where the last token ended */
         int closes = 0;
-        for (int64_t j = k; j < t.n && t.at[j].line == line && (is(&t.at[j], ")") || is(&t.at[j], "]") || is(&t.at[j], "}")); j++) closes++;
+        for (int64_t j = k;
+             j < t.n && t.at[j].line == line && (is(&t.at[j], ")") || is(&t.at[j], "]") || is(&t.at[j], "}"));
+             j++)
+            closes++;
         int indent = depth - closes;
         bool first = true;
         for (; k < t.n && t.at[k].kind != T_END && t.at[k].line == line; k++) {
             const token *b = &t.at[k];
-            if (b->kind == T_NL) { if (b->i) { text_put(&one, ";"); after = b->at + 1; before = a = NULL; first = false; } continue; }
+            if (b->kind == T_NL) {
+                if (b->i) {
+                    text_put(&one, ";");
+                    after = b->at + 1;
+                    before = a = NULL;
+                    first = false;
+                }
+                continue;
+            }
             if (first) {
                 bool on = k && t.at[k - 1].kind != T_NL && !is(&t.at[k - 1], "{") && !is(b, "}");
                 int own = (int)(b->at - p), want = 4 * indent;
-                if (on || (is(b, "(") && !depth)) want = own > want ? own : want + 4 * goes_on(b);      /* a line that goes on keeps its place */
+                /* a line that goes on keeps its place */
+                if (on || (is(b, "(") && !depth)) want = own > want ? own : want + 4 * goes_on(b);
                 for (int i = 0; i < want; i++) text_put(&one, " ");
             }
             bool in_subscript = open.n && open.at[open.n - 1] == '[';
-            if (!first && (!a || blank_between(before, a, b, in_subscript, a->at + a->n == b->at))) text_put(&one, " ");
+            if (!first && (!a || blank_between(before, a, b, in_subscript, a->at + a->n == b->at)))
+                text_put(&one, " ");
             text_putn(&one, b->at, (size_t)b->n);
             if (is(b, "(") || is(b, "[") || is(b, "{")) { vec_push(l->a, &open, b->name[0]); depth++; }
             if ((is(b, ")") || is(b, "]") || is(b, "}")) && depth) { open.n--; depth--; }
@@ -96,7 +123,9 @@ void lang_format_tokens(lang *l, const source *src, text *out)
         while (c < q && (*c == ' ' || *c == '\t' || *c == ';')) c++;
         if (c < q && *c == '#') {
             if (first) for (int i = 0; i < depth; i++) text_put(&one, "    ");
-            else for (const char *s = c; s > after && (s[-1] == ' ' || s[-1] == '\t'); s--) text_put(&one, " ");
+            else
+                for (const char *s = c; s > after && (s[-1] == ' ' || s[-1] == '\t'); s--)
+                    text_put(&one, " ");
             if (!first && c == after) text_put(&one, "  ");
             const char *stop = q;
             while (stop > c && (stop[-1] == ' ' || stop[-1] == '\t' || stop[-1] == '\r')) stop--;

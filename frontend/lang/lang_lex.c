@@ -1,7 +1,8 @@
 /* lang_lex: text to tokens, line breaks decided
  *
- * A line break becomes a token NL only where it ends a statement (grammar.ebnf, "Line breaks"): not inside ( ) and [ ],
- * not after a token that cannot end one, not before a line that goes on. A stack of open brackets decides the first.
+ * A line break becomes a token NL only where it ends a statement (grammar.ebnf, "Line breaks"): not inside (
+ * ) and [ ], not after a token that cannot end one, not before a line that goes on. A stack of open brackets
+ * decides the first.
  */
 #include "frontend/lang/ast.h"
 #include <stdio.h>
@@ -77,13 +78,17 @@ const char *lang_near(const char *word, int n, const char *const *words)
     return best;
 }
 
-static const char *const keywords[] = { "use", "fn", "layer", "model", "train", "op", "param", "state", "for", "in", "while", "carry",
-    "yield", "if", "else", "and", "or", "not", "true", "false", "none", "assert", "data", "minimize", "report", "search", NULL };
-static const char *const operators[] = { "**", "//", "|>", "=>", "->", "==", "!=", "<=", ">=", "..", "+", "-", "*", "/", "%", "@", "=",
-    "<", ">", "(", ")", "[", "]", "{", "}", ",", ":", ".", ";", "~", NULL };
+static const char *const keywords[] = { "use",    "fn",   "layer",    "model",  "train",  "op",    "param",
+                                        "state",  "for",  "in",       "while",  "carry",  "yield", "if",
+                                        "else",   "and",  "or",       "not",    "true",   "false", "none",
+                                        "assert", "data", "minimize", "report", "search", NULL };
+static const char *const operators[] = { "**", "//", "|>", "=>", "->", "==", "!=", "<=", ">=", "..", "+",
+                                         "-",  "*",  "/",  "%",  "@",  "=",  "<",  ">",  "(",  ")",  "[",
+                                         "]",  "{",  "}",  ",",  ":",  ".",  ";",  "~",  NULL };
 /* A line that begins with one of these goes on with the statement before. */
-static const char *const going_on[] = { "|>", "=>", "->", "=", "+", "*", "/", "//", "%", "@", "**", "==", "!=", "<", "<=", ">", ">=",
-    "and", "or", ".", "~", "else", "over", "with", NULL };
+static const char *const going_on[] = { "|>", "=>", "->", "=",    "+",    "*",    "/", "//", "%",
+                                        "@",  "**", "==", "!=",   "<",    "<=",   ">", ">=", "and",
+                                        "or", ".",  "~",  "else", "over", "with", NULL };
 
 static bool in_list(const char *s, const char *const *list)
 {
@@ -99,7 +104,8 @@ static bool is_digit(int c) { return c >= '0' && c <= '9'; }
 static bool can_end(const token *t)
 {
     if (t->kind == T_OP) return t->name[0] == ')' || t->name[0] == ']' || t->name[0] == '}';
-    if (t->kind == T_KEYWORD) return !strcmp(t->name, "true") || !strcmp(t->name, "false") || !strcmp(t->name, "none");
+    if (t->kind == T_KEYWORD)
+        return !strcmp(t->name, "true") || !strcmp(t->name, "false") || !strcmp(t->name, "none");
     return t->kind != T_NL;
 }
 
@@ -124,7 +130,9 @@ static void lex_number(lexer *x, token *t)
     end = digits(base == 10 ? p : p + 2, base);
     if (base != 10 && end == p + 2) lang_error(x->l, x->src, t->line, t->col, NULL, not_a_number, 2, p);
     if (base == 10 && *end == '.' && end[1] != '.') {
-        if (!is_digit(end[1])) lang_error(x->l, x->src, t->line, t->col, NULL, digit_after_point, (int)(end - p > 60 ? 60 : end - p), p);
+        if (!is_digit(end[1]))
+            lang_error(x->l, x->src, t->line, t->col, NULL, digit_after_point,
+                       (int)(end - p > 60 ? 60 : end - p), p);
         end = digits(end + 1, 10);
         t->kind = T_FLOAT;
     }
@@ -135,7 +143,8 @@ static void lex_number(lexer *x, token *t)
     const char *word = end;
     while (is_letter(*word) || is_digit(*word)) word++;
     if (word > end || (*p == '.'))
-        lang_error(x->l, x->src, t->line, t->col, "numbers have no suffixes: convert with f32(...)", not_a_number, (int)(word - p > 60 ? 60 : word - p), p);
+        lang_error(x->l, x->src, t->line, t->col, "numbers have no suffixes: convert with f32(...)",
+                   not_a_number, (int)(word - p > 60 ? 60 : word - p), p);
     char buffer[400];
     int n = 0;
     for (const char *q = p; q < end && n < 399; q++)
@@ -187,7 +196,8 @@ static void lex_operator(lexer *x, token *t)
     int n = 1;
     while (((unsigned char)x->p[n] & 0xc0) == 0x80 && n < 4) n++;
     if (!*x->p) lang_error(x->l, x->src, t->line, t->col, NULL, nul_character);
-    lang_error(x->l, x->src, t->line, t->col, *x->p == '\'' ? "strings stand in double quotes" : NULL, unexpected_character, n, x->p);
+    lang_error(x->l, x->src, t->line, t->col, *x->p == '\'' ? "strings stand in double quotes" : NULL,
+               unexpected_character, n, x->p);
 }
 
 tokens lang_lex(lang *l, const source *src)
@@ -206,7 +216,13 @@ tokens lang_lex(lang *l, const source *src)
         if (c == ' ' || c == '\t' || c == '\r') { x.p++; continue; }
         if (c == '#') { while (x.p < end && *x.p != '\n') x.p++; continue; }
         if (c == '\n' || c == ';') {
-            if (!broke) { brk.line = x.line; brk.col = column(&x, x.p); brk.at = x.p; brk.n = 1; brk.i = c == ';'; }
+            if (!broke) {
+                brk.line = x.line;
+                brk.col = column(&x, x.p);
+                brk.at = x.p;
+                brk.n = 1;
+                brk.i = c == ';';
+            }
             broke = true;
             x.p++;
             if (c == '\n') { x.line++; x.line_at = x.p; }
@@ -225,24 +241,34 @@ tokens lang_lex(lang *l, const source *src)
         t.n = (int)(x.p - t.at);
         if (broke) {
             bool inside = n_open && open[n_open - 1].name[0] != '{';
-            bool on = (t.kind == T_OP || t.kind == T_KEYWORD || t.kind == T_NAME) && in_list(t.name, going_on);
+            bool on = (t.kind == T_OP || t.kind == T_KEYWORD || t.kind == T_NAME) &&
+                      in_list(t.name, going_on);
             if (out.n && !inside && !on && can_end(&out.at[out.n - 1])) vec_push(l->a, &out, brk);
             broke = false;
         }
         if (t.kind == T_OP && strchr("([{", t.name[0]) && !t.name[1]) {
-            if (n_open == MAX_BRACKETS) lang_error(l, src, t.line, t.col, NULL, brackets_too_deep, MAX_BRACKETS);
+            if (n_open == MAX_BRACKETS)
+                lang_error(l, src, t.line, t.col, NULL, brackets_too_deep, MAX_BRACKETS);
             open[n_open++] = t;
         } else if (t.kind == T_OP && strchr(")]}", t.name[0]) && !t.name[1]) {
             char want = t.name[0] == ')' ? '(' : t.name[0] == ']' ? '[' : '{';
             if (!n_open) lang_error(l, src, t.line, t.col, NULL, closes_nothing, t.name);
             if (open[n_open - 1].name[0] != want)
-                lang_error(l, src, t.line, t.col, NULL, wrong_bracket, t.name, open[n_open - 1].name, open[n_open - 1].line);
+                lang_error(l, src, t.line, t.col, NULL, wrong_bracket, t.name, open[n_open - 1].name,
+                           open[n_open - 1].line);
             n_open--;
         }
         vec_push(l->a, &out, t);
     }
-    if (out.n && can_end(&out.at[out.n - 1])) { brk.line = x.line; brk.col = column(&x, x.p); brk.at = x.p; vec_push(l->a, &out, brk); }
-    token last = { .kind = T_END, .line = x.line, .col = column(&x, x.p), .name = "the end of the file", .at = x.p };
+    if (out.n && can_end(&out.at[out.n - 1])) {
+        brk.line = x.line;
+        brk.col = column(&x, x.p);
+        brk.at = x.p;
+        vec_push(l->a, &out, brk);
+    }
+    token last = {
+        .kind = T_END, .line = x.line, .col = column(&x, x.p), .name = "the end of the file", .at = x.p
+    };
     vec_push(l->a, &out, last);
     tokens r = { .at = out.at, .n = out.n };
     if (n_open) { r.open = open[n_open - 1]; r.has_open = true; }

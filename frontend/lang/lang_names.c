@@ -1,14 +1,20 @@
-/* lang_names: are all names of a file known, and every value used? One walk over each definition, used or not.
+/* lang_names: are all names of a file known, and every value used? One walk over each definition, used or
+ * not.
  *
- * A stack of names in scope; blocks of if and unrolled for share the scope around them, as in elaboration. Index names whose
- * reduction has ended are remembered, for the message.
+ * A stack of names in scope; blocks of if and unrolled for share the scope around them, as in elaboration.
+ * Index names whose reduction has ended are remembered, for the message.
  */
 #include "frontend/lang/elab.h"
 
 typedef struct { lang *l; module *m; vec(const char *) in_scope; vec(const char *) ended, indices; } names;
 
-static const char *const values_everywhere[] = { "step", "epoch", "val_loss", "training", "batch", "onnx", "pi", "inf", "nan", NULL };
-static const char *const settings[] = { "epochs", "steps", "batch", "seed", "shuffle", "monitor", "patience", "save", "load", "checkpoint", "trials", NULL };
+static const char *const values_everywhere[] = {
+    "step", "epoch", "val_loss", "training", "batch", "onnx", "pi", "inf", "nan", NULL
+};
+static const char *const settings[] = {
+    "epochs", "steps", "batch", "seed", "shuffle", "monitor", "patience", "save", "load", "checkpoint",
+    "trials", NULL
+};
 
 static bool listed(const char *s, const char *const *list)
 {
@@ -16,18 +22,21 @@ static bool listed(const char *s, const char *const *list)
         if (strcmp(list[i], s) == 0) return true;
     return false;
 }
+
 static bool in_scope(const names *k, const char *s)
 {
     for (int64_t i = k->in_scope.n; i-- > 0;)
         if (k->in_scope.at[i] == s) return true;
     return false;
 }
+
 static void put_name(names *k, const char *s) { vec_push(k->l->a, &k->in_scope, s); }
 
 static bool known(const names *k, const char *s)
 {
     module *home;
-    return in_scope(k, s) || module_find(k->m, s, &home) || module_as(k->m, s) || prim_exists(s) || dtype_named(s) != DTYPE_NONE || listed(s, values_everywhere);
+    return in_scope(k, s) || module_find(k->m, s, &home) || module_as(k->m, s) || prim_exists(s) ||
+           dtype_named(s) != DTYPE_NONE || listed(s, values_everywhere);
 }
 
 static const char *near_name(names *k, const char *s)
@@ -37,7 +46,8 @@ static const char *near_name(names *k, const char *s)
     for (int i = 0; i < k->m->file->n; i++)
         if (k->m->file->kid[i]->name) vec_push(k->l->a, &all, k->m->file->kid[i]->name);
     for (int p = 0; k->m->std && p < k->m->std->n_parts; p++)
-        for (int i = 0; i < k->m->std->parts[p]->file->n; i++) vec_push(k->l->a, &all, k->m->std->parts[p]->file->kid[i]->name);
+        for (int i = 0; i < k->m->std->parts[p]->file->n; i++)
+            vec_push(k->l->a, &all, k->m->std->parts[p]->file->kid[i]->name);
     int n;
     const char *const *prims = prim_names(&n);
     for (int i = 0; i < n; i++) vec_push(k->l->a, &all, prims[i]);
@@ -51,7 +61,8 @@ static void use(names *k, const ast *x, const char *s)
         if (k->ended.at[i] == s)
             lang_error(k->l, x->src, x->line, x->col, NULL, index_out_of_scope, s, k->ended.at[i + 1]);
     const char *n = near_name(k, s);
-    lang_error(k->l, x->src, x->line, x->col, n ? arena_printf(k->l->a, "did you mean `%s`?", n) : NULL, unknown_name, s);
+    lang_error(k->l, x->src, x->line, x->col, n ? arena_printf(k->l->a, "did you mean `%s`?", n) : NULL,
+               unknown_name, s);
 }
 
 static void walk(names *k, ast *x);
@@ -60,11 +71,15 @@ static void walk(names *k, ast *x);
 static void pattern_dim(names *k, ast *d)
 {
     if (!d) return;
-    if (d->kind == A_NAME || (d->kind == A_SPREAD && d->name)) { if (!known(k, d->name)) put_name(k, d->name); return; }
+    if (d->kind == A_NAME || (d->kind == A_SPREAD && d->name)) {
+        if (!known(k, d->name)) put_name(k, d->name);
+        return;
+    }
     pattern_dim(k, d->a);
     pattern_dim(k, d->b);
     for (int i = 0; i < d->n; i++) pattern_dim(k, d->kid[i]);
 }
+
 static void pattern(names *k, ast *t)
 {
     if (!t) return;
@@ -73,11 +88,13 @@ static void pattern(names *k, ast *t)
         if (t->kind == A_RESULT) pattern(k, t->kid[i]);
         else pattern_dim(k, t->kid[i]);
 }
+
 static void parameters(names *k, ast *const *p, int n)
 {
     for (int i = 0; i < n; i++) {
         for (int j = 0; j < i; j++)
-            if (p[j]->name == p[i]->name) lang_error(k->l, p[i]->src, p[i]->line, p[i]->col, NULL, defined_twice, p[i]->name);
+            if (p[j]->name == p[i]->name)
+                lang_error(k->l, p[i]->src, p[i]->line, p[i]->col, NULL, defined_twice, p[i]->name);
         pattern(k, p[i]->a);
     }
     for (int i = 0; i < n; i++) {
@@ -98,8 +115,16 @@ static void walk_kids(names *k, ast *x)
 static bool is_statement(const ast *x)
 {
     switch (x->kind) {
-    case A_BIND: case A_PARAM_ST: case A_STATE_ST: case A_ASSERT: case A_YIELD: case A_DATA: case A_MINIMIZE: case A_REPORT: case A_SEARCH: case A_IF:
-        return true;
+    case A_BIND:
+    case A_PARAM_ST:
+    case A_STATE_ST:
+    case A_ASSERT:
+    case A_YIELD:
+    case A_DATA:
+    case A_MINIMIZE:
+    case A_REPORT:
+    case A_SEARCH:
+    case A_IF: return true;
     case A_FOR: return !x->flag;
     default: return false;
     }
@@ -110,7 +135,8 @@ static void walk_block(names *k, ast *x, bool has_value)
     for (int i = 0; i < x->n; i++) {
         walk(k, x->kid[i]);
         if (!is_statement(x->kid[i]) && (i + 1 < x->n || !has_value))
-            lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it a name, `y = ...`, or take it away", value_not_used);
+            lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col,
+                       "give it a name, `y = ...`, or take it away", value_not_used);
     }
 }
 
@@ -121,7 +147,8 @@ static void walk_indexed(names *k, ast *x)
     for (int i = 0; i < x->n; i++) {
         for (int64_t j = 0; j < k->indices.n; j++)
             if (k->indices.at[j] == x->kid[i]->name)
-                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name", index_hides, x->kid[i]->name);
+                lang_error(k->l, x->kid[i]->src, x->kid[i]->line, x->kid[i]->col, "give it another name",
+                           index_hides, x->kid[i]->name);
         vec_push(k->l->a, &k->indices, x->kid[i]->name);
         put_name(k, x->kid[i]->name);
     }
@@ -195,7 +222,9 @@ static void check_definition(names *k, ast *d)
             while (settings[n]) n++;
             const char *near = lang_near(s->name, n, settings);
             if (!listed(s->name, settings))
-                lang_error(k->l, s->src, s->line, s->col, near ? arena_printf(k->l->a, "did you mean `%s`?", near) : NULL, no_training_setting, s->name);
+                lang_error(k->l, s->src, s->line, s->col,
+                           near ? arena_printf(k->l->a, "did you mean `%s`?", near) : NULL,
+                           no_training_setting, s->name);
             walk(k, s->a);
         }
         walk_block(k, d->d, false);
@@ -214,7 +243,9 @@ void names_check(lang *l, module *m)
         ast *d = m->file->kid[i];
         for (int j = 0; j < i && d->kind != A_USE; j++)
             if (m->file->kid[j]->kind != A_USE && m->file->kid[j]->name == d->name)
-                lang_error(l, d->src, d->line, d->col, arena_printf(l->a, "it is defined in line %d already", m->file->kid[j]->line), defined_twice, d->name);
+                lang_error(l, d->src, d->line, d->col,
+                           arena_printf(l->a, "it is defined in line %d already", m->file->kid[j]->line),
+                           defined_twice, d->name);
     }
     for (int i = 0; i < m->file->n; i++) check_definition(&k, m->file->kid[i]);
 }

@@ -26,16 +26,20 @@ static const char *shown(parser *p, const token *t)
 }
 
 /* An error at a token; if the file ended inside a bracket, that is the error. */
-#define FAIL(p, token_, help, row, ...) do { \
-    if ((p)->t.has_open && (token_)->kind == T_END) \
-        lang_error((p)->l, (p)->src, (p)->t.open.line, (p)->t.open.col, NULL, never_closed, (p)->t.open.name); \
-    lang_error((p)->l, (p)->src, (token_)->line, (token_)->col, help, row __VA_OPT__(,) __VA_ARGS__); } while (0)
+#define FAIL(p, token_, help, row, ...)                                                                      \
+    do {                                                                                                     \
+        if ((p)->t.has_open && (token_)->kind == T_END)                                                      \
+            lang_error((p)->l, (p)->src, (p)->t.open.line, (p)->t.open.col, NULL, never_closed,              \
+                       (p)->t.open.name);                                                                    \
+        lang_error((p)->l, (p)->src, (token_)->line, (token_)->col, help, row __VA_OPT__(, ) __VA_ARGS__);   \
+    } while (0)
 
 static void expect(parser *p, const char *s)
 {
     if (!at_op(p, s)) FAIL(p, now(p), NULL, expected_token, s, shown(p, now(p)));
     p->at++;
 }
+
 static bool accept(parser *p, const char *s) { return at_op(p, s) ? p->at++, true : false; }
 
 static const char *expect_name(parser *p, const char *what)
@@ -43,11 +47,14 @@ static const char *expect_name(parser *p, const char *what)
     if (now(p)->kind != T_NAME) FAIL(p, now(p), NULL, expected_what, what, shown(p, now(p)));
     return p->t.at[p->at++].name;
 }
+
 static const char *expect_word(parser *p, const char *what)
 {
-    if (now(p)->kind != T_NAME && now(p)->kind != T_KEYWORD) FAIL(p, now(p), NULL, expected_what, what, shown(p, now(p)));
+    if (now(p)->kind != T_NAME && now(p)->kind != T_KEYWORD)
+        FAIL(p, now(p), NULL, expected_what, what, shown(p, now(p)));
     return p->t.at[p->at++].name;
 }
+
 static void enter(parser *p)
 {
     if (++p->depth > MAX_DEPTH) FAIL(p, now(p), NULL, expression_too_deep, MAX_DEPTH);
@@ -61,6 +68,7 @@ static ast *new_at(parser *p, ast_kind k, const token *t)
     x->col = x->op_col = t->col;
     return x;
 }
+
 static ast *new_here(parser *p, ast_kind k) { return new_at(p, k, now(p)); }
 /* Begins where `first` does; its operator is at token op. */
 static ast *new_op(parser *p, ast_kind k, const ast *first, const token *op)
@@ -69,6 +77,7 @@ static ast *new_op(parser *p, ast_kind k, const ast *first, const token *op)
     x->line = first->line; x->col = first->col;
     return x;
 }
+
 static void set_kids(ast *x, ast_list v) { x->kid = v.at; x->n = (int)v.n; }
 
 static ast *expr(parser *p);
@@ -80,7 +89,7 @@ static ast *postfix(parser *p);
 static ast *block(parser *p);
 static ast *type_of_text(parser *p);
 
-/* -- Types and parameters ------------------------------------------------------------------------------------------------- */
+/* -- Types and parameters -------------------------------------------------------------------------------- */
 
 static ast *spread(parser *p)
 {
@@ -155,7 +164,7 @@ static ast *body(parser *p)
     FAIL(p, now(p), NULL, expected_body, shown(p, now(p)));
 }
 
-/* -- Expressions ---------------------------------------------------------------------------------------------------------- */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 static ast *indices_of(parser *p, ast *x)
 {
@@ -322,7 +331,11 @@ static ast *parenthesis(parser *p)
     expect(p, "(");
     while (!at_op(p, ")")) {
         const char *name = NULL;
-        if ((now(p)->kind == T_NAME || now(p)->kind == T_KEYWORD) && is_op(peek(p, 1), ":")) { name = now(p)->name; p->at += 2; named = true; }
+        if ((now(p)->kind == T_NAME || now(p)->kind == T_KEYWORD) && is_op(peek(p, 1), ":")) {
+            name = now(p)->name;
+            p->at += 2;
+            named = true;
+        }
         vec_push(p->l->a, &names, name);
         vec_push(p->l->a, &kids, expr(p));
         if (!accept(p, ",")) break;
@@ -343,7 +356,8 @@ static bool is_comprehension(parser *p)
         const token *t = &p->t.at[i];
         if (t->kind != T_OP) continue;
         if (strchr("([{", t->name[0])) depth++;
-        else if (strchr(")]}", t->name[0]) && --depth == 0) return is_op(&p->t.at[i + 1 < p->t.n ? i + 1 : i], "=>");
+        else if (strchr(")]}", t->name[0]) && --depth == 0)
+            return is_op(&p->t.at[i + 1 < p->t.n ? i + 1 : i], "=>");
     }
     return false;
 }
@@ -415,7 +429,9 @@ static ast *postfix(parser *p)
 
 static bool is_reducer(const token *t)
 {
-    static const char *const names[] = { "sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin" };
+    static const char *const names[] = {
+        "sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin"
+    };
     if (t->kind != T_NAME) return false;
     for (int i = 0; i < 9; i++)
         if (strcmp(t->name, names[i]) == 0) return true;
@@ -488,11 +504,13 @@ static ast *product_expr(parser *p)
     static const char *const ops[] = { "*", "/", "//", "%", "@", NULL };
     return left(p, ops, unary);
 }
+
 static ast *sum_expr(parser *p)
 {
     static const char *const ops[] = { "+", "-", NULL };
     return left(p, ops, product_expr);
 }
+
 static ast *compare(parser *p)
 {
     static const char *const ops[] = { "==", "!=", "<", "<=", ">", ">=", NULL };
@@ -506,6 +524,7 @@ static ast *compare(parser *p)
     if (at_one_of(p, ops)) FAIL(p, now(p), NULL, comparison_chain);
     return b;
 }
+
 static ast *not_expr(parser *p)
 {
     if (!at_key(p, "not")) return compare(p);
@@ -517,11 +536,13 @@ static ast *not_expr(parser *p)
     p->depth--;
     return x;
 }
+
 static ast *and_expr(parser *p)
 {
     static const char *const ops[] = { "and", NULL };
     return left(p, ops, not_expr);
 }
+
 static ast *or_expr(parser *p)
 {
     static const char *const ops[] = { "or", NULL };
@@ -552,7 +573,7 @@ static ast *expr(parser *p)
     return x;
 }
 
-/* -- Statements ------------------------------------------------------------------------------------------------------------ */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static bool is_binding(parser *p)
 {
@@ -620,7 +641,10 @@ static ast *train_statement(parser *p)
     else if (at_key(p, "report")) {
         x = new_here(p, A_REPORT);
         p->at++;
-        if ((now(p)->kind == T_NAME || now(p)->kind == T_KEYWORD) && is_op(peek(p, 1), ":")) { x->name = now(p)->name; p->at += 2; }
+        if ((now(p)->kind == T_NAME || now(p)->kind == T_KEYWORD) && is_op(peek(p, 1), ":")) {
+            x->name = now(p)->name;
+            p->at += 2;
+        }
         x->a = expr(p);
     } else {
         x = new_here(p, A_SEARCH);
@@ -674,11 +698,16 @@ static void end_statement(parser *p, const token *first, int64_t n_tokens)
     if (t->kind == T_END) FAIL(p, t, NULL, expected_new_line);
     if (n_tokens == 1 && first->kind == T_NAME && t->kind != T_OP) {
         if (strcmp(first->name, "return") == 0) FAIL(p, first, NULL, no_return);
-        FAIL(p, first, strcmp(first->name, "let") == 0 || strcmp(first->name, "var") == 0 ? "a binding is `name = value`" : NULL, unexpected_token, first->name);
+        FAIL(p, first,
+             strcmp(first->name, "let") == 0 || strcmp(first->name, "var") == 0
+                 ? "a binding is `name = value`"
+                 : NULL,
+             unexpected_token, first->name);
     }
     bool glued = t->kind == T_OP && is_op(peek(p, 1), "=") && t->at + t->n == peek(p, 1)->at;
     if (glued) FAIL(p, t, NULL, no_compound_assignment, t->name);
-    FAIL(p, t, is_op(t, "=") ? NULL : "to go on computing with a pipe's result, put the pipe in parentheses", expected_new_line_before, shown(p, t));
+    FAIL(p, t, is_op(t, "=") ? NULL : "to go on computing with a pipe's result, put the pipe in parentheses",
+         expected_new_line_before, shown(p, t));
 }
 
 static ast *block_of(parser *p, bool in_train)
@@ -700,9 +729,10 @@ static ast *block_of(parser *p, bool in_train)
     p->depth--;
     return x;
 }
+
 static ast *block(parser *p) { return block_of(p, false); }
 
-/* -- Definitions ---------------------------------------------------------------------------------------------------------- */
+/* -- Definitions ----------------------------------------------------------------------------------------- */
 
 static ast *definition(parser *p)
 {
@@ -723,7 +753,8 @@ static ast *definition(parser *p)
         x->d = expr(p);
         return x;
     }
-    bool fn = is_key(t, "fn"), layer = is_key(t, "layer"), model = is_key(t, "model"), train = is_key(t, "train"), op = is_key(t, "op");
+    bool fn = is_key(t, "fn"), layer = is_key(t, "layer"), model = is_key(t, "model"),
+         train = is_key(t, "train"), op = is_key(t, "op");
     if (!fn && !layer && !model && !train && !op)
         FAIL(p, t, NULL, expected_definition, shown(p, t));
     x->kind = fn ? A_DEF_FN : layer ? A_DEF_LAYER : model ? A_DEF_MODEL : train ? A_DEF_TRAIN : A_DEF_OP;
@@ -741,7 +772,8 @@ static ast *definition(parser *p)
             x->a = new_here(p, A_CALL);
             argument_list(p, x->a);
             for (int i = 0; i < x->a->n; i++)
-                if (!x->a->kid[i]->name) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, setting_by_name);
+                if (!x->a->kid[i]->name)
+                    lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, setting_by_name);
         }
         x->d = block_of(p, true);
         return x;
@@ -749,16 +781,21 @@ static ast *definition(parser *p)
     x->a = params(p);
     if (layer || op) {
         int64_t k = now(p)->kind == T_NL ? 1 : 0;
-        if (is_op(peek(p, k), "(")) { p->at += k; x->b = params(p); }
-        else if (layer) lang_error(p->l, p->src, x->line, x->col, arena_printf(p->l->a, "layer %s()(x: ...)", x->name), layer_needs_two_lists, x->name);
+        if (is_op(peek(p, k), "(")) { p->at += k; x->b = params(p);
+        } else if (layer)
+            lang_error(p->l, p->src, x->line, x->col, arena_printf(p->l->a, "layer %s()(x: ...)", x->name),
+                       layer_needs_two_lists, x->name);
         else { x->b = x->a; x->a = NULL; }
     }
     if (accept(p, "->")) x->c = result_type(p);
     else if (model || op)
-        lang_error(p->l, p->src, x->line, x->col, NULL, must_declare_outputs, model ? "model" : "op", x->name);
+        lang_error(p->l, p->src, x->line, x->col, NULL, must_declare_outputs, model ? "model" : "op",
+                   x->name);
     if (model)
         for (int i = 0; i < x->a->n; i++)
-            if (!x->a->kid[i]->a) lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, model_input_needs_type, x->a->kid[i]->name, x->name);
+            if (!x->a->kid[i]->a)
+                lang_error(p->l, p->src, x->a->kid[i]->line, x->a->kid[i]->col, NULL, model_input_needs_type,
+                           x->a->kid[i]->name, x->name);
     x->d = body(p);
     return x;
 }

@@ -1,16 +1,16 @@
 /* as_model: a whole model for another front end, as a graph over its types (ir/interop.h)
  *
- * What   The signature of a model: inputs with their types, names of outputs. And its graph for inputs of given types, which
- *        may have symbols of the caller: initializers of floating point with one axis or more are inputs too, so that they
- *        can be trained.
- * How    The import as ever, with the caller's table of dims. An open dimension's name stands for the size that was given.
- *        An initializer that decides a structure (the scales of Resize) must be known: it is taken by the way of the values
- *        that `dlc test` offers for inputs, and stays a constant. So do single values (rank 0): they are exponents, slopes,
- *        epsilons far more often than weights.
+ * What   The signature of a model: inputs with their types, names of outputs. And its graph for inputs of
+ *        given types, which may have symbols of the caller: initializers of floating point with one axis or
+ *        more are inputs too, so that they can be trained.
+ * How    The import as ever, with the caller's table of dims. An open dimension's name stands for the size
+ *        that was given. An initializer that decides a structure (the scales of Resize) must be known: it is
+ *        taken by the way of the values that `dlc test` offers for inputs, and stays a constant. So do single
+ *        values (rank 0): they are exponents, slopes, epsilons far more often than weights.
  */
 #include "frontend/onnx/importer.h"
 
-/* -- The signature -------------------------------------------------------------------------------------------------------- */
+/* -- The signature --------------------------------------------------------------------------------------- */
 
 static bool is_initializer(const graph_proto *g, const char *name)
 {
@@ -25,14 +25,17 @@ static bool limit(dlc_context *ctx, arena *a, const char *path, const char *name
     return false;
 }
 
-static bool read_input(dlc_context *ctx, arena *a, const char *path, const value_info_proto *p, model_input *out)
+static bool read_input(dlc_context *ctx, arena *a, const char *path, const value_info_proto *p,
+                       model_input *out)
 {
     const char *name = str_or(p->name, "");
     if (declared_kind(p->type) != ONNX_TENSOR || !p->type || !p->type->tensor_type)
         return limit(ctx, a, path, name, "is not a tensor: the model cannot be used in a program");
     const shape_proto *s = p->type->tensor_type->shape;
-    *out = (model_input){ .name = arena_strdup(a, name), .dtype = onnx_dtype(p->type->tensor_type->elem_type) };
-    if (out->dtype == DTYPE_NONE) return limit(ctx, a, path, name, "has an element type that is not implemented");
+    *out = (model_input){ .name = arena_strdup(a, name),
+                          .dtype = onnx_dtype(p->type->tensor_type->elem_type) };
+    if (out->dtype == DTYPE_NONE)
+        return limit(ctx, a, path, name, "has an element type that is not implemented");
     if (!s || s->n_dim > MAX_RANK) return limit(ctx, a, path, name, "has no rank that is known");
     out->rank = (int)s->n_dim;
     for (int i = 0; i < out->rank; i++) {
@@ -40,7 +43,9 @@ static bool read_input(dlc_context *ctx, arena *a, const char *path, const value
         bool is_fixed = d->has_dim_value && d->dim_value >= 0 && d->dim_value < DIM_LIMIT;
         bool is_named = d->dim_param && *d->dim_param && strcmp(d->dim_param, "?") != 0;
         out->size[i] = is_fixed ? d->dim_value : -1;
-        out->symbol[i] = is_fixed ? NULL : is_named ? arena_strdup(a, d->dim_param) : arena_printf(a, "%s.%d", name, i);
+        out->symbol[i] = is_fixed   ? NULL
+                         : is_named ? arena_strdup(a, d->dim_param)
+                                    : arena_printf(a, "%s.%d", name, i);
     }
     return true;
 }
@@ -50,7 +55,8 @@ bool onnx_model_signature(dlc_context *ctx, arena *a, const char *path, model_si
     bytes file;
     decoded d;
     arena *scratch = arena_new(&ctx->mem);
-    bool ok = onnx_map(ctx, scratch, path, &file) && decode_message(ctx, scratch, path, file, &onnx__model_proto__descriptor, &d);
+    bool ok = onnx_map(ctx, scratch, path, &file) &&
+              decode_message(ctx, scratch, path, file, &onnx__model_proto__descriptor, &d);
     const graph_proto *g = ok ? ((const model_proto *)d.root)->graph : NULL;
     if (ok && !g) diag_onnx_model(ctx, (place){ .file = path }, "the model has no graph");
     ok = g != NULL;
@@ -62,12 +68,13 @@ bool onnx_model_signature(dlc_context *ctx, arena *a, const char *path, model_si
         ok = read_input(ctx, a, path, g->input[i], &ins[out->n_in]);
         out->n_in++;
     }
-    for (size_t i = 0; ok && i < g->n_output; i++) outs[out->n_out++] = arena_strdup(a, str_or(g->output[i]->name, ""));
+    for (size_t i = 0; ok && i < g->n_output; i++)
+        outs[out->n_out++] = arena_strdup(a, str_or(g->output[i]->name, ""));
     arena_free(scratch);
     return ok;
 }
 
-/* -- The graph ------------------------------------------------------------------------------------------------------------- */
+/* -- The graph ------------------------------------------------------------------------------------------- */
 
 /* Open dimensions have the sizes of the types that were given. */
 void foreign_types(importer *imp, scope *s, const graph_proto *g)
@@ -132,7 +139,8 @@ static bool list_parameters(importer *imp, foreign_build *f)
         dtype dt = onnx_dtype(t->data_type);
         if (dt == DTYPE_NONE || !is_float(dt) || t->n_dims == 0 || !t->name || !*t->name) continue;
         if (!tensor_read(&imp->source, (place){ .file = imp->path }, t, TENSOR_ELEMENTS, &d)) return false;
-        model_parameter p = { .name = arena_strdup(imp->a, t->name), .first = { .dtype = d.dtype, .rank = d.rank } };
+        model_parameter p = { .name = arena_strdup(imp->a, t->name),
+                              .first = { .dtype = d.dtype, .rank = d.rank } };
         p.is_statistic = is_statistic(g, t->name);
         memcpy(p.first.dims, d.dims, sizeof p.first.dims);
         p.first.bytes = arena_copy(imp->a, d.bytes, (size_t)(d.n * dtype_bytes(d.dtype)));
@@ -141,7 +149,8 @@ static bool list_parameters(importer *imp, foreign_build *f)
     return true;
 }
 
-bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *ins, const onnx_options *options, model_graph *out)
+bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *ins,
+                      const onnx_options *options, model_graph *out)
 {
     bytes file;
     arena *scratch = arena_new(&ctx->mem);
@@ -158,7 +167,9 @@ bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int
         ok = list_parameters(imp, &f);
     }
     onnx_tensor *offers = NEW_ARRAY(scratch, onnx_tensor, f.params.n + 1);
-    for (int64_t k = 0; k < f.params.n; k++) offers[k] = (onnx_tensor){ .dtype = f.params.at[k].first.dtype, .n = tensor_n(&f.params.at[k].first) };
+    for (int64_t k = 0; k < f.params.n; k++)
+        offers[k] = (onnx_tensor){ .dtype = f.params.at[k].first.dtype,
+                                   .n = tensor_n(&f.params.at[k].first) };
     o.n_offers = (int)f.params.n;
     o.offers = offers;
     o.is_offer_taken = NEW_ARRAY(scratch, bool, f.params.n + 1);

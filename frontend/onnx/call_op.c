@@ -1,14 +1,17 @@
 /* call_op: one operator by its name, for another front end (ir/interop.h)
  *
- * What   onnx_op_call builds the nodes of an operator in a graph under construction: newest version, attributes by name.
- * How    A node as a file would hold it is made of the call and checked as every node is; then it runs in a scope that has
- *        the operands as "operand 0", …. Tensors and bodies in attributes do not fit in a file's form: the importer keeps them
- *        beside (given_attr).
+ * What   onnx_op_call builds the nodes of an operator in a graph under construction: newest version,
+ *        attributes by name.
+ * How    A node as a file would hold it is made of the call and checked as every node is; then it runs in a
+ *        scope that has the operands as "operand 0", …. Tensors and bodies in attributes do not fit in a
+ *        file's form: the importer keeps them beside (given_attr).
  */
 #include "frontend/onnx/importer.h"
 #include <stdio.h>
 
-static const char *const domains[] = { "", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview", "com.microsoft" };
+static const char *const domains[] = {
+    "", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview", "com.microsoft"
+};
 enum { N_DOMAINS = sizeof domains / sizeof *domains };
 
 /* The newest row of an operator; NULL if no domain has it. */
@@ -43,7 +46,8 @@ char onnx_op_attribute(const char *op, const char *attr, bool *is_known)
 
 dtype onnx_op_input_type(const char *op, int i, int n_in, const dtype *have, bool with_point, bool *is_list)
 {
-    static const dtype whole[] = { DTYPE_i64, DTYPE_i32, DTYPE_f32, DTYPE_f64, DTYPE_NONE }, broken[] = { DTYPE_f32, DTYPE_f64, DTYPE_f16, DTYPE_NONE };
+    static const dtype whole[] = { DTYPE_i64, DTYPE_i32, DTYPE_f32, DTYPE_f64, DTYPE_NONE },
+                       broken[] = { DTYPE_f32, DTYPE_f64, DTYPE_f16, DTYPE_NONE };
     enum { SEQUENCES = 29 };
     const char *domain;
     const standard_row *r = newest_of(op, &domain);
@@ -56,14 +60,15 @@ dtype onnx_op_input_type(const char *op, int i, int n_in, const dtype *have, boo
     *is_list = q->mask >> SEQUENCES & 1;
     for (int k = 0; k < n_in; k++) {
         const standard_param *other = standard_param_at(&p, k);
-        if (k != i && other && other->var == q->var && other->mode != '~' && have[k] != DTYPE_NONE) return have[k];
+        if (k != i && other && other->var == q->var && other->mode != '~' && have[k] != DTYPE_NONE)
+            return have[k];
     }
     const dtype *t = with_point ? broken : whole;
     while (*t != DTYPE_NONE && !(q->mask >> onnx_dtype_code(*t) & 1)) t++;
     return *t;
 }
 
-/* -- A node ------------------------------------------------------------------------------------------------------------------ */
+/* -- A node ---------------------------------------------------------------------------------------------- */
 
 static attribute_proto *attribute_of(arena *a, const operator_attr *x)
 {
@@ -74,8 +79,16 @@ static attribute_proto *attribute_of(arena *a, const operator_attr *x)
     case 'i': p->type = ATTR_INT; p->has_i = true; p->i = x->i[0]; break;
     case 'd': p->type = ATTR_INT; p->has_i = true; p->i = onnx_dtype_code(x->d); break;
     case 'f': p->type = ATTR_FLOAT; p->has_f = true; p->f = (float)x->f[0]; break;
-    case 's': p->type = ATTR_STRING; p->has_s = true; p->s = (ProtobufCBinaryData){ strlen(x->s[0]), (uint8_t *)arena_strdup(a, x->s[0]) }; break;
-    case 'I': p->type = ATTR_INTS; p->n_ints = (size_t)x->n; p->ints = arena_copy(a, x->i, sizeof *x->i * ((size_t)x->n + 1)); break;
+    case 's':
+        p->type = ATTR_STRING;
+        p->has_s = true;
+        p->s = (ProtobufCBinaryData){ strlen(x->s[0]), (uint8_t *)arena_strdup(a, x->s[0]) };
+        break;
+    case 'I':
+        p->type = ATTR_INTS;
+        p->n_ints = (size_t)x->n;
+        p->ints = arena_copy(a, x->i, sizeof *x->i * ((size_t)x->n + 1));
+        break;
     case 'F':
         p->type = ATTR_FLOATS;
         p->n_floats = (size_t)x->n;
@@ -86,7 +99,8 @@ static attribute_proto *attribute_of(arena *a, const operator_attr *x)
         p->type = ATTR_STRINGS;
         p->n_strings = (size_t)x->n;
         p->strings = NEW_ARRAY(a, ProtobufCBinaryData, x->n + 1);
-        for (int i = 0; i < x->n; i++) p->strings[i] = (ProtobufCBinaryData){ strlen(x->s[i]), (uint8_t *)arena_strdup(a, x->s[i]) };
+        for (int i = 0; i < x->n; i++)
+            p->strings[i] = (ProtobufCBinaryData){ strlen(x->s[i]), (uint8_t *)arena_strdup(a, x->s[i]) };
         break;
     case 't':
         p->type = ATTR_TENSOR;
@@ -110,7 +124,8 @@ static int usual_outputs(const standard_row *r)
     return p.least ? p.least : p.is_variadic ? 1 : p.n;
 }
 
-static node_proto *node_of_call(arena *a, const operator_call *call, const char *op, const char *domain, int n_out)
+static node_proto *node_of_call(arena *a, const operator_call *call, const char *op, const char *domain,
+                                int n_out)
 {
     node_proto *n = NEW(a, node_proto);
     onnx__node_proto__init(n);
@@ -119,7 +134,9 @@ static node_proto *node_of_call(arena *a, const operator_call *call, const char 
     n->name = arena_strdup(a, call->path);
     n->n_input = (size_t)call->n_in;
     n->input = NEW_ARRAY(a, char *, call->n_in + 1);
-    for (int i = 0; i < call->n_in; i++) n->input[i] = call->in[i].kind == OPERAND_ABSENT ? arena_strdup(a, "") : arena_printf(a, "operand %d", i);
+    for (int i = 0; i < call->n_in; i++)
+        n->input[i] = call->in[i].kind == OPERAND_ABSENT ? arena_strdup(a, "")
+                                                         : arena_printf(a, "operand %d", i);
     while (n->n_input && !*n->input[n->n_input - 1]) n->n_input--;
     n->n_output = (size_t)n_out;
     n->output = NEW_ARRAY(a, char *, n_out + 1);
@@ -137,7 +154,9 @@ static void keep_given(importer *imp, const operator_call *call, const char *op,
     for (int i = 0; i < call->n_attrs; i++) {
         const operator_attr *x = &call->attrs[i];
         if (x->kind == 't') given[imp->n_given++] = (given_attr){ .attr = x->name, .tensor = x->t };
-        if (x->kind == 'g') given[imp->n_given++] = (given_attr){ .attr = x->name, .body = x->body, .n_out = n_out + (strcmp(op, "Loop") == 0) };
+        if (x->kind == 'g')
+            given[imp->n_given++] =
+                (given_attr){ .attr = x->name, .body = x->body, .n_out = n_out + (strcmp(op, "Loop") == 0) };
     }
     imp->given = given;
 }
@@ -148,7 +167,8 @@ static bool run_call(importer *imp, const operator_call *call, node_proto *n, op
     scope_open(imp, &s, NULL, imp->g, NULL);
     s.opsets = &imp->opsets;
     for (size_t i = 0; i < n->n_input; i++)
-        if (*n->input[i]) scope_define(imp, &s, n->input[i], (slot){ .e = edge_of(imp->scratch, call->in[i]) });
+        if (*n->input[i])
+            scope_define(imp, &s, n->input[i], (slot){ .e = edge_of(imp->scratch, call->in[i]) });
     place before = imp->g->at;
     bool ok = check_alone(imp, &imp->opsets, n) && run_nodes(imp, &s, 1, &n);
     *out = NEW_ARRAY(imp->a, op_value, n->n_output + 1);
@@ -161,7 +181,8 @@ static bool run_call(importer *imp, const operator_call *call, node_proto *n, op
     return ok;
 }
 
-bool onnx_op_call(graph *g, const operator_call *call, const onnx_options *options, int *n_out, op_value **out)
+bool onnx_op_call(graph *g, const operator_call *call, const onnx_options *options, int *n_out,
+                  op_value **out)
 {
     dlc_context *ctx = g->ctx;
     arena *scratch = arena_new(&ctx->mem);
@@ -175,7 +196,9 @@ bool onnx_op_call(graph *g, const operator_call *call, const onnx_options *optio
     map_init(&imp->symbols, scratch);
     map_init(&imp->opsets.versions, scratch);
     map_init(&imp->opsets.resolved, scratch);
-    for (int i = 0; i < N_DOMAINS; i++) map_put(&imp->opsets.versions, domains[i], strlen(domains[i]), (uint64_t)standard_newest(domains[i]), NULL);
+    for (int i = 0; i < N_DOMAINS; i++)
+        map_put(&imp->opsets.versions, domains[i], strlen(domains[i]), (uint64_t)standard_newest(domains[i]),
+                NULL);
     for (int i = 0; !r && i < N_DOMAINS; i++)
         if (onnx_op_find(domains[i], call->name)) domain = domains[i];
     *n_out = call->n_out >= 0 ? call->n_out : r ? usual_outputs(r) : 1;

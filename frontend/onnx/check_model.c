@@ -1,11 +1,11 @@
 /* check_model: everything that can be checked before the first node is built
  *
- * What   Versions; every operator, version, arity and attribute, in the main graph, in bodies and in functions; names
- *        (each defined once, and before it is read); initializers and tensors in attributes, with the files that hold
- *        them; calls of functions. What is not implemented is listed completely, one line an operator with the nodes
- *        that use it.
- * How    One walk in the order in which nodes would run, with an explicit stack of open graphs: names defined so far
- *        are those a node may read, a body also sees the graphs around it.
+ * What   Versions; every operator, version, arity and attribute, in the main graph, in bodies and in
+ *        functions; names (each defined once, and before it is read); initializers and tensors in attributes,
+ *        with the files that hold them; calls of functions. What is not implemented is listed completely, one
+ *        line an operator with the nodes that use it.
+ * How    One walk in the order in which nodes would run, with an explicit stack of open graphs: names defined
+ *        so far are those a node may read, a body also sees the graphs around it.
  * Cost   O(nodes + names); MAX_ERRORS errors end it.
  */
 #include "frontend/onnx/importer.h"
@@ -59,14 +59,14 @@ static void attr_error(walk *w, const node_proto *n, const attribute_proto *a, c
     w->ok = false;
 }
 
-/* -- Names ------------------------------------------------------------------------------------------------------------- */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 static void define(walk *w, level *l, const char *name, definer by, place at)
 {
     bool is_new;
     uint64_t *known = map_put(&l->names, name, strlen(name), by, &is_new);
     if (is_new) return;
-    if (by == BY_INITIALIZER && *known == BY_INPUT) {        /* a default, or a constant listed as input (IR 3) */
+    if (by == BY_INITIALIZER && *known == BY_INPUT) {    /* a default, or a constant listed as input (IR 3) */
         *known = BY_INITIALIZER;
         return;
     }
@@ -87,24 +87,33 @@ static const char *undefined_because(const level *l, const char *name)
     for (size_t i = l->node; i < l->n_nodes; i++)
         for (size_t k = 0; k < l->nodes[i]->n_output; k++)
             if (strcmp(l->nodes[i]->output[k], name) == 0)
-                return i == l->node ? "it computes itself" : "only a later node computes: nodes must be in topological order, without a cycle";
+                return i == l->node
+                           ? "it computes itself"
+                           : "only a later node computes: nodes must be in topological order, "
+                             "without a cycle";
     return l->function ? "neither its inputs nor an earlier node of the function define" : "nothing defines";
 }
 
-/* -- Attributes ---------------------------------------------------------------------------------------------------------- */
+/* -- Attributes ------------------------------------------------------------------------------------------ */
 
 static const char kind_letter[] = { 0, 'f', 'i', 's', 't', 'g', 'F', 'I', 'S', 'T', 'G', 'p', 'P', 'y', 'Y' };
-static const char *const kind_name[] = { "no type", "a float", "an integer", "a string", "a tensor", "a graph", "floats", "integers",
-    "strings", "tensors", "graphs", "a sparse tensor", "sparse tensors", "a type", "types" };
+static const char *const kind_name[] = { "no type",        "a float", "an integer", "a string",
+                                         "a tensor",       "a graph", "floats",     "integers",
+                                         "strings",        "tensors", "graphs",     "a sparse tensor",
+                                         "sparse tensors", "a type",  "types" };
 
 static uint32_t kinds_present(const attribute_proto *a)
 {
     uint32_t k = 0;
-    k |= (uint32_t)(a->has_f != 0) << ATTR_FLOAT | (uint32_t)(a->has_i != 0) << ATTR_INT | (uint32_t)(a->has_s != 0) << ATTR_STRING;
-    k |= (uint32_t)(a->t != NULL) << ATTR_TENSOR | (uint32_t)(a->g != NULL) << ATTR_GRAPH | (uint32_t)(a->tp != NULL) << ATTR_TYPE_PROTO;
-    k |= (uint32_t)(a->n_floats > 0) << ATTR_FLOATS | (uint32_t)(a->n_ints > 0) << ATTR_INTS | (uint32_t)(a->n_strings > 0) << ATTR_STRINGS;
+    k |= (uint32_t)(a->has_f != 0) << ATTR_FLOAT | (uint32_t)(a->has_i != 0) << ATTR_INT |
+         (uint32_t)(a->has_s != 0) << ATTR_STRING;
+    k |= (uint32_t)(a->t != NULL) << ATTR_TENSOR | (uint32_t)(a->g != NULL) << ATTR_GRAPH |
+         (uint32_t)(a->tp != NULL) << ATTR_TYPE_PROTO;
+    k |= (uint32_t)(a->n_floats > 0) << ATTR_FLOATS | (uint32_t)(a->n_ints > 0) << ATTR_INTS |
+         (uint32_t)(a->n_strings > 0) << ATTR_STRINGS;
     k |= (uint32_t)(a->n_tensors > 0) << ATTR_TENSORS | (uint32_t)(a->n_graphs > 0) << ATTR_GRAPHS;
-    k |= (uint32_t)(a->sparse_tensor != NULL) << ATTR_SPARSE_TENSOR | (uint32_t)(a->n_sparse_tensors > 0) << ATTR_SPARSE_TENSORS;
+    k |= (uint32_t)(a->sparse_tensor != NULL) << ATTR_SPARSE_TENSOR | (uint32_t)(a->n_sparse_tensors > 0)
+                                                                          << ATTR_SPARSE_TENSORS;
     return k | (uint32_t)(a->n_type_protos > 0) << ATTR_TYPE_PROTOS;
 }
 
@@ -112,9 +121,11 @@ static uint32_t kinds_present(const attribute_proto *a)
 static int attr_kind(walk *w, const node_proto *n, attribute_proto *a)
 {
     uint32_t present = kinds_present(a);
-    if (a->type < 0 || a->type > ATTR_TYPE_PROTOS) return attr_error(w, n, a, say(w, "has unknown type %d", a->type)), 0;
+    if (a->type < 0 || a->type > ATTR_TYPE_PROTOS)
+        return attr_error(w, n, a, say(w, "has unknown type %d", a->type)), 0;
     if (a->ref_attr_name && *a->ref_attr_name) {
-        if (!w->in_function) return attr_error(w, n, a, "refers to an attribute of a function, outside of one"), 0;
+        if (!w->in_function)
+            return attr_error(w, n, a, "refers to an attribute of a function, outside of one"), 0;
         if (present) return attr_error(w, n, a, "has a value and a reference"), 0;
         return a->type;
     }
@@ -125,14 +136,17 @@ static int attr_kind(walk *w, const node_proto *n, attribute_proto *a)
     }
     if (present & ~(1u << a->type))
         return attr_error(w, n, a, say(w, "is declared %s and holds something else", kind_name[a->type])), 0;
-    bool is_message = a->type == ATTR_TENSOR || a->type == ATTR_GRAPH || a->type == ATTR_SPARSE_TENSOR || a->type == ATTR_TYPE_PROTO;
-    if (is_message && !present) return attr_error(w, n, a, say(w, "is declared %s and holds nothing", kind_name[a->type])), 0;
+    bool is_message = a->type == ATTR_TENSOR || a->type == ATTR_GRAPH || a->type == ATTR_SPARSE_TENSOR ||
+                      a->type == ATTR_TYPE_PROTO;
+    if (is_message && !present)
+        return attr_error(w, n, a, say(w, "is declared %s and holds nothing", kind_name[a->type])), 0;
     return a->type;
 }
 
 static void check_tensor(walk *w, place at, const tensor_proto *t, bool is_used)
 {
-    bool is_other = t->data_type == ONNX_STRING || t->data_type == ONNX_COMPLEX64 || t->data_type == ONNX_COMPLEX128;
+    bool is_other = t->data_type == ONNX_STRING || t->data_type == ONNX_COMPLEX64 ||
+                    t->data_type == ONNX_COMPLEX128;
     if (is_other && !is_used) return;                /* in an attribute: whoever reads it says so */
     tensor_data d;
     if (!tensor_read(&w->imp->source, at, t, TENSOR_CHECK, &d)) w->ok = false;
@@ -207,36 +221,46 @@ static void check_attributes(walk *w, const node_proto *n, const resolved_op *r)
     if (r && r->standard) check_required(w, n, r->standard);
 }
 
-/* -- Nodes --------------------------------------------------------------------------------------------------------------- */
+/* -- Nodes ----------------------------------------------------------------------------------------------- */
 
 static void note_missing(walk *w, const node_proto *n, resolved_op *r)
 {
     if (r->n_users++ == 0) vec_push(w->imp->scratch, &w->missing, r);
     if (r->n_users > MAX_USERS_SHOWN) return;
     const char *name = str_or(place_of(w->imp, n).node, "");
-    text_printf(&r->users, "%s\"%.*s%s\"", r->n_users > 1 ? ", " : "", 60, name, strlen(name) > 60 ? "…" : "");
+    text_printf(&r->users, "%s\"%.*s%s\"", r->n_users > 1 ? ", " : "", 60, name,
+                strlen(name) > 60 ? "…" : "");
 }
 
-static void check_arity(walk *w, const node_proto *n, const char *what, const standard_params *p, size_t have, char **names)
+static void check_arity(walk *w, const node_proto *n, const char *what, const standard_params *p, size_t have,
+                        char **names)
 {
     if (have < (size_t)p->least)
-        return node_error(w, n, say(w, "takes %s%d %s%s, found %zu", p->is_variadic || p->n > p->least ? "at least " : "", p->least, what,
-                                    p->least == 1 ? "" : "s", have));
+        return node_error(w, n,
+                          say(w, "takes %s%d %s%s, found %zu",
+                              p->is_variadic || p->n > p->least ? "at least " : "", p->least, what,
+                              p->least == 1 ? "" : "s", have));
     if (!p->is_variadic && have > (size_t)p->n)
-        return node_error(w, n, say(w, "takes %s%d %s%s, found %zu", p->n > p->least ? "at most " : "", p->n, what, p->n == 1 ? "" : "s", have));
+        return node_error(w, n,
+                          say(w, "takes %s%d %s%s, found %zu", p->n > p->least ? "at most " : "", p->n, what,
+                              p->n == 1 ? "" : "s", have));
     for (size_t i = 0; names && i < have && !is_full(w); i++) {
         const standard_param *q = standard_param_at(p, (int)(i < MAX_PARAMS ? i : MAX_PARAMS));
-        if (!*names[i] && q && q->mode == ' ') node_error(w, n, say(w, "input %zu is required, and is left out", i));
+        if (!*names[i] && q && q->mode == ' ')
+            node_error(w, n, say(w, "input %zu is required, and is left out", i));
     }
 }
 
 static void check_call(walk *w, const node_proto *n, const resolved_op *r)
 {
     const function_proto *f = r->function->proto;
-    if (n->n_input > f->n_input) node_error(w, n, say(w, "the function takes %zu inputs, found %zu", f->n_input, n->n_input));
-    if (n->n_output > f->n_output) node_error(w, n, say(w, "the function gives %zu outputs, found %zu", f->n_output, n->n_output));
+    if (n->n_input > f->n_input)
+        node_error(w, n, say(w, "the function takes %zu inputs, found %zu", f->n_input, n->n_input));
+    if (n->n_output > f->n_output)
+        node_error(w, n, say(w, "the function gives %zu outputs, found %zu", f->n_output, n->n_output));
     for (size_t i = 0; i < f->n_attribute && !is_full(w); i++)
-        if (!attr_find(n, f->attribute[i])) node_error(w, n, say(w, "the function's attribute \"%.200s\" must be given", f->attribute[i]));
+        if (!attr_find(n, f->attribute[i]))
+            node_error(w, n, say(w, "the function's attribute \"%.200s\" must be given", f->attribute[i]));
     vec_push(w->imp->scratch, &w->calls, (uint32_t)(r->function - w->imp->functions.at));
 }
 
@@ -245,7 +269,8 @@ static void check_node(walk *w, level *l, const node_proto *n)
     w->n_nodes++;
     for (size_t i = 0; i < n->n_input && !is_full(w); i++) {
         if (*n->input[i] && !is_defined(w, n->input[i])) {
-            diag_onnx_undefined(w->imp->ctx, place_of(w->imp, n), n->input[i], undefined_because(l, n->input[i]));
+            diag_onnx_undefined(w->imp->ctx, place_of(w->imp, n), n->input[i],
+                                undefined_because(l, n->input[i]));
             w->ok = false;
         }
     }
@@ -253,8 +278,9 @@ static void check_node(walk *w, level *l, const node_proto *n)
     resolved_op *r = resolve(w->imp, w->opsets, n);
     if (!r) {
         const char *domain = domain_name(n->domain);
-        node_error(w, n, say(w, "the operator's domain %.200s is not among the opset imports%s", *domain ? domain : "ai.onnx",
-                             w->in_function ? " of the function" : ""));
+        node_error(w, n,
+                   say(w, "the operator's domain %.200s is not among the opset imports%s",
+                       *domain ? domain : "ai.onnx", w->in_function ? " of the function" : ""));
         return;
     }
     if (r->missing) note_missing(w, n, r);
@@ -271,7 +297,7 @@ static void define_outputs(walk *w, level *l, const node_proto *n)
         if (*n->output[i]) define(w, l, n->output[i], BY_NODE, place_of(w->imp, n));
 }
 
-/* -- Graphs --------------------------------------------------------------------------------------------------------------- */
+/* -- Graphs ---------------------------------------------------------------------------------------------- */
 
 /* The initializer and the input of one name must agree. */
 static void check_default(walk *w, const graph_proto *g, const tensor_proto *t)
@@ -284,10 +310,12 @@ static void check_default(walk *w, const graph_proto *g, const tensor_proto *t)
         if (s) {
             same &= s->n_dim == t->n_dims;
             for (size_t k = 0; k < s->n_dim && same; k++)
-                same = !s->dim[k]->has_dim_value || s->dim[k]->dim_value < 0 || s->dim[k]->dim_value == t->dims[k];
+                same = !s->dim[k]->has_dim_value || s->dim[k]->dim_value < 0 ||
+                       s->dim[k]->dim_value == t->dims[k];
         }
         if (!same) {
-            diag_onnx_type(w->imp->ctx, (place){ .file = w->imp->path }, t->name, "a graph input of one type", "an initializer of another");
+            diag_onnx_type(w->imp->ctx, (place){ .file = w->imp->path }, t->name, "a graph input of one type",
+                           "an initializer of another");
             w->ok = false;
         }
         return;
@@ -325,7 +353,8 @@ static void enter_graph(walk *w, const graph_proto *g)
     for (size_t i = 0; i < g->n_sparse_initializer && !is_full(w); i++) {
         const sparse_proto *s = g->sparse_initializer[i];
         check_sparse(w, at, s);
-        if (s->values && s->values->name && *s->values->name) define(w, &l, s->values->name, BY_INITIALIZER, at);
+        if (s->values && s->values->name && *s->values->name)
+            define(w, &l, s->values->name, BY_INITIALIZER, at);
     }
     vec_push(w->imp->scratch, &w->levels, l);
 }
@@ -335,14 +364,17 @@ static void enter_function(walk *w, const function_info *f)
     place at = { .file = w->imp->path, .node = f->proto->name };
     level l = { .function = f, .n_nodes = f->proto->n_node, .nodes = f->proto->node };
     map_init(&l.names, w->imp->scratch);
-    for (size_t i = 0; i < f->proto->n_input && !is_full(w); i++) define(w, &l, f->proto->input[i], BY_INPUT, at);
+    for (size_t i = 0; i < f->proto->n_input && !is_full(w); i++)
+        define(w, &l, f->proto->input[i], BY_INPUT, at);
     vec_push(w->imp->scratch, &w->levels, l);
 }
 
 static void check_output(walk *w, const char *name, place at)
 {
     if (name && *name && is_defined(w, name)) return;
-    diag_onnx_model(w->imp->ctx, at, name && *name ? say(w, "output \"%.200s\" is computed by nothing", name) : "an output has no name");
+    diag_onnx_model(w->imp->ctx, at,
+                    name && *name ? say(w, "output \"%.200s\" is computed by nothing", name)
+                                  : "an output has no name");
     w->ok = false;
 }
 
@@ -351,7 +383,8 @@ static void leave(walk *w, const level *l)
     place at = { .file = w->imp->path, .node = l->function ? l->function->proto->name : NULL };
     bool is_main = w->levels.n == 1 && !l->function;
     if (l->function)
-        for (size_t i = 0; i < l->function->proto->n_output && !is_full(w); i++) check_output(w, l->function->proto->output[i], at);
+        for (size_t i = 0; i < l->function->proto->n_output && !is_full(w); i++)
+            check_output(w, l->function->proto->output[i], at);
     map_str seen = { 0 };
     if (is_main) map_init(&seen, w->imp->scratch);
     for (size_t i = 0; l->graph && i < l->graph->n_output && !is_full(w); i++) {
@@ -410,7 +443,7 @@ static void run(walk *w)
     }
 }
 
-/* -- The model -------------------------------------------------------------------------------------------------------------- */
+/* -- The model ------------------------------------------------------------------------------------------- */
 
 static bool model_error(importer *imp, const char *what)
 {
@@ -423,7 +456,9 @@ static bool check_head(importer *imp)
     const model_proto *m = imp->model;
     place at = { .file = imp->path };
     if (!m->has_ir_version) return model_error(imp, "the model has no ir_version: this is not an ONNX model");
-    if (m->ir_version < 1) return model_error(imp, arena_printf(imp->scratch, "ir_version is %lld, not 1 or more", (long long)m->ir_version));
+    if (m->ir_version < 1)
+        return model_error(imp, arena_printf(imp->scratch, "ir_version is %lld, not 1 or more",
+                                             (long long)m->ir_version));
     if (m->ir_version > NEWEST_IR) {
         diag_onnx_ir_version(imp->ctx, at, (long long)m->ir_version, NEWEST_IR);
         return false;
@@ -439,8 +474,10 @@ static void list_missing(walk *w)
     importer *imp = w->imp;
     for (int64_t i = 0; i < w->missing.n; i++) {
         resolved_op *r = w->missing.at[i];
-        if (r->n_users > MAX_USERS_SHOWN) text_printf(&r->users, " and %d more", r->n_users - MAX_USERS_SHOWN);
-        const char *op = arena_printf(imp->scratch, "%.100s%s%.100s", r->domain, *r->domain ? "." : "", r->op);
+        if (r->n_users > MAX_USERS_SHOWN)
+            text_printf(&r->users, " and %d more", r->n_users - MAX_USERS_SHOWN);
+        const char *op = arena_printf(imp->scratch, "%.100s%s%.100s", r->domain, *r->domain ? "." : "",
+                                      r->op);
         diag_onnx_ops_missing(imp->ctx, (place){ .file = imp->path }, op, r->missing, text_str(&r->users));
         w->ok = false;
     }

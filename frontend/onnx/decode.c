@@ -2,8 +2,9 @@
  *
  * What   Scans a file (wire_scan.c), then has protobuf-c unpack the skeleton into an arena.
  * Why    protobuf-c allocates many small pieces; from an arena they cost little and die together.
- * How    Its allocator hands out arena memory up to a budget and frees nothing. The budget follows from the skeleton:
- *        the densest message, an empty node of two bytes, takes a struct and a pointer; names are copied once.
+ * How    Its allocator hands out arena memory up to a budget and frees nothing. The budget follows from the
+ *        skeleton: the densest message, an empty node of two bytes, takes a struct and a pointer; names are
+ *        copied once.
  */
 #include "frontend/onnx/onnx_model.h"
 
@@ -22,8 +23,8 @@ static void *budget_alloc(void *data, size_t n)
 
 static void budget_free(void *data, void *p) { (void)data, (void)p; }
 
-bool decode_message(dlc_context *ctx, arena *a, const char *path, bytes file, const ProtobufCMessageDescriptor *root,
-                    decoded *out)
+bool decode_message(dlc_context *ctx, arena *a, const char *path, bytes file,
+                    const ProtobufCMessageDescriptor *root, decoded *out)
 {
     arena *scratch = arena_new(&ctx->mem);
     *out = (decoded){ .path = path };

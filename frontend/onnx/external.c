@@ -1,12 +1,13 @@
 /* external: weights in files beside the model
  *
- * What   Opens the file that a tensor's external_data names, maps it, and gives the range that the tensor claims.
- * Why    The name comes from the model, which may be hostile: it must not reach outside the model's folder, wait for a
- *        pipe, or read a device.
- * How    The folder is opened once. A location is taken apart at '/'; each part is opened relative to the one before
- *        with O_NOFOLLOW, so neither "..", nor an absolute path, nor a link (also one put there meanwhile) leads out.
- *        The file must be regular; offset and length are checked against its size. A file is mapped once, however many
- *        tensors lie in it.
+ * What   Opens the file that a tensor's external_data names, maps it, and gives the range that the tensor
+ *        claims.
+ * Why    The name comes from the model, which may be hostile: it must not reach outside the model's folder,
+ *        wait for a pipe, or read a device.
+ * How    The folder is opened once. A location is taken apart at '/'; each part is opened relative to the one
+ *        before with O_NOFOLLOW, so neither "..", nor an absolute path, nor a link (also one put there
+ *        meanwhile) leads out. The file must be regular; offset and length are checked against its size. A
+ *        file is mapped once, however many tensors lie in it.
  * Limits Links are refused even where they stay inside the folder.
  */
 #include "frontend/onnx/external.h"
@@ -29,13 +30,15 @@ external *external_new(dlc_context *ctx, arena *a, const char *model_path)
 {
     external *e = NEW(a, external);
     const char *slash = strrchr(model_path, '/');
-    const char *folder = !slash ? "." : slash == model_path ? "/" : arena_strndup(a, model_path, (size_t)(slash - model_path));
+    const char *folder = !slash                ? "."
+                         : slash == model_path ? "/"
+                                               : arena_strndup(a, model_path, (size_t)(slash - model_path));
     *e = (external){ .ctx = ctx, .a = a, .folder = folder };
     map_init(&e->files, a);
     return e;
 }
 
-/* -- Opening --------------------------------------------------------------------------------------------------------- */
+/* -- Opening --------------------------------------------------------------------------------------------- */
 
 /* What is wrong with a location as a text, or NULL. */
 static const char *location_fault(const char *s)
@@ -101,11 +104,13 @@ static const char *file_of(external *e, const char *location, bytes *out)
     const char *fault = location_fault(location);
     if (fault) return fault;
 
-    file_mapping *k = file_mapping_new(e->a);        /* all that may run out of memory comes before the file is open */
+    /* all that may run out of memory comes before the file is open */
+    file_mapping *k = file_mapping_new(e->a);
     file_see(arena_mem(e->a), arena_printf(e->a, "%s/%s", e->folder, location));
     int err = 0, fd = open_below(e->folder, location);
     if (fd < 0) fault = open_fault(errno);
-    else if (!file_map_open(k, fd, out, &err)) fault = err == EINVAL ? "is not a regular file" : "cannot be mapped";
+    else if (!file_map_open(k, fd, out, &err))
+        fault = err == EINVAL ? "is not a regular file" : "cannot be mapped";
     if (fd >= 0) close(fd);
     if (fault) return fault;
     map_put(&e->files, location, strlen(location), (uint64_t)e->maps.n, NULL);
@@ -113,7 +118,7 @@ static const char *file_of(external *e, const char *location, bytes *out)
     return NULL;
 }
 
-/* -- Entries ----------------------------------------------------------------------------------------------------------- */
+/* -- Entries --------------------------------------------------------------------------------------------- */
 
 /* A decimal number below 2^63, and nothing else. */
 static bool parse_size(const char *s, int64_t *v)
@@ -160,10 +165,12 @@ bool external_bytes(external *x, place at, const tensor_proto *t, int64_t need, 
         snprintf(size, sizeof size, "has offset %lld in a file of %zu bytes", (long long)e.offset, file.n);
         e.fault = size;
     } else if (!e.fault && e.length >= 0 && e.length != need) {
-        snprintf(size, sizeof size, "has length %lld, the tensor takes %lld bytes", (long long)e.length, (long long)need);
+        snprintf(size, sizeof size, "has length %lld, the tensor takes %lld bytes", (long long)e.length,
+                 (long long)need);
         e.fault = size;
     } else if (!e.fault && need > left) {
-        snprintf(size, sizeof size, "holds %lld bytes from its offset on, the tensor takes %lld", (long long)left, (long long)need);
+        snprintf(size, sizeof size, "holds %lld bytes from its offset on, the tensor takes %lld",
+                 (long long)left, (long long)need);
         e.fault = size;
     }
     if (e.fault) {

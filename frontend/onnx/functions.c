@@ -1,10 +1,11 @@
 /* functions: model-local functions before they are expanded
  *
- * What   Their table by (domain, name, overload); that none calls itself, directly or through others; how many nodes a
- *        model has when all calls are expanded.
- * Why    Ten functions that each call the next ten times are 10^10 nodes: this is known before the first is built.
- * How    check_model.c lists the calls in each body. A walk in depth with an explicit stack gives each function its
- *        size after those it calls; meeting one that is still open is a cycle.
+ * What   Their table by (domain, name, overload); that none calls itself, directly or through others; how
+ *        many nodes a model has when all calls are expanded.
+ * Why    Ten functions that each call the next ten times are 10^10 nodes: this is known before the first is
+ *        built.
+ * How    check_model.c lists the calls in each body. A walk in depth with an explicit stack gives each
+ *        function its size after those it calls; meeting one that is still open is a cycle.
  */
 #include "frontend/onnx/importer.h"
 
@@ -13,7 +14,8 @@ bool functions_read(importer *imp)
     const model_proto *m = imp->model;
     map_init(&imp->function_names, imp->scratch);
     bool ok = true;
-    vec_grow(imp->scratch, &imp->functions, (int64_t)m->n_functions);     /* addresses stay: resolved_op keeps them */
+    /* addresses stay: resolved_op keeps them */
+    vec_grow(imp->scratch, &imp->functions, (int64_t)m->n_functions);
     for (size_t i = 0; i < m->n_functions && imp->ctx->n_errors < MAX_ERRORS; i++) {
         const function_proto *f = m->functions[i];
         place at = { .file = imp->path, .node = f->name };
@@ -37,7 +39,10 @@ bool functions_read(importer *imp)
     return ok;
 }
 
-static int64_t add_capped(int64_t a, int64_t b) { return a > INT64_MAX / 4 || b > INT64_MAX / 4 ? INT64_MAX / 4 : a + b; }
+static int64_t add_capped(int64_t a, int64_t b)
+{
+    return a > INT64_MAX / 4 || b > INT64_MAX / 4 ? INT64_MAX / 4 : a + b;
+}
 
 typedef struct { uint32_t f; int64_t next; } visit;
 
@@ -76,7 +81,8 @@ static bool visit_calls(importer *imp, uint32_t root)
     return true;
 }
 
-bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *main_calls, int64_t n_main_calls)
+bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *main_calls,
+                           int64_t n_main_calls)
 {
     for (int64_t i = 0; i < imp->functions.n; i++)
         if (!visit_calls(imp, (uint32_t)i)) return false;
@@ -84,7 +90,9 @@ bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *
     for (int64_t i = 0; i < n_main_calls; i++) n = add_capped(n, imp->functions.at[main_calls[i]].expanded);
     if (n <= MAX_EXPANDED) return true;
     diag_onnx_limit(imp->ctx, (place){ .file = imp->path },
-                    arena_printf(imp->scratch, "calls of functions expand %lld nodes to %s%lld; at most %d more are taken",
-                                 (long long)n_main_nodes, n >= INT64_MAX / 4 ? "over " : "", (long long)n, MAX_EXPANDED));
+                    arena_printf(imp->scratch,
+                                 "calls of functions expand %lld nodes to %s%lld; at most %d more are taken",
+                                 (long long)n_main_nodes, n >= INT64_MAX / 4 ? "over " : "", (long long)n,
+                                 MAX_EXPANDED));
     return false;
 }

@@ -1,12 +1,13 @@
 /* import: from a decoded model to a graph of primitives
  *
- * What   Opens the file, has it checked (check_model.c), then calls for each node the function of its operator, which
- *        builds primitives (op.h).
- * How    One loop over nodes with an explicit stack of function calls: a call of a model-local function pushes its
- *        nodes in a scope of its own; at their end its outputs become those of the call. Bodies of If, Loop and Scan
- *        come back here through op_body(), at most MAX_BODIES deep.
+ * What   Opens the file, has it checked (check_model.c), then calls for each node the function of its
+ *        operator, which builds primitives (op.h).
+ * How    One loop over nodes with an explicit stack of function calls: a call of a model-local function
+ *        pushes its nodes in a scope of its own; at their end its outputs become those of the call. Bodies of
+ *        If, Loop and Scan come back here through op_body(), at most MAX_BODIES deep.
  *        Identity of names: values keep the names of the file; a node in a function is called "call/node".
- * Needs  what check_model() has established: names are defined before they are read, operators and signatures exist.
+ * Needs  what check_model() has established: names are defined before they are read, operators and signatures
+ *        exist.
  * Limits Graph inputs and outputs are tensors of known rank. One tensor has at most MAX_TENSOR_BYTES.
  * Cost   O(nodes + names); weights stay in the file.
  */
@@ -25,7 +26,7 @@ static void option_error(importer *imp, const char *what)
     imp->failed = true;
 }
 
-/* -- Types ------------------------------------------------------------------------------------------------------------- */
+/* -- Types ----------------------------------------------------------------------------------------------- */
 
 /* True if the elements are surely too many to exist; symbols count as 1 (they may be). */
 static bool is_too_large(graph *g, dtype dt, int rank, const dim *d)
@@ -63,7 +64,8 @@ static void note_bounds(importer *imp, dim symbol, const char *name)
     vec_push(imp->scratch, &imp->bounds, b);
 }
 
-/* Did building narrow a symbol's bounds? Then shapes made before may say what need not be said (min(N, 40), N <= 40). */
+/* Did building narrow a symbol's bounds? Then shapes made before may say what need not be said (min(N, 40), N
+ * <= 40). */
 static bool bounds_changed(importer *imp)
 {
     bool changed = false;
@@ -85,7 +87,8 @@ static dim bounded_dim(importer *imp, const onnx_dim_option *o, bool is_first)
     const char *name = step > 1 ? arena_printf(imp->scratch, "%s/%lld", o->name, (long long)step) : o->name;
     dim symbol = dim_symbol(imp->g->dims, name);
     if (!dim_symbol_bounds(imp->g->dims, symbol, (o->lo + step - 1) / step, o->hi / step))
-        option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld/%lld leaves no size", o->name, (long long)o->lo, (long long)o->hi, (long long)step));
+        option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld/%lld leaves no size", o->name,
+                                       (long long)o->lo, (long long)o->hi, (long long)step));
     if (is_first && !imp->foreign) note_bounds(imp, symbol, name);
     return dim_mulk(imp->g->dims, symbol, step);
 }
@@ -93,7 +96,7 @@ static dim bounded_dim(importer *imp, const onnx_dim_option *o, bool is_first)
 /* The symbol that stands for `name`, after what earlier tries found out. */
 static const char *merged_name(const importer *imp, const char *name)
 {
-    for (int64_t i = 0; i < imp->merged.n; i++)                          /* a later row may merge what an earlier one kept */
+    for (int64_t i = 0; i < imp->merged.n; i++)           /* a later row may merge what an earlier one kept */
         if (strcmp(imp->merged.at[i].name, name) == 0) name = imp->merged.at[i].is;
     return name;
 }
@@ -140,8 +143,9 @@ static dim symbol_dim(importer *imp, const char *name)
         if (strcmp(o->name, name) != 0) continue;
         imp->is_dim_used[i] = true;
         if (!dim_symbol_bounds(imp->g->dims, d, o->lo, o->hi))
-            option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld leaves no size: it is the same as %.100s", name, (long long)o->lo,
-                                           (long long)o->hi, is));
+            option_error(imp, arena_printf(imp->scratch,
+                                           "--dim %.100s=%lld..%lld leaves no size: it is the same as %.100s",
+                                           name, (long long)o->lo, (long long)o->hi, is));
     }
     note_bounds(imp, d, name);
     map_put(&imp->symbols, name, strlen(name), (uint64_t)d.code, NULL);
@@ -160,26 +164,41 @@ static bool type_error(importer *imp, place at, const char *name, const char *wh
     return false;
 }
 
-bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, place at, dtype *dt, int *rank, dim *d)
+bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, place at, dtype *dt, int *rank,
+               dim *d)
 {
     if (!t) return type_error(imp, at, name, "has no type", false);
     if (t->sequence_type || t->optional_type || t->map_type || t->opaque_type || t->sparse_tensor_type)
-        return type_error(imp, at, name, "is a sequence, optional, map or sparse tensor, which is not implemented here", true);
+        return type_error(imp, at, name,
+                          "is a sequence, optional, map or sparse tensor, which is not implemented here",
+                          true);
     if (!t->tensor_type) return type_error(imp, at, name, "has no type", false);
     int code = t->tensor_type->elem_type;
     const char *type_name = onnx_type_name(code);
     *dt = onnx_dtype(code);
-    if (!type_name) return type_error(imp, at, name, arena_printf(imp->scratch, "has unknown element type %d", code), false);
-    if (*dt == DTYPE_NONE) return type_error(imp, at, name, arena_printf(imp->scratch, "is of type %s, which is not implemented", type_name), true);
+    if (!type_name)
+        return type_error(imp, at, name, arena_printf(imp->scratch, "has unknown element type %d", code),
+                          false);
+    if (*dt == DTYPE_NONE)
+        return type_error(imp, at, name,
+                          arena_printf(imp->scratch, "is of type %s, which is not implemented", type_name),
+                          true);
     const shape_proto *s = t->tensor_type->shape;
     if (!s) return type_error(imp, at, name, "has no shape: its rank must be known", true);
-    if (s->n_dim > MAX_RANK) return type_error(imp, at, name, arena_printf(imp->scratch, "has rank %zu; at most %d is implemented", s->n_dim, MAX_RANK), true);
+    if (s->n_dim > MAX_RANK)
+        return type_error(
+            imp, at, name,
+            arena_printf(imp->scratch, "has rank %zu; at most %d is implemented", s->n_dim, MAX_RANK), true);
     *rank = (int)s->n_dim;
     for (int i = 0; i < *rank; i++) {
         const Onnx__TensorShapeProto__Dimension *p = s->dim[i];
         if (p->has_dim_value && p->dim_value != -1) {
-            if (p->dim_value < 0) return type_error(imp, at, name, arena_printf(imp->scratch, "has dimension %lld", (long long)p->dim_value), false);
-            if (p->dim_value >= DIM_LIMIT) return type_error(imp, at, name, "has a dimension of over 2^60", true);
+            if (p->dim_value < 0)
+                return type_error(imp, at, name,
+                                  arena_printf(imp->scratch, "has dimension %lld", (long long)p->dim_value),
+                                  false);
+            if (p->dim_value >= DIM_LIMIT)
+                return type_error(imp, at, name, "has a dimension of over 2^60", true);
             d[i] = dim_const(p->dim_value);
         } else if (is_named(p->dim_param)) {
             d[i] = symbol_dim(imp, p->dim_param);
@@ -213,8 +232,9 @@ static bool is_fixed_outside(const importer *imp)
     return imp->options->is_specialized || imp->options->n_binds > 0 || imp->foreign;
 }
 
-/* What the file says of a value must not contradict what was computed. Sizes are compared where both are numbers by the
- * file alone: exporters write the traced size of an inner value although the input's is open. */
+/* What the file says of a value must not contradict what was computed. Sizes are compared where both are
+ * numbers by the file alone: exporters write the traced size of an inner value although the input's is open.
+ */
 static void check_declared(importer *imp, graph *g, const char *name, const type_proto *t, value v)
 {
     if (!t || !t->tensor_type || !is_value(v) || failed(imp, g)) return;
@@ -237,7 +257,7 @@ static void check_declared(importer *imp, graph *g, const char *name, const type
     imp->failed = true;
 }
 
-/* -- --bind -------------------------------------------------------------------------------------------------------------- */
+/* -- --bind ---------------------------------------------------------------------------------------------- */
 
 static bool store_element(dtype t, const char *s, char **end, void *to)
 {
@@ -258,7 +278,8 @@ static bool store_element(dtype t, const char *s, char **end, void *to)
     if (!is_int(t) && t != DTYPE_bool) return false;
     long long v = strtoll(s, end, 0);
     int bits = 8 * dtype_bytes(t);
-    bool fits = bits == 64 || (is_signed(t) ? v >= -(1ll << (bits - 1)) && v < 1ll << (bits - 1) : v >= 0 && v < 1ll << bits);
+    bool fits = bits == 64 || (is_signed(t) ? v >= -(1ll << (bits - 1)) && v < 1ll << (bits - 1)
+                                            : v >= 0 && v < 1ll << bits);
     memcpy(to, &v, (size_t)dtype_bytes(t));
     return *end != s && errno == 0 && fits;
 }
@@ -274,8 +295,9 @@ static value bound_value(importer *imp, graph *g, const onnx_bind_option *b, typ
     for (int64_t i = 0; i < n; i++, p += *p == ',') {
         char *end = p;
         if (!store_element(t.dtype, p, &end, elements + i * size) || (*end && *end != ',')) {
-            option_error(imp, arena_printf(imp->scratch, "--bind %.100s: element %lld of \"%.100s\" is not a %s", b->name, (long long)i,
-                                           b->values, dtype_info[t.dtype].name));
+            option_error(imp,
+                         arena_printf(imp->scratch, "--bind %.100s: element %lld of \"%.100s\" is not a %s",
+                                      b->name, (long long)i, b->values, dtype_info[t.dtype].name));
             return NO_VALUE;
         }
         p = end;
@@ -289,7 +311,8 @@ static value bound_value(importer *imp, graph *g, const onnx_bind_option *b, typ
     if (have == n) return constant(g, t.dtype, t.rank, d, elements, NULL);
     text o = { .a = imp->scratch };
     type_print(g, t, &o);
-    option_error(imp, arena_printf(imp->scratch, "--bind %.100s gives %lld elements, the value is %.100s", b->name, (long long)n, text_str(&o)));
+    option_error(imp, arena_printf(imp->scratch, "--bind %.100s gives %lld elements, the value is %.100s",
+                                   b->name, (long long)n, text_str(&o)));
     return NO_VALUE;
 }
 
@@ -302,18 +325,20 @@ static edge bound_edge(importer *imp, scope *s, const char *name, edge e)
     return e;
 }
 
-/* -- Nodes ----------------------------------------------------------------------------------------------------------------- */
+/* -- Nodes ----------------------------------------------------------------------------------------------- */
 
 void bind_result(importer *imp, scope *s, const char *name, edge e)
 {
     if (in_main_graph(imp, s)) {
         uint64_t *declared = imp->declared.n ? map_find(&imp->declared, name, strlen(name)) : NULL;
-        if (declared && e.kind == EDGE_TENSOR) check_declared(imp, s->g, name, (const type_proto *)(uintptr_t)*declared, e.v);
+        if (declared && e.kind == EDGE_TENSOR)
+            check_declared(imp, s->g, name, (const type_proto *)(uintptr_t)*declared, e.v);
         e = separate_edge(imp, name, bound_edge(imp, s, name, e));
     }
     if (e.kind == EDGE_TENSOR && is_value(e.v)) {
         type t = type_of(s->g, e.v);
-        if (is_too_large(s->g, t.dtype, t.rank, t.dims)) type_error(imp, s->g->at, name, "has more than 2^38 bytes", true);
+        if (is_too_large(s->g, t.dtype, t.rank, t.dims))
+            type_error(imp, s->g->at, name, "has more than 2^38 bytes", true);
         if (!s->g->names.at[e.v.id]) set_name(s->g, e.v, arena_strdup(imp->a, name));
     }
     scope_define(imp, s, name, (slot){ .e = e });
@@ -331,7 +356,8 @@ static bool read_inputs(importer *imp, scope *s, const node_proto *n, edge *in)
     for (size_t i = 0; i < n->n_input; i++) {
         in[i] = (edge){ .kind = EDGE_ABSENT };
         if (*n->input[i] && !scope_find(imp, s, n->input[i], &in[i])) {
-            if (!failed(imp, s->g) && imp->ctx->n_errors == 0) diag_onnx_undefined(imp->ctx, s->g->at, n->input[i], "nothing defines");
+            if (!failed(imp, s->g) && imp->ctx->n_errors == 0)
+                diag_onnx_undefined(imp->ctx, s->g->at, n->input[i], "nothing defines");
             imp->failed = true;
             return false;
         }
@@ -348,28 +374,34 @@ static void check_types(importer *imp, graph *g, const resolved_op *r, int n_in,
         if (!p || in[i].kind != EDGE_TENSOR || !is_value(in[i].v) || p->var >= MAX_VARS) continue;
         int have = onnx_dtype_code(type_of(g, in[i].v).dtype);
         if (!(p->mask >> have & 1)) {
-            node_error(imp, g, arena_printf(imp->scratch, "input %d is %s, which version %d of the operator does not take", i,
-                                            onnx_type_name(have), r->standard->since));
+            node_error(imp, g,
+                       arena_printf(imp->scratch,
+                                    "input %d is %s, which version %d of the operator does not take", i,
+                                    onnx_type_name(have), r->standard->since));
             return;
         }
         if (p->mode == '~') continue;
         if (code[p->var] && code[p->var] != have) {
-            node_error(imp, g, arena_printf(imp->scratch, "input %d is %s where another input of the same type is %s", i,
-                                            onnx_type_name(have), onnx_type_name(code[p->var])));
+            node_error(imp, g,
+                       arena_printf(imp->scratch, "input %d is %s where another input of the same type is %s",
+                                    i, onnx_type_name(have), onnx_type_name(code[p->var])));
             return;
         }
         code[p->var] = have;
     }
 }
 
-static void call_operator(importer *imp, scope *s, const node_proto *n, const resolved_op *r, edge *in, edge *out)
+static void call_operator(importer *imp, scope *s, const node_proto *n, const resolved_op *r, edge *in,
+                          edge *out)
 {
     op_call c = {
-        .imp = imp, .g = s->g, .name = str_or(s->g->at.node, ""), .op = r->row->name, .domain = r->row->domain,
-        .version = r->version, .opset = r->opset, .n_in = (int)n->n_input, .n_out = (int)n->n_output, .in = in, .out = out,
+        .imp = imp, .g = s->g, .name = str_or(s->g->at.node, ""), .op = r->row->name,
+        .domain = r->row->domain,
+        .version = r->version, .opset = r->opset, .n_in = (int)n->n_input, .n_out = (int)n->n_output,
+        .in = in, .out = out,
         .node = n, .scope = s
     };
-    while (c.n_out > 0 && !*n->output[c.n_out - 1]) c.n_out--;       /* trailing empty names ask for nothing */
+    while (c.n_out > 0 && !*n->output[c.n_out - 1]) c.n_out--;      /* trailing empty names ask for nothing */
     if (r->standard) check_types(imp, s->g, r, c.n_in, in);
     if (imp->failed) return;
     r->row->fn(&c, s->g);
@@ -384,10 +416,21 @@ static void call_operator(importer *imp, scope *s, const node_proto *n, const re
 }
 
 /* A node whose operator is defined elsewhere. */
-static void call_defined(importer *imp, scope *s, const node_proto *n, const resolved_op *r, const edge *in, edge *out)
+static void call_defined(importer *imp, scope *s, const node_proto *n, const resolved_op *r, const edge *in,
+                         edge *out)
 {
-    op_call c = { .imp = imp, .g = s->g, .name = str_or(s->g->at.node, ""), .op = r->op, .domain = r->domain, .opset = r->opset,
-                  .n_in = (int)n->n_input, .n_out = (int)n->n_output, .in = in, .out = out, .node = n, .scope = s };
+    op_call c = { .imp = imp,
+                  .g = s->g,
+                  .name = str_or(s->g->at.node, ""),
+                  .op = r->op,
+                  .domain = r->domain,
+                  .opset = r->opset,
+                  .n_in = (int)n->n_input,
+                  .n_out = (int)n->n_output,
+                  .in = in,
+                  .out = out,
+                  .node = n,
+                  .scope = s };
     while (c.n_out > 0 && !*n->output[c.n_out - 1]) c.n_out--;
     place at = s->g->at;
     op_call_defined(&c, r->defined);
@@ -400,8 +443,10 @@ static void call_defined(importer *imp, scope *s, const node_proto *n, const res
 static void set_place(importer *imp, scope *s, const node_proto *n, const char *op)
 {
     const char *name = n->name && *n->name ? n->name : n->n_output ? n->output[0] : "";
-    s->g->at = (place){ .file = imp->path, .op = op,
-                        .node = *s->path ? arena_printf(imp->a, "%s%s", s->path, name) : arena_strdup(imp->a, name) };
+    s->g->at = (place){ .file = imp->path,
+                        .op = op,
+                        .node = *s->path ? arena_printf(imp->a, "%s%s", s->path, name)
+                                         : arena_strdup(imp->a, name) };
 }
 
 typedef struct {
@@ -413,7 +458,8 @@ typedef struct {
     place at;                          /* of that node */
 } frame;
 
-static scope *open_function(importer *imp, scope *caller, const node_proto *n, function_info *f, const edge *in)
+static scope *open_function(importer *imp, scope *caller, const node_proto *n, function_info *f,
+                            const edge *in)
 {
     scope *s = NEW(imp->scratch, scope);
     scope_open(imp, s, NULL, caller->g, NULL);
@@ -423,7 +469,8 @@ static scope *open_function(importer *imp, scope *caller, const node_proto *n, f
     s->opsets = &f->opsets;
     s->path = arena_printf(imp->scratch, "%s/", caller->g->at.node);
     for (size_t i = 0; i < f->proto->n_input; i++)
-        scope_define(imp, s, f->proto->input[i], (slot){ .e = i < n->n_input ? in[i] : (edge){ .kind = EDGE_ABSENT } });
+        scope_define(imp, s, f->proto->input[i],
+                     (slot){ .e = i < n->n_input ? in[i] : (edge){ .kind = EDGE_ABSENT } });
     return s;
 }
 
@@ -433,7 +480,8 @@ static void close_function(importer *imp, const frame *f, scope *caller)
     for (size_t i = 0; i < f->call->n_output && !imp->failed; i++) {
         edge e;
         if (!*f->call->output[i]) continue;
-        if (scope_find(imp, f->s, f->function->proto->output[i], &e)) bind_result(imp, caller, f->call->output[i], e);
+        if (scope_find(imp, f->s, f->function->proto->output[i], &e))
+            bind_result(imp, caller, f->call->output[i], e);
         else imp->failed = true;
     }
 }
@@ -475,7 +523,9 @@ bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes)
             edge *in = NEW_ARRAY(imp->scratch, edge, p->n_input);
             if (!read_inputs(imp, f->s, p, in)) break;
             scope *inner = open_function(imp, f->s, p, r->function, in);
-            frame call = { inner, r->function->proto->n_node, 0, r->function->proto->node, r->function, p, f->s->g->at };
+            frame call = {
+                inner, r->function->proto->n_node, 0, r->function->proto->node, r->function, p, f->s->g->at
+            };
             vec_push(imp->scratch, &stack, call);
         } else {
             build_node(imp, f->s, p, r);
@@ -484,7 +534,7 @@ bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes)
     return !failed(imp, s->g);
 }
 
-/* -- The main graph ---------------------------------------------------------------------------------------------------------- */
+/* -- The main graph -------------------------------------------------------------------------------------- */
 
 static void define_initializers(importer *imp, scope *s, const graph_proto *g)
 {
@@ -492,7 +542,8 @@ static void define_initializers(importer *imp, scope *s, const graph_proto *g)
         scope_define(imp, s, g->initializer[i]->name, (slot){ .init = g->initializer[i] });
     for (size_t i = 0; i < g->n_sparse_initializer; i++)
         if (g->sparse_initializer[i]->values->name)
-            scope_define(imp, s, g->sparse_initializer[i]->values->name, (slot){ .sparse = g->sparse_initializer[i] });
+            scope_define(imp, s, g->sparse_initializer[i]->values->name,
+                         (slot){ .sparse = g->sparse_initializer[i] });
 }
 
 /* The offered value of an input that was found to decide a structure. */
@@ -502,8 +553,10 @@ static value offered_value(importer *imp, graph *g, const char *name, int offer,
     tensor_data d = { .dtype = o->dtype, .rank = o->rank, .n = o->n, .bytes = o->bytes };
     memcpy(d.dims, o->dims, sizeof d.dims);
     if (o->dtype == t.dtype && o->rank == t.rank) return tensor_constant(g, &d, arena_strdup(imp->a, name));
-    option_error(imp, arena_printf(imp->scratch, "the value given for input \"%.100s\" is %s of rank %d, not %s of rank %d", name,
-                                   dtype_info[o->dtype].name, o->rank, dtype_info[t.dtype].name, t.rank));
+    option_error(imp,
+                 arena_printf(imp->scratch,
+                              "the value given for input \"%.100s\" is %s of rank %d, not %s of rank %d",
+                              name, dtype_info[o->dtype].name, o->rank, dtype_info[t.dtype].name, t.rank));
     return NO_VALUE;
 }
 
@@ -520,10 +573,13 @@ static void specialize(importer *imp, scope *s, const graph_proto *g)
         for (int k = 0; p && k < o->rank && (size_t)o->rank == p->n_dim; k++) {
             const Onnx__TensorShapeProto__Dimension *d = p->dim[k];
             if (d->has_dim_value && d->dim_value != -1) continue;
-            const char *symbol = is_named(d->dim_param) ? d->dim_param : arena_printf(imp->scratch, "%s.%d", name, k);
+            const char *symbol = is_named(d->dim_param) ? d->dim_param
+                                                        : arena_printf(imp->scratch, "%s.%d", name, k);
             bool is_asked = false;
-            for (int j = 0; j < imp->options->n_dims; j++) is_asked |= strcmp(imp->options->dims[j].name, symbol) == 0;
-            if (!is_asked) map_put(&imp->symbols, symbol, strlen(symbol), (uint64_t)dim_const(o->dims[k]).code, NULL);
+            for (int j = 0; j < imp->options->n_dims; j++)
+                is_asked |= strcmp(imp->options->dims[j].name, symbol) == 0;
+            if (!is_asked)
+                map_put(&imp->symbols, symbol, strlen(symbol), (uint64_t)dim_const(o->dims[k]).code, NULL);
         }
     }
 }
@@ -533,7 +589,8 @@ static void define_items(importer *imp, scope *s, const char *name, int ordinal)
 {
     const onnx_tensor *o = ordinal < imp->options->n_offers ? &imp->options->offers[ordinal] : NULL;
     if (!o || o->kind == ONNX_TENSOR) {
-        type_error(imp, s->g->at, name, "is a sequence or optional, of which the length must be known: not implemented", true);
+        type_error(imp, s->g->at, name,
+                   "is a sequence or optional, of which the length must be known: not implemented", true);
         return;
     }
     edge *items = NEW_ARRAY(imp->a, edge, o->n_items + 1);
@@ -541,10 +598,14 @@ static void define_items(importer *imp, scope *s, const char *name, int ordinal)
         const onnx_tensor *t = &o->items[k];
         dim d[MAX_RANK];
         for (int i = 0; i < t->rank; i++) d[i] = dim_const(t->dims[i]);
-        items[k] = (edge){ .kind = EDGE_TENSOR, .v = input(s->g, arena_printf(imp->a, "%s[%d]", name, k), t->dtype, t->rank, d) };
+        items[k] = (edge){ .kind = EDGE_TENSOR,
+                           .v = input(s->g, arena_printf(imp->a, "%s[%d]", name, k), t->dtype, t->rank, d) };
         vec_push(imp->scratch, &imp->offer_of_input, -1);
     }
-    edge e = { .kind = EDGE_SEQUENCE, .n = o->n_items, .items = items, .dtype = o->n_items ? o->items[0].dtype : DTYPE_f32 };
+    edge e = { .kind = EDGE_SEQUENCE,
+               .n = o->n_items,
+               .items = items,
+               .dtype = o->n_items ? o->items[0].dtype : DTYPE_f32 };
     if (o->is_absent) e = (edge){ .kind = EDGE_NONE, .dtype = DTYPE_f32 };
     else if (o->kind == ONNX_OPTIONAL) e = items[0];
     scope_define(imp, s, name, (slot){ .e = e });
@@ -596,8 +657,12 @@ static void define_outputs(importer *imp, scope *s, const graph_proto *g)
             imp->failed = true;
         } else if (e.kind == EDGE_SEQUENCE) {
             for (int k = 0; k < e.n; k++) {
-                if (e.items[k].kind == EDGE_TENSOR) add_result(s->g, e.items[k].v, arena_printf(imp->a, "%s[%d]", name, k));
-                else type_error(imp, s->g->at, name, "is an output of the graph with sequences inside, which is not implemented", true);
+                if (e.items[k].kind == EDGE_TENSOR)
+                    add_result(s->g, e.items[k].v, arena_printf(imp->a, "%s[%d]", name, k));
+                else
+                    type_error(imp, s->g->at, name,
+                               "is an output of the graph with sequences inside, which is not implemented",
+                               true);
             }
         } else if (e.kind == EDGE_TENSOR) {
             check_declared(imp, s->g, name, g->output[i]->type, e.v);
@@ -606,7 +671,7 @@ static void define_outputs(importer *imp, scope *s, const graph_proto *g)
     }
 }
 
-/* -- Options ------------------------------------------------------------------------------------------------------------------ */
+/* -- Options --------------------------------------------------------------------------------------------- */
 
 static void read_options(importer *imp)
 {
@@ -617,8 +682,9 @@ static void read_options(importer *imp)
         map_put(&imp->binds, o->binds[i].name, strlen(o->binds[i].name), (uint64_t)i, NULL);
     for (int i = 0; i < o->n_dims; i++)
         if (o->dims[i].lo < 0 || o->dims[i].lo > o->dims[i].hi || o->dims[i].hi >= (int64_t)1 << 31)
-            option_error(imp, arena_printf(imp->scratch, "--dim %.100s=%lld..%lld: sizes lie in 0..2147483647", o->dims[i].name,
-                                           (long long)o->dims[i].lo, (long long)o->dims[i].hi));
+            option_error(imp,
+                         arena_printf(imp->scratch, "--dim %.100s=%lld..%lld: sizes lie in 0..2147483647",
+                                      o->dims[i].name, (long long)o->dims[i].lo, (long long)o->dims[i].hi));
 }
 
 static void check_options_used(importer *imp)
@@ -631,14 +697,17 @@ static void check_options_used(importer *imp)
     }
     for (int i = 0; i < o->n_dims; i++)
         if (!imp->is_dim_used[i])
-            option_error(imp, arena_printf(imp->scratch, "--dim %.100s: the model has no open dimension of that name%s%s", o->dims[i].name,
-                                           open.n ? "; it has " : "", text_str(&open)));
+            option_error(imp, arena_printf(imp->scratch,
+                                           "--dim %.100s: the model has no open dimension of that name%s%s",
+                                           o->dims[i].name, open.n ? "; it has " : "", text_str(&open)));
     for (int i = 0; i < o->n_binds; i++)
         if (!imp->is_bound[i])
-            option_error(imp, arena_printf(imp->scratch, "--bind %.100s: the model's main graph has no value of that name", o->binds[i].name));
+            option_error(imp, arena_printf(imp->scratch,
+                                           "--bind %.100s: the model's main graph has no value of that name",
+                                           o->binds[i].name));
 }
 
-/* -- Entry --------------------------------------------------------------------------------------------------------------------- */
+/* -- Entry ----------------------------------------------------------------------------------------------- */
 
 /* After an error that speaks of open dimensions: they could be fixed. */
 static void note_open_dims(importer *imp)
@@ -668,7 +737,8 @@ static bool build_once(importer *imp)
     imp->n_bodies = 0;
     map_init(&imp->symbols, imp->scratch);
     imp->separate.n = imp->separate_from.n = 0;
-    imp->g = graph_new(imp->ctx, imp->a, imp->foreign ? imp->foreign->dims : dims_new(imp->ctx, imp->a), arena_strdup(imp->a, g->name && *g->name ? g->name : "main"));
+    imp->g = graph_new(imp->ctx, imp->a, imp->foreign ? imp->foreign->dims : dims_new(imp->ctx, imp->a),
+                       arena_strdup(imp->a, g->name && *g->name ? g->name : "main"));
     read_options(imp);
     scope s;
     scope_open(imp, &s, NULL, imp->g, NULL);
@@ -685,8 +755,8 @@ static bool build_once(importer *imp)
     return !failed(imp, imp->g);
 }
 
-/* Each try after the first has taken one more of the offered values, or knows more about the open dimensions. The tries that
- * merge symbols end because each leaves one less. */
+/* Each try after the first has taken one more of the offered values, or knows more about the open dimensions.
+ * The tries that merge symbols end because each leaves one less. */
 enum { MOST_NARROWED = 4 };
 
 static bool build(importer *imp)
@@ -694,7 +764,8 @@ static bool build(importer *imp)
     const graph_proto *g = imp->model->graph;
     for (size_t i = 0; i < g->n_value_info; i++)
         if (g->value_info[i]->name)
-            map_put(&imp->declared, g->value_info[i]->name, strlen(g->value_info[i]->name), (uint64_t)(uintptr_t)g->value_info[i]->type, NULL);
+            map_put(&imp->declared, g->value_info[i]->name, strlen(g->value_info[i]->name),
+                    (uint64_t)(uintptr_t)g->value_info[i]->type, NULL);
     separate_find(imp, g->n_node, g->node);
     dlc_context *ctx = imp->ctx;
     int64_t n_diags = ctx->diags.n;
@@ -716,10 +787,12 @@ static bool build(importer *imp)
     return !failed(imp, imp->g);
 }
 
-void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, const char *path, const onnx_options *options)
+void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, const char *path,
+                  const onnx_options *options)
 {
     static const onnx_options none = { 0 };
-    *imp = (importer){ .ctx = ctx, .a = a, .scratch = scratch, .options = options ? options : &none, .path = arena_strdup(a, path) };
+    *imp = (importer){ .ctx = ctx, .a = a, .scratch = scratch, .options = options ? options : &none,
+                       .path = arena_strdup(a, path) };
     map_init(&imp->declared, scratch);
     map_init(&imp->binds, scratch);
     map_init(&imp->by_gradient, scratch);
@@ -727,8 +800,8 @@ void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, con
 
 bool import_model(importer *imp) { return check_model(imp) && build(imp); }
 
-dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, const onnx_options *options,
-                             graph **out)
+dlc_status onnx_import_bytes(dlc_context *ctx, arena *a, const char *path, bytes file,
+                             const onnx_options *options, graph **out)
 {
     int errors_before = ctx->n_errors;
     *out = NULL;
@@ -749,5 +822,6 @@ dlc_status onnx_import(dlc_context *ctx, arena *a, const char *path, const onnx_
 {
     bytes file;
     *out = NULL;
-    return onnx_map(ctx, a, path, &file) ? onnx_import_bytes(ctx, a, path, file, options, out) : DLC_ERR_INPUT;
+    return onnx_map(ctx, a, path, &file) ? onnx_import_bytes(ctx, a, path, file, options, out)
+                                         : DLC_ERR_INPUT;
 }

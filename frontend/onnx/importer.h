@@ -1,7 +1,8 @@
 /* frontend/onnx/importer.h: what the files of the import share.
  *
  *     decode.c        bytes -> messages
- *     resolve.c       (domain, operator, opset) -> row of the table, version, signature; or a model-local function
+ *     resolve.c       (domain, operator, opset) -> row of the table, version, signature; or a model-local
+ *                     function
  *     check_model.c   everything that can be checked before the first node is built
  *     functions.c     model-local functions: their table, recursion, size when expanded
  *     scope.c         names -> edges; captures of bodies
@@ -65,8 +66,9 @@ typedef struct call_env {
 
 typedef struct { edge e; const tensor_proto *init; const sparse_proto *sparse; } slot;
 
-/* A model built for another front end: over its dims, for inputs of given types. Initializers of floating point with axes are
- * inputs after the model's own, unless one decides a structure: then it is taken, as an offered value is. */
+/* A model built for another front end: over its dims, for inputs of given types. Initializers of floating
+ * point with axes are inputs after the model's own, unless one decides a structure: then it is taken, as an
+ * offered value is. */
 typedef struct {
     dims *dims;
     int n_in; const type *in;
@@ -109,7 +111,7 @@ struct importer {
     bool *is_dim_used;
     map_str symbols;               /* dim_param -> dim */
     vec(symbol_bounds) bounds;     /* of those symbols, as they start in this try */
-    vec(merged_symbol) merged;     /* open sizes of other names that are the same one: found by earlier tries */
+    vec(merged_symbol) merged;   /* open sizes of other names that are the same one: found by earlier tries */
     vec(int) offer_of_input;       /* graph input -> index into options->offers, or -1 */
     bool wants_restart;            /* an offer was taken: build again with it as a constant */
     foreign_build *foreign;        /* NULL: none */
@@ -127,7 +129,9 @@ static inline place place_of(const importer *imp, const node_proto *n)
     const char *name = n && n->name && *n->name ? n->name : n && n->n_output ? n->output[0] : NULL;
     return (place){ .file = imp->path, .node = name, .op = n ? n->op_type : NULL };
 }
-static inline const char *join_key(importer *imp, const char *domain, const char *name, const char *overload, size_t *n)
+
+static inline const char *join_key(importer *imp, const char *domain, const char *name, const char *overload,
+                                   size_t *n)
 {
     imp->key.a = imp->scratch;
     imp->key.n = 0;
@@ -138,19 +142,24 @@ static inline const char *join_key(importer *imp, const char *domain, const char
     return imp->key.at;
 }
 
-static inline bool in_main_graph(const importer *imp, const scope *s) { return s->g == imp->g && !s->outer && !s->env; }
+static inline bool in_main_graph(const importer *imp, const scope *s)
+{
+    return s->g == imp->g && !s->outer && !s->env;
+}
 
 /* resolve.c */
 bool opsets_read(importer *imp, opsets *s, size_t n, Onnx__OperatorSetIdProto *const *imports, place at);
-resolved_op *resolve(importer *imp, opsets *s, const node_proto *n);       /* NULL: the domain is not imported */
+resolved_op *resolve(importer *imp, opsets *s, const node_proto *n);    /* NULL: the domain is not imported */
 
 /* functions.c */
 bool functions_read(importer *imp);
-bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *main_calls, int64_t n_main_calls);
+bool functions_check_calls(importer *imp, int64_t n_main_nodes, const uint32_t *main_calls,
+                           int64_t n_main_calls);
 
 /* check_model.c */
 bool check_model(importer *imp);
-bool check_alone(importer *imp, opsets *s, const node_proto *n);           /* a call by name: its inputs have names of their own */
+/* a call by name: its inputs have names of their own */
+bool check_alone(importer *imp, opsets *s, const node_proto *n);
 const attribute_proto *attr_find(const node_proto *n, const char *name);
 
 /* op_call.c */
@@ -179,10 +188,12 @@ void foreign_parameters(importer *imp, scope *s);
 value foreign_input(importer *imp, graph *g, const char *name, int ordinal);
 
 /* import.c */
-void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, const char *path, const onnx_options *options);
+void import_begin(importer *imp, dlc_context *ctx, arena *a, arena *scratch, const char *path,
+                  const onnx_options *options);
 bool import_model(importer *imp);                                          /* checks and builds imp->model */
 bool run_nodes(importer *imp, scope *s, size_t n, node_proto *const *nodes);
 void bind_result(importer *imp, scope *s, const char *name, edge e);
-bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, place at, dtype *dt, int *rank, dim *dims);
+bool read_type(importer *imp, graph *g, const char *name, const type_proto *t, place at, dtype *dt, int *rank,
+               dim *dims);
 
 #endif

@@ -1,14 +1,15 @@
 /* op_call: what an operator function sees of its node (op.h)
  *
  * What   Operands, results, attributes; structural inputs as known integers; bodies; errors.
- * How    An attribute that refers to one of the enclosing function's (ref_attr_name) is looked up in the call of that
- *        function, and there again, until a value is found; then the function's default; else it is absent.
- *        After the first failure of a call everything gives its default or NO_VALUE, and nothing more is reported.
+ * How    An attribute that refers to one of the enclosing function's (ref_attr_name) is looked up in the call
+ *        of that function, and there again, until a value is found; then the function's default; else it is
+ *        absent. After the first failure of a call everything gives its default or NO_VALUE, and nothing more
+ *        is reported.
  */
 #include "frontend/onnx/importer.h"
 #include <stdio.h>
 
-/* -- Errors ------------------------------------------------------------------------------------------------------------- */
+/* -- Errors ---------------------------------------------------------------------------------------------- */
 
 static bool is_quiet(const op_call *c) { return c->failed || c->g->failed || c->imp->failed; }
 
@@ -25,18 +26,21 @@ void op_unsupported(op_call *c, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    if (!is_quiet(c)) diag_onnx_op_unsupported(c->imp->ctx, c->g->at, arena_vprintf(c->imp->scratch, fmt, ap));
+    if (!is_quiet(c))
+        diag_onnx_op_unsupported(c->imp->ctx, c->g->at, arena_vprintf(c->imp->scratch, fmt, ap));
     va_end(ap);
     c->failed = true;
 }
 
-/* -- Operands and results ------------------------------------------------------------------------------------------------- */
+/* -- Operands and results -------------------------------------------------------------------------------- */
 
 value op_in(op_call *c, int i)
 {
     if (i < c->n_in && c->in[i].kind == EDGE_TENSOR) return c->in[i].v;
     if (!op_has(c, i)) op_fail(c, "input %d is required, and is left out", i);
-    else op_fail(c, "input %d is %s where a tensor is expected", i, c->in[i].kind == EDGE_SEQUENCE ? "a sequence" : "an empty optional");
+    else
+        op_fail(c, "input %d is %s where a tensor is expected", i,
+                c->in[i].kind == EDGE_SEQUENCE ? "a sequence" : "an empty optional");
     return NO_VALUE;
 }
 
@@ -54,12 +58,13 @@ int op_axis(op_call *c, int64_t axis, int rank)
 
 uint64_t op_name_hash(const op_call *c) { return hash_bytes(c->name, strlen(c->name), 0); }
 
-/* -- Attributes ------------------------------------------------------------------------------------------------------------- */
+/* -- Attributes ------------------------------------------------------------------------------------------ */
 
 static const attribute_proto *default_of(const function_proto *f, const char *name)
 {
     for (size_t i = 0; i < f->n_attribute_proto; i++)
-        if (f->attribute_proto[i]->name && strcmp(f->attribute_proto[i]->name, name) == 0) return f->attribute_proto[i];
+        if (f->attribute_proto[i]->name && strcmp(f->attribute_proto[i]->name, name) == 0)
+            return f->attribute_proto[i];
     return NULL;
 }
 
@@ -145,7 +150,8 @@ value op_attr_tensor(op_call *c, const char *name)
     const attribute_proto *a = find(c, name);
     if (!a) return NO_VALUE;
     for (int i = 0; i < c->imp->n_given; i++)
-        if (is_value(c->imp->given[i].tensor) && strcmp(c->imp->given[i].attr, name) == 0) return c->imp->given[i].tensor;
+        if (is_value(c->imp->given[i].tensor) && strcmp(c->imp->given[i].attr, name) == 0)
+            return c->imp->given[i].tensor;
     if (a->type != ATTR_TENSOR && a->type != ATTR_SPARSE_TENSOR) {
         op_fail(c, "attribute \"%s\" must be a tensor", name);
         return NO_VALUE;
@@ -169,7 +175,7 @@ dtype op_attr_dtype(op_call *c, const char *name, dtype other)
     return other;
 }
 
-/* -- Structural inputs -------------------------------------------------------------------------------------------------------- */
+/* -- Structural inputs ----------------------------------------------------------------------------------- */
 
 /* The graph inputs that v is computed from: their indices, in no order of meaning. */
 typedef vec(int) index_list;
@@ -199,8 +205,10 @@ static bool take_offers(op_call *c, const index_list *from)
     importer *imp = c->imp;
     bool is_new = false;
     for (int i = 0; i < imp->options->n_offers; i++) {
-        bool wanted = c->g != imp->g && imp->options->offers[i].n <= 64 && !is_float(imp->options->offers[i].dtype);
-        for (int64_t k = 0; k < from->n && c->g == imp->g; k++) wanted |= imp->offer_of_input.at[from->at[k]] == i;
+        bool wanted = c->g != imp->g && imp->options->offers[i].n <= 64 &&
+                      !is_float(imp->options->offers[i].dtype);
+        for (int64_t k = 0; k < from->n && c->g == imp->g; k++)
+            wanted |= imp->offer_of_input.at[from->at[k]] == i;
         if (!wanted || imp->options->is_offer_taken[i]) continue;
         imp->options->is_offer_taken[i] = is_new = true;
     }
@@ -318,7 +326,8 @@ static bool splat_bytes(op_call *c, value v, const void **p, int64_t *n)
     type t = type_of(c->g, v);
     int64_t count;
     scalar_value x;
-    if (!dim_is_const(type_elements(c->g, t), &count) || count > MAX_SPLAT || !known_splat(c->g, v, &x)) return false;
+    if (!dim_is_const(type_elements(c->g, t), &count) || count > MAX_SPLAT || !known_splat(c->g, v, &x))
+        return false;
     int size = dtype_bytes(t.dtype);
     char *all = arena_alloc(op_arena(c), (size_t)(count * size));
     for (int64_t k = 0; k < count; k++) sv_store(t.dtype, all + k * size, x);
@@ -335,7 +344,7 @@ bool op_known_value(op_call *c, value v, const char *what, const void **p, int64
     return false;
 }
 
-/* -- Bodies -------------------------------------------------------------------------------------------------------------------- */
+/* -- Bodies ---------------------------------------------------------------------------------------------- */
 
 static const graph_proto *body_of(const op_call *c, const char *name)
 {
@@ -365,7 +374,8 @@ int op_body_outputs(op_call *c, const char *attr)
     return given ? given->n_out : g ? (int)g->n_output : -1;
 }
 
-static bool build_given(op_call *c, const operand_body *body, graph *g, int n_in, const edge *edges, capture_list *captures, int *n_out, edge **results)
+static bool build_given(op_call *c, const operand_body *body, graph *g, int n_in, const edge *edges,
+                        capture_list *captures, int *n_out, edge **results)
 {
     op_value *operands = NEW_ARRAY(op_arena(c), op_value, n_in + 1), *got = NULL;
     value *outer = NULL;
@@ -392,12 +402,13 @@ static bool input_fits(op_call *c, const value_info_proto *p, graph *g, edge e)
     if (!t || !t->tensor_type || e.kind != EDGE_TENSOR || !is_value(e.v)) return true;
     int code = t->tensor_type->elem_type, have = onnx_dtype_code(type_of(g, e.v).dtype);
     if (code == 0 || code == have) return true;
-    op_fail(c, "the body's input \"%.100s\" is declared %s, and gets %s", p->name, str_or(onnx_type_name(code), "an unknown type"),
-            str_or(onnx_type_name(have), "?"));
+    op_fail(c, "the body's input \"%.100s\" is declared %s, and gets %s", p->name,
+            str_or(onnx_type_name(code), "an unknown type"), str_or(onnx_type_name(have), "?"));
     return false;
 }
 
-static bool import_body(op_call *c, const char *attr, graph *g, int n_in, const edge *in, capture_list *captures, int *n_out, edge **out)
+static bool import_body(op_call *c, const char *attr, graph *g, int n_in, const edge *in,
+                        capture_list *captures, int *n_out, edge **out)
 {
     importer *imp = c->imp;
     const graph_proto *p = body_of(c, attr);
@@ -422,10 +433,12 @@ static bool import_body(op_call *c, const char *attr, graph *g, int n_in, const 
     scope_open(imp, &s, c->scope, g, captures);
     s.path = arena_printf(imp->scratch, "%s/", c->name);
     place before = g->at;
-    for (size_t i = 0; i < p->n_initializer; i++) scope_define(imp, &s, p->initializer[i]->name, (slot){ .init = p->initializer[i] });
+    for (size_t i = 0; i < p->n_initializer; i++)
+        scope_define(imp, &s, p->initializer[i]->name, (slot){ .init = p->initializer[i] });
     for (size_t i = 0; i < p->n_sparse_initializer; i++)
         if (p->sparse_initializer[i]->values->name)
-            scope_define(imp, &s, p->sparse_initializer[i]->values->name, (slot){ .sparse = p->sparse_initializer[i] });
+            scope_define(imp, &s, p->sparse_initializer[i]->values->name,
+                         (slot){ .sparse = p->sparse_initializer[i] });
     for (int i = 0; i < n_in; i++) {
         if (!input_fits(c, p->input[i], g, in[i])) return false;
         scope_define(imp, &s, p->input[i]->name, (slot){ .e = in[i] });
@@ -445,7 +458,8 @@ static bool import_body(op_call *c, const char *attr, graph *g, int n_in, const 
     return true;
 }
 
-bool op_body(op_call *c, const char *attr, graph *body, int n_in, const edge *edges, capture_list *captures, int *n_out, edge **results)
+bool op_body(op_call *c, const char *attr, graph *body, int n_in, const edge *edges, capture_list *captures,
+             int *n_out, edge **results)
 {
     return import_body(c, attr, body, n_in, edges, captures, n_out, results);
 }
@@ -455,7 +469,7 @@ bool op_inline_body(op_call *c, const char *attr, int n_in, const edge *edges, i
     return import_body(c, attr, c->g, n_in, edges, NULL, n_out, results);
 }
 
-/* -- Elsewhere -------------------------------------------------------------------------------------------------------------------- */
+/* -- Elsewhere ------------------------------------------------------------------------------------------- */
 
 op_value operand_of(arena *a, edge e)
 {
@@ -493,12 +507,23 @@ static bool attr_of(op_call *c, const attribute_proto *a, operator_attr *out)
         out->s = s;
         break;
     }
-    case ATTR_FLOATS: out->kind = 'F'; out->n = (int)a->n_floats; for (int i = 0; i < out->n; i++) f[i] = (double)a->floats[i]; break;
-    case ATTR_INTS: out->kind = 'I'; out->n = (int)a->n_ints; for (int i = 0; i < out->n; i++) v[i] = a->ints[i]; break;
+    case ATTR_FLOATS:
+        out->kind = 'F';
+        out->n = (int)a->n_floats;
+        for (int i = 0; i < out->n; i++) f[i] = (double)a->floats[i];
+        break;
+    case ATTR_INTS:
+        out->kind = 'I';
+        out->n = (int)a->n_ints;
+        for (int i = 0; i < out->n; i++) v[i] = a->ints[i];
+        break;
     case ATTR_STRINGS: out->kind = 'S'; out->s = op_attr_strs(c, a->name, &n); out->n = n; break;
     case ATTR_TENSOR: out->kind = 't'; out->t = op_attr_tensor(c, a->name); break;
     default:
-        op_unsupported(c, "a graph, type or sparse tensor in attribute \"%.100s\" of an operator that is defined elsewhere", a->name);
+        op_unsupported(
+            c,
+            "a graph, type or sparse tensor in attribute \"%.100s\" of an operator that is defined elsewhere",
+            a->name);
         return false;
     }
     out->f = f;
@@ -542,11 +567,15 @@ bool op_named(op_call *c, const char *name, edge *e)
     if (!in_main_graph(c->imp, c->scope)) op_unsupported(c, "the operator in a body or function");
     if (is_quiet(c)) return false;
     if (map_find(&c->scope->names, name, strlen(name)) && scope_find(c->imp, c->scope, name, e)) return true;
-    op_fail(c, "\"%.100s\", which an attribute names, is neither an input, an initializer nor computed by an earlier node", name);
+    op_fail(
+        c,
+        "\"%.100s\", which an attribute names, is neither an input, an initializer nor computed by an "
+        "earlier node",
+        name);
     return false;
 }
 
-/* -- Composites ------------------------------------------------------------------------------------------------------------------ */
+/* -- Composites ------------------------------------------------------------------------------------------ */
 
 bool op_call_other(op_call *c, const char *op, int n_in, const edge *edges, int n_out, edge *results)
 {

@@ -12,7 +12,7 @@
 #define PREVIEW "ai.onnx.preview"
 #define MSFT "com.microsoft"
 
-/* -- What is implemented ---------------------------------------------------------------------------------------------- */
+/* -- What is implemented --------------------------------------------------------------------------------- */
 
 #define OP(domain, name, versions, doc) void onnx_op_##name(op_call *c, graph *g);
 #include "frontend/onnx/onnx_ops.def"
@@ -40,7 +40,7 @@ const op_row *onnx_op_find(const char *domain, const char *name)
     return NULL;
 }
 
-/* -- What the standard says --------------------------------------------------------------------------------------------- */
+/* -- What the standard says ------------------------------------------------------------------------------ */
 
 static const standard_row standard[] = {
 #define LIVE false
@@ -50,7 +50,8 @@ static const standard_row standard[] = {
 #include "frontend/onnx/schema/standard.def"
 };
 
-const standard_row *standard_find(const char *domain, const char *name, int64_t opset, const standard_row **any)
+const standard_row *standard_find(const char *domain, const char *name, int64_t opset,
+                                  const standard_row **any)
 {
     const standard_row *best = NULL;
     *any = NULL;

@@ -1,7 +1,7 @@
 /* frontend/onnx/op_tensor.c: see op_tensor.h */
 #include "frontend/onnx/op_tensor.h"
 
-/* -- Shapes ------------------------------------------------------------------------------------------------------------ */
+/* -- Shapes ---------------------------------------------------------------------------------------------- */
 
 bool op_rank(op_call *c, value v, int lo, int hi, const char *what)
 {
@@ -10,7 +10,8 @@ bool op_rank(op_call *c, value v, int lo, int hi, const char *what)
     if (r >= lo && r <= hi) return true;
     text t = { .a = op_arena(c) };
     type_print(c->g, type_of(c->g, v), &t);
-    if (lo == hi) op_fail(c, "%s has rank %d, expected a tensor of rank %d, found %s", what, r, lo, text_str(&t));
+    if (lo == hi)
+        op_fail(c, "%s has rank %d, expected a tensor of rank %d, found %s", what, r, lo, text_str(&t));
     else op_fail(c, "%s has rank %d, expected a rank from %d to %d, found %s", what, r, lo, hi, text_str(&t));
     return false;
 }
@@ -19,8 +20,11 @@ bool op_divides(op_call *c, dim d, int64_t n, const char *what)
 {
     int64_t k;
     if (n > 0 && dim_divides(c->g->dims, d, n)) return true;
-    if (dim_is_const(d, &k)) op_fail(c, "%s is %lld, which %lld does not divide", what, (long long)k, (long long)n);
-    else op_unsupported(c, "%s of an open size that %lld may not divide (fix it with --dim)", what, (long long)n);
+    if (dim_is_const(d, &k))
+        op_fail(c, "%s is %lld, which %lld does not divide", what, (long long)k, (long long)n);
+    else
+        op_unsupported(c, "%s of an open size that %lld may not divide (fix it with --dim)", what,
+                       (long long)n);
     return false;
 }
 
@@ -89,15 +93,16 @@ value clamp(graph *g, value x, double lo, double hi)
     return bin_k(g, SCALAR_max, bin_k(g, SCALAR_min, x, hi), lo);
 }
 
-/* -- What is known ------------------------------------------------------------------------------------------- */
+/* -- What is known --------------------------------------------------------------------------------------- */
 
 bool known_zero(const graph *g, value v)
 {
     scalar_value x;
-    return is_value(v) && known_splat(g, v, &x) && !is_storage(dtype_of(g, v)) && sv_to_f64(dtype_of(g, v), x) == 0;
+    return is_value(v) && known_splat(g, v, &x) && !is_storage(dtype_of(g, v)) &&
+           sv_to_f64(dtype_of(g, v), x) == 0;
 }
 
-/* -- Bodies by hand -------------------------------------------------------------------------------------------------------- */
+/* -- Bodies by hand -------------------------------------------------------------------------------------- */
 
 body_maker body_begin(graph *outer, const char *name)
 {

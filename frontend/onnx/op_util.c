@@ -3,7 +3,10 @@
 
 #include <stdlib.h>
 
-static dim saturated(int64_t x) { return dim_const(x >= DIM_LIMIT ? DIM_LIMIT - 1 : x <= -DIM_LIMIT ? 1 - DIM_LIMIT : x); }
+static dim saturated(int64_t x)
+{
+    return dim_const(x >= DIM_LIMIT ? DIM_LIMIT - 1 : x <= -DIM_LIMIT ? 1 - DIM_LIMIT : x);
+}
 
 uint32_t op_axes(op_call *c, int i, int since, int rank, bool *given)
 {
@@ -51,8 +54,8 @@ const dim *op_known_dims(op_call *c, int i, const char *what, int *n)
         *n = 0;
         return NEW_ARRAY(op_arena(c), dim, 1);
     }
-    if (is_value(v) && dtype_of(c->g, v) == DTYPE_i64 && known_splat(c->g, v, &one) && rank_of(c->g, v) == 1 &&
-        dim_is_const(dim_of(c->g, v, 0), &count) && count <= 2 * MAX_RANK) {
+    if (is_value(v) && dtype_of(c->g, v) == DTYPE_i64 && known_splat(c->g, v, &one) &&
+        rank_of(c->g, v) == 1 && dim_is_const(dim_of(c->g, v, 0), &count) && count <= 2 * MAX_RANK) {
         dim *d = NEW_ARRAY(op_arena(c), dim, count + 1);
         for (int64_t k = 0; k < count; k++) d[k] = saturated((int64_t)one.bits);
         *n = (int)count;
@@ -70,7 +73,8 @@ bool op_const_dim(op_call *c, dim d, const char *what, int64_t *v)
     if (dim_is_const(d, v)) return true;
     text t = { .a = op_arena(c) };
     dim_print(c->g->dims, d, &t);
-    op_unsupported(c, "%s must be a number here, found %s; fix its symbols by --dim NAME=SIZE", what, text_str(&t));
+    op_unsupported(c, "%s must be a number here, found %s; fix its symbols by --dim NAME=SIZE", what,
+                   text_str(&t));
     return false;
 }
 

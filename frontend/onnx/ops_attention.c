@@ -1,25 +1,27 @@
-/* frontend/onnx/ops_attention.c: attention and its relatives. Scores and mixtures are contracts in which query heads
- * that share a key head differ by a group label, so nothing is repeated. Masks are comparisons of positions, joined to
- * one select; a row without any allowed position gives zeros.
+/* frontend/onnx/ops_attention.c: attention and its relatives. Scores and mixtures are contracts in which
+ * query heads that share a key head differ by a group label, so nothing is repeated. Masks are comparisons of
+ * positions, joined to one select; a row without any allowed position gives zeros.
  */
 #include "frontend/onnx/op_tensor.h"
 #include <math.h>
 
-/* -- Parts ----------------------------------------------------------------------------------------------------------------- */
+/* -- Parts ----------------------------------------------------------------------------------------------- */
 
 /* [B, S, n*D] -> [B, n, S, D] */
 static value split_heads(graph *g, value x, int64_t n)
 {
     if (!is_value(x)) return x;
     dim each = dim_div(g->dims, dim_of(g, x, 2), dim_const(n));
-    return transpose(g, as_shape(g, x, 4, dim_of(g, x, 0), dim_of(g, x, 1), dim_const(n), each), (int[]){ 0, 2, 1, 3 });
+    return transpose(g, as_shape(g, x, 4, dim_of(g, x, 0), dim_of(g, x, 1), dim_const(n), each),
+                     (int[]){ 0, 2, 1, 3 });
 }
 
 /* x[B, H, …] -> x[B, k, H/k, …] */
 static value group_heads(graph *g, value x, dim k)
 {
     if (!is_value(x)) return x;
-    return as_shape(g, x, 5, dim_of(g, x, 0), k, dim_div(g->dims, dim_of(g, x, 1), k), dim_of(g, x, 2), dim_of(g, x, 3));
+    return as_shape(g, x, 5, dim_of(g, x, 0), k, dim_div(g->dims, dim_of(g, x, 1), k), dim_of(g, x, 2),
+                    dim_of(g, x, 3));
 }
 
 static value by_groups(graph *g, value a, value b, const char *la, const char *lb, const char *lo)
@@ -68,13 +70,15 @@ static value also(graph *g, value a, value b)
     return is_value(a) ? bin(g, SCALAR_and, a, b) : b;
 }
 
-/* -- Attention ----------------------------------------------------------------------------------------------------------------- */
+/* -- Attention ------------------------------------------------------------------------------------------- */
 
-/* Which (query, key) positions may meet, by causality, windows and lengths: [B|1, 1, L, S], or NO_VALUE if all may. */
+/* Which (query, key) positions may meet, by causality, windows and lengths: [B|1, 1, L, S], or NO_VALUE if
+ * all may. */
 static value allowed_positions(op_call *c, dim B, dim L, dim S, dim past, value nonpad, bool past_given)
 {
     graph *g = c->g;
-    value i = range_of(g, DTYPE_i64, L, 4, 2), j = range_of(g, DTYPE_i64, S, 4, 3), ok = NO_VALUE, lengths = NO_VALUE;
+    value i = range_of(g, DTYPE_i64, L, 4, 2), j = range_of(g, DTYPE_i64, S, 4, 3), ok = NO_VALUE,
+          lengths = NO_VALUE;
     if (is_value(nonpad)) lengths = as_shape(g, nonpad, 4, B, dim_const(1), dim_const(1), dim_const(1));
     value shift = is_value(nonpad) && c->version >= 24 && !past_given
                 ? sub(g, lengths, constant_dim(g, DTYPE_i64, L)) : constant_dim(g, DTYPE_i64, past);
@@ -141,7 +145,8 @@ ONNX_OP(Attention)
 
     value raw = sdpa_scores(g, bin_k(g, SCALAR_mul, q, scale), bin_k(g, SCALAR_mul, k, scale));
     double cap = attr_float("softcap", 0);
-    value capped = cap != 0 ? bin_k(g, SCALAR_mul, un(g, SCALAR_tanh, bin_k(g, SCALAR_div, raw, cap)), cap) : raw;
+    value capped = cap != 0 ? bin_k(g, SCALAR_mul, un(g, SCALAR_tanh, bin_k(g, SCALAR_div, raw, cap)), cap)
+                            : raw;
     value biased = is_value(mask) ? apply_mask(c, capped, mask, S) : capped;
     value ok = allowed_positions(c, B, L, S, past, nonpad, past_given);
     if (is_value(ok)) biased = select3(g, ok, biased, scalar_f64(g, t, -HUGE_VAL));
@@ -164,7 +169,7 @@ ONNX_OP(Attention)
     out(3, stages[mode]);
 }
 
-/* -- FlexAttention --------------------------------------------------------------------------------------------------------------- */
+/* -- FlexAttention --------------------------------------------------------------------------------------- */
 
 /* Runs the body in attribute `name`, if there is one, over the one tensor x. */
 static value modified(op_call *c, const char *name, value x)
@@ -183,7 +188,8 @@ ONNX_OP(FlexAttention)
 {
     value q = in(0), k = in(1), v = in(2);
     if (!op_rank(c, q, 4, 4, "Q") || !op_rank(c, k, 4, 4, "K") || !op_rank(c, v, 4, 4, "V")) return;
-    dtype t = dtype_of(g, q), sp = op_attr_dtype(c, "softmax_precision", t == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32);
+    dtype t = dtype_of(g, q),
+          sp = op_attr_dtype(c, "softmax_precision", t == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32);
     double scale = score_scale(c, dim_of(g, q, 3));
     if (c->failed) return;
     value s = bin_k(g, SCALAR_mul, sdpa_scores(g, cast(g, q, sp), cast(g, k, sp)), scale);
@@ -191,7 +197,7 @@ ONNX_OP(FlexAttention)
     out(0, cast(g, sdpa_mix(g, p, cast(g, v, sp)), t));
 }
 
-/* -- RotaryEmbedding --------------------------------------------------------------------------------------------------------------- */
+/* -- RotaryEmbedding ------------------------------------------------------------------------------------- */
 
 /* RotaryEmbedding (23): pairs of elements as complex numbers, turned by the angle of their position */
 ONNX_OP(RotaryEmbedding)
@@ -203,11 +209,13 @@ ONNX_OP(RotaryEmbedding)
     dims *t = g->dims;
     int64_t heads = attr_int("num_heads", 0), turned = attr_int("rotary_embedding_dim", 0);
     if (rank3) {
-        if (!heads_attr(c, "num_heads", &heads) || !op_divides(c, dim_of(g, x, 2), heads, "the last extent of X")) return;
+        if (!heads_attr(c, "num_heads", &heads) ||
+            !op_divides(c, dim_of(g, x, 2), heads, "the last extent of X"))
+            return;
         x = as_shape(g, x, 4, shape.dims[0], shape.dims[1], dim_const(heads),
                      dim_div(t, shape.dims[2], dim_const(heads)));
     } else {
-        x = swap_axes(g, x, 1, 2);                                                           /* [B, S, H, D] */
+        x = swap_axes(g, x, 1, 2);                                                          /* [B, S, H, D] */
     }
     dim D = dim_of(g, x, 3), R = turned ? dim_const(turned) : D, half = dim_div(t, R, dim_const(2));
     if (turned < 0 || !dim_divides(t, R, 2)) {
@@ -242,7 +250,7 @@ ONNX_OP(RotaryEmbedding)
     out(0, rank3 ? reshape(g, y, 3, shape.dims) : swap_axes(g, y, 1, 2));
 }
 
-/* -- LinearAttention ------------------------------------------------------------------------------------------------------------------ */
+/* -- LinearAttention ------------------------------------------------------------------------------------- */
 
 /* z[B, T, n*D] -> [T, B, n, D] in type f */
 static value by_time(op_call *c, value z, int64_t n, dtype f, const char *what)
@@ -250,7 +258,8 @@ static value by_time(op_call *c, value z, int64_t n, dtype f, const char *what)
     graph *g = c->g;
     if (!op_rank(c, z, 3, 3, what) || !op_divides(c, dim_of(g, z, 2), n, what)) return NO_VALUE;
     dim each = dim_div(g->dims, dim_of(g, z, 2), dim_const(n));
-    return swap_axes(g, as_shape(g, cast(g, z, f), 4, dim_of(g, z, 0), dim_of(g, z, 1), dim_const(n), each), 0, 1);
+    return swap_axes(g, as_shape(g, cast(g, z, f), 4, dim_of(g, z, 0), dim_of(g, z, 1), dim_const(n), each),
+                     0, 1);
 }
 
 static value by_labels(graph *g, value a, value b, const char *la, const char *lb, const char *lo)
@@ -265,14 +274,18 @@ ONNX_OP(LinearAttention)
 {
     value q = in(0), k = in(1), v = in(2), past = op_in_or(c, 3, NO_VALUE);
     int64_t hq, hk;
-    if (!op_rank(c, q, 3, 3, "query") || !heads_attr(c, "q_num_heads", &hq) || !heads_attr(c, "kv_num_heads", &hk)) return;
+    if (!op_rank(c, q, 3, 3, "query") || !heads_attr(c, "q_num_heads", &hq) ||
+        !heads_attr(c, "kv_num_heads", &hk))
+        return;
     if (hq % hk) {
         op_fail(c, "q_num_heads %lld is not a multiple of kv_num_heads %lld", (long long)hq, (long long)hk);
         return;
     }
-    dtype t = dtype_of(g, q), ts = is_value(past) ? dtype_of(g, past) : t, f = t == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32;
+    dtype t = dtype_of(g, q), ts = is_value(past) ? dtype_of(g, past) : t,
+          f = t == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32;
     dim B = dim_of(g, q, 0), T = dim_of(g, q, 1);
-    value qt = by_time(c, q, hq, f, "query"), kt = by_time(c, k, hk, f, "key"), vt = by_time(c, v, hk, f, "value");
+    value qt = by_time(c, q, hq, f, "query"), kt = by_time(c, k, hk, f, "key"),
+          vt = by_time(c, v, hk, f, "value");
     if (!is_value(qt) || !is_value(kt) || !is_value(vt)) return;
     dim dk = dim_of(g, qt, 3), dv = dim_of(g, vt, 3);
     double scale = score_scale(c, dk);

@@ -2,20 +2,21 @@
  *
  *   If            the taken branch inlined where the condition is known, else cond
  *   Loop          known trips and a condition that never turns false: scan
- *                 else, where nothing changes its shape: while; stacked results lie in M rows, cropped to the count
- *                 else (sequences, growing tensors): unrolled while the graph is built; trips and condition must be known
+ *                 else, where nothing changes its shape: while; stacked results lie in M rows, cropped to the
+ *                 count else (sequences, growing tensors): unrolled while the graph is built; trips and
+ *                 condition must be known
  *   Scan          scan; of version 8, one for each batch entry
  *   SequenceMap   the body inlined for each item
  *
- * Whether a loop's body keeps the shapes of what it carries is known once it has been built. So it is built in a graph of
- * its own first; if that fails, what it reported is taken back and the loop is unrolled.
+ * Whether a loop's body keeps the shapes of what it carries is known once it has been built. So it is built
+ * in a graph of its own first; if that fails, what it reported is taken back and the loop is unrolled.
  */
 #include "frontend/onnx/op_tensor.h"
 #include "frontend/onnx/trip_count.h"
 
 enum { UNROLL_TRIPS = 4096, UNROLL_NODES = 2000000, STACK_ROWS = 1 << 24 };
 
-/* -- Parts ----------------------------------------------------------------------------------------------------------------- */
+/* -- Parts ----------------------------------------------------------------------------------------------- */
 
 static void give(op_call *c, int n, const edge *r)
 {
@@ -55,13 +56,14 @@ static void must_know(op_call *c, int i, const char *what)
     op_known(c, i, what, &n);
 }
 
-/* -- If -------------------------------------------------------------------------------------------------------------------- */
+/* -- If -------------------------------------------------------------------------------------------------- */
 
 /* `body`, whose inputs are own->outer, with the inputs `all` instead (a superset). */
 static graph *with_inputs(graph *g, const graph *body, const capture_list *own, const capture_list *all)
 {
     graph *to = graph_body(g, body->name);
-    value *inputs = NEW_ARRAY(g->arena, value, all->outer.n), *map_to = NEW_ARRAY(g->arena, value, body->owner.n);
+    value *inputs = NEW_ARRAY(g->arena, value, all->outer.n),
+          *map_to = NEW_ARRAY(g->arena, value, body->owner.n);
     for (int64_t i = 0; i < all->outer.n; i++) {
         type t = type_of(g, all->outer.at[i]);
         inputs[i] = input(to, arena_printf(g->arena, "c%lld", (long long)i), t.dtype, t.rank, t.dims);
@@ -72,7 +74,8 @@ static graph *with_inputs(graph *g, const graph *body, const capture_list *own, 
     for (int64_t k = 1; k < n_nodes(body); k++) {
         const node *n = &body->nodes.at[k];
         if (n->prim == PRIM_input) continue;
-        value *in_values = NEW_ARRAY(g->arena, value, n->n_in), *results = NEW_ARRAY(g->arena, value, n->n_out);
+        value *in_values = NEW_ARRAY(g->arena, value, n->n_in),
+              *results = NEW_ARRAY(g->arena, value, n->n_out);
         for (int i = 0; i < n->n_in; i++) in_values[i] = map_to[n->in[i].id];
         if (!rebuild(to, body, n, in_values, results)) { to->failed = true; return to; }
         for (int i = 0; i < n->n_out; i++) map_to[n->first + (uint32_t)i] = results[i];
@@ -115,7 +118,8 @@ ONNX_OP(If)
         const char *why = op_attempt_message(c, before);
         if (!why) return;
         op_attempt_undo(c, before);
-        must_know(c, 0, arena_printf(op_arena(c), "the condition, since a branch cannot be built (%s),", why));
+        must_know(c, 0,
+                  arena_printf(op_arena(c), "the condition, since a branch cannot be built (%s),", why));
         return;
     }
     if (n != n_else) { op_fail(c, "then_branch gives %d values, else_branch %d", n, n_else); return; }
@@ -126,7 +130,8 @@ ONNX_OP(If)
         type_print(then_body, p, &tp);
         type_print(else_body, q, &tq);
         if (p.dtype != q.dtype) {
-            op_fail(c, "output %d is %s in then_branch and %s in else_branch", i, text_str(&tp), text_str(&tq));
+            op_fail(c, "output %d is %s in then_branch and %s in else_branch", i, text_str(&tp),
+                    text_str(&tq));
             return;
         }
         must_know(c, 0, arena_printf(op_arena(c), "the condition of branches that differ in type (%s and %s)",
@@ -146,7 +151,7 @@ ONNX_OP(If)
     for (int i = 0; i < n; i++) out(i, got[i]);
 }
 
-/* -- Loop ------------------------------------------------------------------------------------------------------------------- */
+/* -- Loop ------------------------------------------------------------------------------------------------ */
 
 typedef struct {
     op_call *c;
@@ -173,10 +178,12 @@ static bool build_loop_body(loop *l, graph *g)
     l->body = graph_body(g, "loop");
     edge *args = NEW_ARRAY(a, edge, l->n_carried + 2);
     for (int i = 0; i < l->n_carried; i++)
-        args[2 + i] = (edge){ .kind = EDGE_TENSOR, .v = body_value(l->body, g, l->carried[i].v, arena_printf(a, "v%d", i)) };
+        args[2 + i] = (edge){ .kind = EDGE_TENSOR,
+                              .v = body_value(l->body, g, l->carried[i].v, arena_printf(a, "v%d", i)) };
     args[0] = (edge){ .kind = EDGE_TENSOR, .v = input(l->body, "i", DTYPE_i64, 0, NULL) };
     args[1] = (edge){ .kind = EDGE_TENSOR, .v = scalar_i64(l->body, DTYPE_bool, 1) };
-    if (!op_body(c, "body", l->body, l->n_carried + 2, args, &l->captures, &l->n_results, &l->results)) return false;
+    if (!op_body(c, "body", l->body, l->n_carried + 2, args, &l->captures, &l->n_results, &l->results))
+        return false;
     l->body->results.n = 0;
     if (l->body->failed || !all_tensors(l->n_results, l->results)) return false;
     return l->n_results == 1 + l->n_carried + l->n_stacked;
@@ -190,7 +197,8 @@ static bool keeps_types(const loop *l, const graph *g)
     return true;
 }
 
-/* True once the body has been built and can be scanned: its condition never turns false before the trips are over. */
+/* True once the body has been built and can be scanned: its condition never turns false before the trips are
+ * over. */
 static bool never_stops(const loop *l, graph *g)
 {
     arena *a = op_arena(l->c);
@@ -199,8 +207,13 @@ static bool never_stops(const loop *l, graph *g)
         first[i] = l->carried[i].v;
         next[i] = l->results[1 + i].v;
     }
-    counted_loop counted = { .outer = g, .body = l->body, .n_carried = l->n_carried, .first = first, .next = next,
-                             .captures = l->captures.outer.at, .trips = l->trips };
+    counted_loop counted = { .outer = g,
+                             .body = l->body,
+                             .n_carried = l->n_carried,
+                             .first = first,
+                             .next = next,
+                             .captures = l->captures.outer.at,
+                             .trips = l->trips };
     return loop_runs_through(&counted, l->cond, l->results[0].v);
 }
 
@@ -219,7 +232,8 @@ static bool loop_as_scan(loop *l, graph *g)
     return true;
 }
 
-/* The body again, as a while's: [i, go, carried…, stacked…, captures…] -> [i+1, go', carried'…, stacked'…]. */
+/* The body again, as a while's: [i, go, carried…, stacked…, captures…] -> [i+1, go', carried'…, stacked'…].
+ */
 static graph *while_body(loop *l, graph *g, const value *carries, int n_carry)
 {
     arena *a = op_arena(l->c);
@@ -248,7 +262,8 @@ static graph *while_body(loop *l, graph *g, const value *carries, int n_carry)
     for (int i = 0; i < l->n_stacked; i++) {
         int axis = 0;
         value y = unsqueeze(b, to[l->results[1 + l->n_carried + i].v.id], 1);
-        value stacked = scatter(b, SCATTER_set, in_values[2 + l->n_carried + i], y, 1, &row, &axis, 0, NULL, NULL);
+        value stacked = scatter(b, SCATTER_set, in_values[2 + l->n_carried + i], y, 1, &row, &axis, 0, NULL,
+                                NULL);
         if (!is_value(stacked)) return NULL;
         add_result(b, stacked, NULL);
     }
@@ -291,17 +306,19 @@ static bool loop_as_while(loop *l, graph *g)
     graph *body = while_body(l, g, operands, n_carry);
     if (!body) return false;
     bool limit = is_value(l->M);
-    if (limit) {                                                  /* M is one more capture, which the body does not read */
+    if (limit) {                                     /* M is one more capture, which the body does not read */
         operands[n++] = l->M;
         body_value(body, g, l->M, "limit");
     }
     if (l->trips_known && (!dim_is_const(l->trips, &max_trip) || max_trip > INT32_MAX)) max_trip = -1;
-    if (!while_loop(g, while_test(l, g, operands, n, limit), body, n_carry, max_trip, n, operands, got)) return false;
+    if (!while_loop(g, while_test(l, g, operands, n, limit), body, n_carry, max_trip, n, operands, got))
+        return false;
     for (int i = 0; i < l->n_carried; i++) out(i, got[2 + i]);
     if (!l->n_stacked) return true;
     value idx;
     dim count;
-    if (!compact_symbol(g, bin(g, SCALAR_lt, range_of(g, DTYPE_i64, l->trips, 1, 0), got[0]), &idx, &count)) return false;
+    if (!compact_symbol(g, bin(g, SCALAR_lt, range_of(g, DTYPE_i64, l->trips, 1, 0), got[0]), &idx, &count))
+        return false;
     idx = part(g, idx, 0, dim_const(0), count);                    /* the rows that were written, in order */
     for (int i = 0; i < l->n_stacked; i++) out(l->n_carried + i, take(g, got[2 + l->n_carried + i], idx, 0));
     return true;
@@ -313,7 +330,8 @@ static void give_stacked(loop *l, graph *g, const edge *const *rows, int64_t n, 
     op_call *c = l->c;
     for (int k = 0; k < l->n_stacked; k++) {
         if (n == 0) {
-            type t = types_known ? type_of(l->body, l->results[1 + l->n_carried + k].v) : (type){ DTYPE_f32, 0, NULL };
+            type t = types_known ? type_of(l->body, l->results[1 + l->n_carried + k].v)
+                                 : (type){ DTYPE_f32, 0, NULL };
             dim d[MAX_RANK] = { dim_const(0) };
             for (int i = 0; i < t.rank && i + 1 < MAX_RANK; i++) d[i + 1] = t.dims[i];
             out(l->n_carried + k, full(g, t.dtype, 0, t.rank + 1, d));
@@ -322,7 +340,10 @@ static void give_stacked(loop *l, graph *g, const edge *const *rows, int64_t n, 
         value *v = NEW_ARRAY(op_arena(c), value, n);
         for (int64_t i = 0; i < n; i++) {
             const edge *e = &rows[i][1 + l->n_carried + k];
-            if (e->kind != EDGE_TENSOR) { op_fail(c, "a stacked result of the body is not a tensor"); return; }
+            if (e->kind != EDGE_TENSOR) {
+                op_fail(c, "a stacked result of the body is not a tensor");
+                return;
+            }
             v[i] = unsqueeze(g, e->v, 1);
         }
         out(l->n_carried + k, n > 1 ? concat(g, (int)n, v, 0) : v[0]);
@@ -345,7 +366,9 @@ static void loop_unrolled(loop *l, graph *g, bool types_known)
     }
     for (; go && (trips < 0 || i < trips); i++) {
         if (i >= UNROLL_TRIPS || n_nodes(g) > UNROLL_NODES) {
-            op_unsupported(c, "a loop that must be unrolled (its tensors change shape) for more than %lld trips", (long long)i);
+            op_unsupported(c,
+                           "a loop that must be unrolled (its tensors change shape) for more than %lld trips",
+                           (long long)i);
             return;
         }
         int n = 0;
@@ -362,7 +385,8 @@ static void loop_unrolled(loop *l, graph *g, bool types_known)
         const void *p;
         int64_t n_known;
         if ((trips < 0 || i + 1 < trips) && !known_bool(g, r[0].v, &go)) {
-            op_known_value(c, r[0].v, "the condition of a loop that changes the shapes of its tensors", &p, &n_known);
+            op_known_value(c, r[0].v, "the condition of a loop that changes the shapes of its tensors", &p,
+                           &n_known);
             return;
         }
     }
@@ -405,7 +429,8 @@ ONNX_OP(Loop)
     if (!read_loop(c, &l)) return;
     bool off, built = false;
     int64_t trips;
-    bool none = (l.trips_known && dim_is(l.trips, 0)) || (is_value(l.cond) && known_bool(g, l.cond, &off) && !off);
+    bool none = (l.trips_known && dim_is(l.trips, 0)) ||
+                (is_value(l.cond) && known_bool(g, l.cond, &off) && !off);
     bool counted = l.trips_known && dim_is_const(l.trips, &trips);
     op_attempt before = op_attempt_begin(c);
     if (all_tensors(l.n_carried, l.carried)) {
@@ -424,15 +449,17 @@ ONNX_OP(Loop)
         const char *why = op_attempt_message(c, before);
         if (op_attempt_failed(c, before) && !why) return;
         op_attempt_undo(c, before);
-        must_know(c, 0, why ? arena_printf(op_arena(c), "the trip count, since the body cannot be built otherwise (%s),", why)
-                            : "the trip count of a loop that stacks results or changes the shapes of its tensors");
+        must_know(c, 0,
+                  why ? arena_printf(op_arena(c),
+                                     "the trip count, since the body cannot be built otherwise (%s),", why)
+                      : "the trip count of a loop that stacks results or changes the shapes of its tensors");
         return;
     }
     op_attempt_undo(c, before);
     loop_unrolled(&l, g, built);
 }
 
-/* -- Scan ------------------------------------------------------------------------------------------------------------------- */
+/* -- Scan ------------------------------------------------------------------------------------------------ */
 
 /* ints attribute of n entries, 0 where absent */
 static const int64_t *scan_ints(op_call *c, const char *name, int n)
@@ -452,10 +479,10 @@ static bool all_set(const int64_t *v, int n)
     return true;
 }
 
-/* One scan over states[n_states] and xs[n_xs], time first. lens: steps from there on keep the states and yield 0. Results:
- * states, then ys. -1 on failure, else the number of results. */
-static int scan_body(op_call *c, int n_states, const value *states, int n_xs, const value *xs, bool reverse, value len,
-                     value **got)
+/* One scan over states[n_states] and xs[n_xs], time first. lens: steps from there on keep the states and
+ * yield 0. Results: states, then ys. -1 on failure, else the number of results. */
+static int scan_body(op_call *c, int n_states, const value *states, int n_xs, const value *xs, bool reverse,
+                     value len, value **got)
 {
     graph *g = c->g;
     arena *a = op_arena(c);
@@ -465,7 +492,8 @@ static int scan_body(op_call *c, int n_states, const value *states, int n_xs, co
     for (int i = 0; i < n_states; i++)
         args[i] = (edge){ .kind = EDGE_TENSOR, .v = body_carry(&m, states[i], arena_printf(a, "s%d", i)) };
     for (int i = 0; i < n_xs; i++)
-        args[n_states + i] = (edge){ .kind = EDGE_TENSOR, .v = body_slice(&m, xs[i], arena_printf(a, "x%d", i)) };
+        args[n_states + i] = (edge){ .kind = EDGE_TENSOR,
+                                     .v = body_slice(&m, xs[i], arena_printf(a, "x%d", i)) };
     if (g->failed || m.g->failed) return -1;
     dim T = dim_of(g, xs[0], 0);
     value at = NO_VALUE, inner = NO_VALUE;
@@ -491,7 +519,8 @@ static int scan_body(op_call *c, int n_states, const value *states, int n_xs, co
     return body_scan(&m, T, reverse, *got) ? n : -1;
 }
 
-/* Version 8: sequence_lens, states and scan inputs with the batch first, time second: one scan for each batch entry. */
+/* Version 8: sequence_lens, states and scan inputs with the batch first, time second: one scan for each batch
+ * entry. */
 static void scan_8(op_call *c)
 {
     graph *g = c->g;
@@ -537,10 +566,12 @@ ONNX_OP(Scan)
     if (n64 < 1 || n64 > c->n_in) { op_fail(c, "attribute num_scan_inputs is %lld", (long long)n64); return; }
     int n_xs = (int)n64, n_states = c->n_in - n_xs, n_ys = op_body_outputs(c, "body") - n_states;
     if (n_ys < 0) { op_fail(c, "the body gives fewer values than there are states"); return; }
-    const int64_t *x_axes = scan_ints(c, "scan_input_axes", n_xs), *x_back = scan_ints(c, "scan_input_directions", n_xs);
-    const int64_t *y_axes = scan_ints(c, "scan_output_axes", n_ys), *y_back = scan_ints(c, "scan_output_directions", n_ys);
+    const int64_t *x_axes = scan_ints(c, "scan_input_axes", n_xs),
+                  *x_back = scan_ints(c, "scan_input_directions", n_xs);
+    const int64_t *y_axes = scan_ints(c, "scan_output_axes", n_ys),
+                  *y_back = scan_ints(c, "scan_output_directions", n_ys);
     if (!x_axes || !x_back || !y_axes || !y_back) return;
-    bool reverse = all_set(x_back, n_xs);                 /* all backwards: run backwards, and turn the results */
+    bool reverse = all_set(x_back, n_xs);             /* all backwards: run backwards, and turn the results */
     value *states = NEW_ARRAY(a, value, n_states + 1), *xs = NEW_ARRAY(a, value, n_xs), *got = NULL;
     for (int i = 0; i < n_states; i++) states[i] = in(i);
     for (int i = 0; i < n_xs; i++) {
@@ -562,9 +593,10 @@ ONNX_OP(Scan)
     }
 }
 
-/* -- SequenceMap ------------------------------------------------------------------------------------------------------------- */
+/* -- SequenceMap ----------------------------------------------------------------------------------------- */
 
-/* SequenceMap (17): the body inlined for each item; other operands are sequences of the same length, or tensors */
+/* SequenceMap (17): the body inlined for each item; other operands are sequences of the same length, or
+ * tensors */
 ONNX_OP(SequenceMap)
 {
     arena *a = op_arena(c);

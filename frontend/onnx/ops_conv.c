@@ -1,5 +1,6 @@
-/* frontend/onnx/ops_conv.c: convolutions, float and quantized. Each is one contract through conv(); padding is an offset
- * of its windows. The quantized ones contract the narrow operands and correct for the zero points afterwards:
+/* frontend/onnx/ops_conv.c: convolutions, float and quantized. Each is one contract through conv(); padding
+ * is an offset of its windows. The quantized ones contract the narrow operands and correct for the zero
+ * points afterwards:
  *
  *     sum (x-p)(w-q) = sum x*w - p*sum w - q*sum x + n*p*q       exact in wrapping i32
  *
@@ -7,7 +8,7 @@
  */
 #include "frontend/onnx/op_spatial.h"
 
-/* -- Windows ----------------------------------------------------------------------------------------------------------- */
+/* -- Windows --------------------------------------------------------------------------------------------- */
 
 enum { ATTR_LIMIT = 1 << 30 };                   /* no stride, dilation or padding is larger */
 
@@ -70,12 +71,14 @@ static void split_padding(dims *t, dim total, bool upper, dim *lo, dim *hi)
     *hi = upper ? large : small;
 }
 
-/* Positions of a window whose last one may hang over (ceil), but must begin inside the operand or its lower padding. */
+/* Positions of a window whose last one may hang over (ceil), but must begin inside the operand or its lower
+ * padding. */
 static dim rounded_up(dims *t, dim num, dim reach, int64_t stride)
 {
     dim o = dim_addk(t, dim_ceildiv(t, num, dim_const(stride)), 1);
     int64_t k, r;
-    if (dim_is_const(o, &k) && dim_is_const(reach, &r)) return k > 0 && (k - 1) * stride >= r ? dim_const(k - 1) : o;
+    if (dim_is_const(o, &k) && dim_is_const(reach, &r))
+        return k > 0 && (k - 1) * stride >= r ? dim_const(k - 1) : o;
     return dim_min(t, o, dim_ceildiv(t, reach, dim_const(stride)));
 }
 
@@ -138,7 +141,7 @@ value spatial_settle(graph *g, value x, spatial *s, value fill, int64_t *lo)
     return x;
 }
 
-/* -- Conv ---------------------------------------------------------------------------------------------------------------- */
+/* -- Conv ------------------------------------------------------------------------------------------------ */
 
 /* w's spatial extents, checked against attribute kernel_shape. */
 static bool kernel_of(op_call *c, value w, dim *kernel)
@@ -176,15 +179,16 @@ static bool conv_operands(op_call *c, value x, value w, bool transposed, int64_t
     if (!transposed) want = dim_mulk(g->dims, want, *groups);
     int64_t a, b;
     if (dim_is_const(have, &a) && dim_is_const(want, &b) && a != b) {
-        op_fail(c, "X has %lld channels, W with %lld groups takes %lld", (long long)a, (long long)*groups, (long long)b);
+        op_fail(c, "X has %lld channels, W with %lld groups takes %lld", (long long)a, (long long)*groups,
+                (long long)b);
         return false;
     }
     return op_divides(c, dim_of(g, w, 0), *groups, "the first extent of W");
 }
 
 /* The bias in the contract's accumulator type where that differs (f16: conv() widens it itself). */
-static value conv_windows(graph *g, value x, value w, value bias, const spatial *s, const int64_t *lo, int64_t groups,
-                          dtype acc)
+static value conv_windows(graph *g, value x, value w, value bias, const spatial *s, const int64_t *lo,
+                          int64_t groups, dtype acc)
 {
     conv_spec k = { .n = s->n, .groups = groups, .acc = acc, .out = acc };
     for (int d = 0; d < s->n; d++) {
@@ -218,7 +222,8 @@ ONNX_OP(ConvTranspose)
     int64_t groups, extra[MAX_RANK], pads[2 * MAX_RANK], stride[MAX_RANK], dil[MAX_RANK];
     dim kernel[MAX_RANK];
     auto_pad mode;
-    if (!conv_operands(c, x, w, true, &groups) || !kernel_of(c, w, kernel) || !read_auto_pad(c, &mode)) return;
+    if (!conv_operands(c, x, w, true, &groups) || !kernel_of(c, w, kernel) || !read_auto_pad(c, &mode))
+        return;
     if (has_in(2) && !op_rank(c, b, 1, 1, "B")) return;
     int n = rank_of(g, x) - 2, n_sizes = 0;
     if (!spatial_ints(c, "strides", n, 1, stride) || !spatial_ints(c, "dilations", n, 1, dil) ||
@@ -258,7 +263,8 @@ ONNX_OP(ConvTranspose)
     out(0, conv(g, x, w, b, &k));
 }
 
-/* CausalConvWithState (27): depthwise, over past_state and input joined; the last k-1 steps are the next state */
+/* CausalConvWithState (27): depthwise, over past_state and input joined; the last k-1 steps are the next
+ * state */
 ONNX_OP(CausalConvWithState)
 {
     value x = in(0), w = in(1), b = op_in_or(c, 2, NO_VALUE), past = op_in_or(c, 3, NO_VALUE);
@@ -284,9 +290,10 @@ ONNX_OP(CausalConvWithState)
     out(1, part(g, all, 2, dim_sub(t, dim_of(g, all, 2), before), before));
 }
 
-/* -- Quantized ------------------------------------------------------------------------------------------------------------- */
+/* -- Quantized ------------------------------------------------------------------------------------------- */
 
-/* NO_VALUE if absent or known to be zero (then no correction is built), else i32, of rank 0 if it has one element. */
+/* NO_VALUE if absent or known to be zero (then no correction is built), else i32, of rank 0 if it has one
+ * element. */
 static value zero_point(graph *g, value z)
 {
     if (!is_value(z) || known_zero(g, z)) return NO_VALUE;
@@ -422,9 +429,12 @@ value matmul_integer(op_call *c, value a, value b, value az, value bz)
     value p = zero_point(g, az), q = zero_point(g, bz);
     if (is_value(p)) p = rowwise(g, p, a);
     value y = matmul(g, a, b, DTYPE_i32, DTYPE_i32);
-    if (is_value(p)) y = sub(g, y, mul(g, reduce_keep(g, REDUCE_sum, cast(g, b, DTYPE_i32), axis_bit(rb - 2)), p));
-    if (is_value(q)) y = sub(g, y, mul(g, reduce_keep(g, REDUCE_sum, cast(g, a, DTYPE_i32), axis_bit(ra - 1)), q));
-    if (is_value(p) && is_value(q)) y = add(g, y, mul(g, mul(g, p, q), constant_dim(g, DTYPE_i32, dim_of(g, a, ra - 1))));
+    if (is_value(p))
+        y = sub(g, y, mul(g, reduce_keep(g, REDUCE_sum, cast(g, b, DTYPE_i32), axis_bit(rb - 2)), p));
+    if (is_value(q))
+        y = sub(g, y, mul(g, reduce_keep(g, REDUCE_sum, cast(g, a, DTYPE_i32), axis_bit(ra - 1)), q));
+    if (is_value(p) && is_value(q))
+        y = add(g, y, mul(g, mul(g, p, q), constant_dim(g, DTYPE_i32, dim_of(g, a, ra - 1))));
     if (!is_value(y)) return y;
     int r = rank_of(g, y);
     uint32_t gone = (row ? axis_bit(r - 2) : 0) | (col ? axis_bit(r - 1) : 0);

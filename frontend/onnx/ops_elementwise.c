@@ -1,7 +1,7 @@
 /* ops_elementwise: operators that treat each element alone: maps, chains of maps, casts.
  *
- * Until version 7 the binary operators aligned their second operand by attributes `broadcast` and `axis`; since then they
- * broadcast as NumPy does.
+ * Until version 7 the binary operators aligned their second operand by attributes `broadcast` and `axis`;
+ * since then they broadcast as NumPy does.
  */
 #include "frontend/onnx/op_util.h"
 
@@ -10,7 +10,7 @@
 #define K(row, x, k) bin_k(g, SCALAR_##row, (x), (k))
 #define UN(row, x) un(g, SCALAR_##row, (x))
 
-/* -- One scalar row ------------------------------------------------------------------------------------------------- */
+/* -- One scalar row -------------------------------------------------------------------------------------- */
 
 #define UNARY(name, row) ONNX_OP(name) { out(0, un(g, SCALAR_##row, in(0))); }
 UNARY(Abs, abs)
@@ -43,7 +43,9 @@ UNARY(Tanh, tanh)
 /* Before version 7: b's first dim is aligned with `axis` of a. */
 static value old_operand(op_call *c, graph *g, value a, value b)
 {
-    if (c->version >= 7 || !attr_int("broadcast", 0) || !op_has_attr(c, "axis") || !is_value(a) || !is_value(b)) return b;
+    if (c->version >= 7 || !attr_int("broadcast", 0) || !op_has_attr(c, "axis") || !is_value(a) ||
+        !is_value(b))
+        return b;
     type ta = type_of(g, a), tb = type_of(g, b);
     int axis = op_axis(c, attr_int("axis", 0), ta.rank), rank = ta.rank - axis;
     if (tb.rank > rank) {
@@ -93,9 +95,10 @@ ONNX_OP(Mean)
     out(0, K(div, y, c->n_in));
 }
 
-/* -- Arithmetic with rules of its own ---------------------------------------------------------------------------------- */
+/* -- Arithmetic with rules of its own -------------------------------------------------------------------- */
 
-/* Pow (1, 7, 12, 13, 15): the result has the base's type; an integer base with a float exponent goes through f64 */
+/* Pow (1, 7, 12, 13, 15): the result has the base's type; an integer base with a float exponent goes through
+ * f64 */
 ONNX_OP(Pow)
 {
     value a = in(0), b = old_operand(c, g, a, in(1));
@@ -107,7 +110,7 @@ ONNX_OP(Pow)
     }
     scalar_value e;
     if (is_value(b) && is_float(dtype_of(g, b)) && rank_of(g, b) == 0 && known_splat(g, b, &e)) {
-        double x = sv_to_f64(dtype_of(g, b), e);                    /* at most two roundings, where the power has its own */
+        double x = sv_to_f64(dtype_of(g, b), e);      /* at most two roundings, where the power has its own */
         value y = x == 1 ? a : x == 2 ? mul(g, a, a) : x == 3 ? mul(g, mul(g, a, a), a)
                 : x == -1 ? k_bin(g, SCALAR_div, 1, a) : NO_VALUE;
         if (is_value(y)) {
@@ -129,7 +132,10 @@ ONNX_OP(BitShift)
 
 ONNX_OP(Reciprocal) { out(0, k_bin(g, SCALAR_div, 1, in(0))); }
 
-static value plain(graph *g, value x) { return is_value(x) && is_storage(dtype_of(g, x)) ? decode_storage(g, x) : x; }
+static value plain(graph *g, value x)
+{
+    return is_value(x) && is_storage(dtype_of(g, x)) ? decode_storage(g, x) : x;
+}
 
 ONNX_OP(IsNaN) { out(0, is_nan(g, plain(g, in(0)))); }
 
@@ -158,7 +164,7 @@ ONNX_OP(Clip)
     out(0, x);
 }
 
-/* -- Activations ----------------------------------------------------------------------------------------------------------- */
+/* -- Activations ----------------------------------------------------------------------------------------- */
 
 static value affine(graph *g, value x, double a, double b) { return K(add, K(mul, x, a), b); }
 static value clamp(graph *g, value x, double lo, double hi) { return K(max, K(min, x, hi), lo); }
@@ -170,11 +176,12 @@ static value expm1_below(graph *g, value x, double divide_by)
     return UN(expm1, divide_by == 1 ? z : K(div, z, divide_by));
 }
 
-typedef enum { ACT_none, ACT_LeakyRelu, ACT_Elu, ACT_Celu, ACT_Selu, ACT_HardSigmoid, ACT_ThresholdedRelu, ACT_ScaledTanh,
+typedef enum { ACT_none, ACT_LeakyRelu, ACT_Elu, ACT_Celu, ACT_Selu, ACT_HardSigmoid, ACT_ThresholdedRelu,
+               ACT_ScaledTanh,
                ACT_Affine, ACT_Softplus, ACT_Softsign, ACT_Relu, ACT_Tanh, ACT_Sigmoid } act_kind;
 static const struct { const char *name; act_kind kind; double alpha, beta; } activations[] = {
     { "LeakyRelu", ACT_LeakyRelu, 0.01, 0 },     { "Elu", ACT_Elu, 1, 0 },
-    { "Celu", ACT_Celu, 1, 0 },                  { "Selu", ACT_Selu, 1.67326319217681884765625, 1.05070102214813232421875 },
+    { "Celu", ACT_Celu, 1, 0 }, { "Selu", ACT_Selu, 1.67326319217681884765625, 1.05070102214813232421875 },
     { "HardSigmoid", ACT_HardSigmoid, 0.2, 0.5 }, { "ThresholdedRelu", ACT_ThresholdedRelu, 1, 0 },
     { "ScaledTanh", ACT_ScaledTanh, 1, 1 },      { "Affine", ACT_Affine, 1, 0 },
     { "Softplus", ACT_Softplus, 0, 0 },          { "Softsign", ACT_Softsign, 0, 0 },
@@ -182,7 +189,7 @@ static const struct { const char *name; act_kind kind; double alpha, beta; } act
     { "Sigmoid", ACT_Sigmoid, 0, 0 },
 };
 
-static bool same_word(const char *a, const char *b)               /* the recurrent operators' names ignore case */
+static bool same_word(const char *a, const char *b)           /* the recurrent operators' names ignore case */
 {
     for (; *a && *b; a++, b++)
         if ((*a | 32) != (*b | 32)) return false;
@@ -204,7 +211,8 @@ value op_activation(op_call *c, graph *g, const char *name, value x, double a, d
     case ACT_Celu: return below_zero(g, x, K(mul, expm1_below(g, x, a), a));
     case ACT_Selu: return select3(g, K(le, x, 0), K(mul, expm1_below(g, x, 1), a * b), K(mul, x, b));
     case ACT_HardSigmoid: return clamp(g, affine(g, x, a, b), 0, 1);
-    case ACT_ThresholdedRelu: return select3(g, k_bin(g, SCALAR_lt, a, x), x, scalar_f64(g, dtype_of(g, x), 0));
+    case ACT_ThresholdedRelu:
+        return select3(g, k_bin(g, SCALAR_lt, a, x), x, scalar_f64(g, dtype_of(g, x), 0));
     case ACT_ScaledTanh: return K(mul, UN(tanh, K(mul, x, b)), a);
     case ACT_Affine: return affine(g, x, a, b);
     case ACT_Softplus: return softplus(g, x);
@@ -218,8 +226,9 @@ value op_activation(op_call *c, graph *g, const char *name, value x, double a, d
     return NO_VALUE;
 }
 
-#define ACTIVATION(name, a, b) \
-    ONNX_OP(name) { out(0, op_activation(c, g, #name, in(0), attr_float("alpha", (a)), attr_float("beta", (b)))); }
+#define ACTIVATION(name, a, b)                                                                               \
+    ONNX_OP(name)                                                                                            \
+    { out(0, op_activation(c, g, #name, in(0), attr_float("alpha", (a)), attr_float("beta", (b)))); }
 ACTIVATION(LeakyRelu, 0.01, 0)
 ACTIVATION(Elu, 1, 0)
 ACTIVATION(Celu, 1, 0)
@@ -230,7 +239,8 @@ ACTIVATION(Softsign, 0, 0)
 
 ONNX_OP(Selu)
 {
-    double a = c->version < 6 ? 1.6732 : 1.67326319217681884765625, s = c->version < 6 ? 1.0507 : 1.05070102214813232421875;
+    double a = c->version < 6 ? 1.6732 : 1.67326319217681884765625,
+           s = c->version < 6 ? 1.0507 : 1.05070102214813232421875;
     out(0, op_activation(c, g, "Selu", in(0), attr_float("alpha", a), attr_float("gamma", s)));
 }
 
@@ -260,7 +270,10 @@ ONNX_OP(Gelu)
     out(0, mul(g, half, K(add, t, 1)));
 }
 
-static value silu(graph *g, value x, double alpha) { return mul(g, x, UN(sigmoid, alpha == 1 ? x : K(mul, x, alpha))); }
+static value silu(graph *g, value x, double alpha)
+{
+    return mul(g, x, UN(sigmoid, alpha == 1 ? x : K(mul, x, alpha)));
+}
 
 ONNX_OP(Swish) { out(0, silu(g, in(0), attr_float("alpha", 1))); }
 ONNX_OP(SwiGLU) { out(0, mul(g, silu(g, in(0), attr_float("alpha", 1)), in(1))); }
@@ -279,7 +292,8 @@ ONNX_OP(Shrink)
 ONNX_OP(PRelu)
 {
     value x = in(0), s = in(1);
-    if (c->version < 7 && rank_of(g, s) == 1 && rank_of(g, x) > 2 && dim_same(dim_of(g, s, 0), dim_of(g, x, 1))) {
+    if (c->version < 7 && rank_of(g, s) == 1 && rank_of(g, x) > 2 &&
+        dim_same(dim_of(g, s, 0), dim_of(g, x, 1))) {
         dim d[MAX_RANK];
         for (int i = 0; i < rank_of(g, x) - 1; i++) d[i] = i ? dim_const(1) : dim_of(g, s, 0);
         s = reshape(g, s, rank_of(g, x) - 1, d);
@@ -287,7 +301,7 @@ ONNX_OP(PRelu)
     out(0, below_zero(g, x, mul(g, x, s)));
 }
 
-/* -- Casts -------------------------------------------------------------------------------------------------------------------- */
+/* -- Casts ----------------------------------------------------------------------------------------------- */
 
 static void cast_to(op_call *c, graph *g, dtype to)
 {
@@ -302,7 +316,8 @@ static void cast_to(op_call *c, graph *g, dtype to)
 ONNX_OP(Cast)
 {
     static const struct { const char *name; int code; } names[] = {
-        { "FLOAT", 1 }, { "UINT8", 2 }, { "INT8", 3 }, { "UINT16", 4 }, { "INT16", 5 }, { "INT32", 6 }, { "INT64", 7 },
+        { "FLOAT", 1 }, { "UINT8", 2 }, { "INT8", 3 }, { "UINT16", 4 }, { "INT16", 5 }, { "INT32", 6 },
+        { "INT64", 7 },
         { "BOOL", 9 }, { "FLOAT16", 10 }, { "DOUBLE", 11 }, { "UINT32", 12 }, { "UINT64", 13 },
     };
     if (c->version >= 6) {

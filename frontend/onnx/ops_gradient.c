@@ -1,8 +1,9 @@
 /* ops_gradient: Gradient (ai.onnx.preview.training): derivatives of a value of the graph
  *
- * The attributes name y and what it is a function of: xs, and zs that are held fast. The operands are the point at which
- * the derivatives are wanted. The derivatives are made where y was computed, then what they are made of is built again with
- * the operands in place of xs and zs; where an operand is that value itself there is nothing to replace.
+ * The attributes name y and what it is a function of: xs, and zs that are held fast. The operands are the
+ * point at which the derivatives are wanted. The derivatives are made where y was computed, then what they
+ * are made of is built again with the operands in place of xs and zs; where an operand is that value itself
+ * there is nothing to replace.
  */
 #include "frontend/onnx/op.h"
 
@@ -20,13 +21,16 @@ static bool *between(op_call *c, int n_roots, const value *roots, int n, const v
 {
     graph *g = c->g;
     int64_t n_all = n_nodes(g);
-    bool *needed = NEW_ARRAY(op_arena(c), bool, n_all + 1), *depends = NEW_ARRAY(op_arena(c), bool, n_all + 1);
+    bool *needed = NEW_ARRAY(op_arena(c), bool, n_all + 1),
+         *depends = NEW_ARRAY(op_arena(c), bool, n_all + 1);
     for (int i = 0; i < n_roots; i++) needed[g->owner.at[roots[i].id]] = true;
     for (int64_t k = n_all; k-- > 1;)
-        for (int i = 0; needed[k] && i < g->nodes.at[k].n_in; i++) needed[g->owner.at[g->nodes.at[k].in[i].id]] = true;
+        for (int i = 0; needed[k] && i < g->nodes.at[k].n_in; i++)
+            needed[g->owner.at[g->nodes.at[k].in[i].id]] = true;
     for (int i = 0; i < n; i++) depends[g->owner.at[from[i].id]] = true;
     for (int64_t k = 1; k < n_all; k++)
-        for (int i = 0; !depends[k] && i < g->nodes.at[k].n_in; i++) depends[k] = depends[g->owner.at[g->nodes.at[k].in[i].id]];
+        for (int i = 0; !depends[k] && i < g->nodes.at[k].n_in; i++)
+            depends[k] = depends[g->owner.at[g->nodes.at[k].in[i].id]];
     for (int64_t k = 1; k < n_all; k++) depends[k] &= needed[k];
     return depends;
 }
@@ -63,16 +67,21 @@ ONNX_OP(Gradient)
     if (c->failed) return;
     int n = n_xs + n_zs, moved = 0;
     if (c->n_in != n || c->n_out > n_xs) {
-        op_fail(c, "xs and zs name %d values and xs %d, but there are %d inputs and %d outputs", n, n_xs, c->n_in, c->n_out);
+        op_fail(c, "xs and zs name %d values and xs %d, but there are %d inputs and %d outputs", n, n_xs,
+                c->n_in, c->n_out);
         return;
     }
-    value y = named(c, y_name), *all = NEW_ARRAY(op_arena(c), value, n + 1), *from = NEW_ARRAY(op_arena(c), value, n + 1);
+    value y = named(c, y_name), *all = NEW_ARRAY(op_arena(c), value, n + 1),
+          *from = NEW_ARRAY(op_arena(c), value, n + 1);
     value *to = NEW_ARRAY(op_arena(c), value, n + 1), *d = NEW_ARRAY(op_arena(c), value, n_xs + 1);
     for (int i = 0; i < n && !c->failed; i++) {
         value v = in(i);
         all[i] = named(c, i < n_xs ? xs[i] : zs[i - n_xs]);
         if (c->failed || same_value(v, all[i])) continue;
-        if (!type_same(type_of(g, v), type_of(g, all[i]))) { op_fail(c, "input %d has not the type of \"%.100s\"", i, i < n_xs ? xs[i] : zs[i - n_xs]); return; }
+        if (!type_same(type_of(g, v), type_of(g, all[i]))) {
+            op_fail(c, "input %d has not the type of \"%.100s\"", i, i < n_xs ? xs[i] : zs[i - n_xs]);
+            return;
+        }
         from[moved] = all[i];
         to[moved++] = v;
     }

@@ -1,7 +1,8 @@
 /* ops_index: operators that move elements by index tensors, or whose result's size data decide.
  *
- * ONNX lets an index count from the back; the primitives do not, so each index passes through wrap_index, which leaves
- * nothing behind where the index is known. Data-dependent sizes become fresh symbols (compact_symbol).
+ * ONNX lets an index count from the back; the primitives do not, so each index passes through wrap_index,
+ * which leaves nothing behind where the index is known. Data-dependent sizes become fresh symbols
+ * (compact_symbol).
  */
 #include "frontend/onnx/op_util.h"
 
@@ -22,7 +23,8 @@ static bool check_index(op_call *c, graph *g, value idx, dim n)
     for (int64_t i = 0; i < (is_splat ? 1 : count); i++) {
         int64_t k = sv_to_i64(t, is_splat ? one : sv_load(t, (const char *)p + i * dtype_bytes(t)));
         if (k >= -extent && k < extent) continue;
-        op_fail(c, "indices from %lld to %lld expected, found %lld", (long long)-extent, (long long)extent - 1, (long long)k);
+        op_fail(c, "indices from %lld to %lld expected, found %lld", (long long)-extent,
+                (long long)extent - 1, (long long)k);
         return false;
     }
     return true;
@@ -34,7 +36,8 @@ ONNX_OP(Gather)
     if (!is_value(x)) return;
     int axis = op_axis(c, attr_int("axis", 0), rank_of(g, x));
     if (rank_of(g, x) == 0) op_fail(c, "a tensor of rank 1 or more expected");
-    else if (check_index(c, g, in(1), dim_of(g, x, axis))) out(0, take(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
+    else if (check_index(c, g, in(1), dim_of(g, x, axis)))
+        out(0, take(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
 }
 
 ONNX_OP(GatherElements)
@@ -43,10 +46,12 @@ ONNX_OP(GatherElements)
     if (!is_value(x)) return;
     int axis = op_axis(c, attr_int("axis", 0), rank_of(g, x));
     if (rank_of(g, x) == 0) op_fail(c, "a tensor of rank 1 or more expected");
-    else if (check_index(c, g, in(1), dim_of(g, x, axis))) out(0, take_along(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
+    else if (check_index(c, g, in(1), dim_of(g, x, axis)))
+        out(0, take_along(g, x, wrap_index(g, in(1), dim_of(g, x, axis)), axis));
 }
 
-/* The last axis of idx holds a tuple: k index tensors, wrapped by the dims of x from `from` on. -1: reported. */
+/* The last axis of idx holds a tuple: k index tensors, wrapped by the dims of x from `from` on. -1: reported.
+ */
 static int split_index(op_call *c, graph *g, value x, value idx, int from, value *part)
 {
     if (!is_value(x) || !is_value(idx)) return -1;
@@ -58,7 +63,8 @@ static int split_index(op_call *c, graph *g, value x, value idx, int from, value
     }
     if (!op_const_dim(c, dim_of(g, idx, last), "the length of an index tuple", &k)) return -1;
     if (k > rank_of(g, x) - from) {
-        op_fail(c, "index tuples of at most %d positions expected, found %lld", rank_of(g, x) - from, (long long)k);
+        op_fail(c, "index tuples of at most %d positions expected, found %lld", rank_of(g, x) - from,
+                (long long)k);
         return -1;
     }
     for (int j = 0; j < k; j++) {
@@ -103,7 +109,8 @@ ONNX_OP(GatherND)
 static bool reduction_mode(op_call *c, scatter_mode *mode)
 {
     static const struct { const char *name; scatter_mode mode; } modes[] = {
-        { "none", SCATTER_set }, { "add", SCATTER_add }, { "mul", SCATTER_mul }, { "max", SCATTER_max }, { "min", SCATTER_min },
+        { "none", SCATTER_set }, { "add", SCATTER_add }, { "mul", SCATTER_mul }, { "max", SCATTER_max },
+        { "min", SCATTER_min },
     };
     const char *s = attr_str("reduction", "none");
     for (int i = 0; i < 5; i++) {
@@ -115,7 +122,8 @@ static bool reduction_mode(op_call *c, scatter_mode *mode)
     return false;
 }
 
-/* Axes along which indices and data have the same extent run together (batch); along others the position is a ramp. */
+/* Axes along which indices and data have the same extent run together (batch); along others the position is a
+ * ramp. */
 static void scatter_elements(op_call *c, graph *g)
 {
     value x = in(0), i = in(1), u = in(2), idx[MAX_RANK];
@@ -173,10 +181,11 @@ ONNX_OP(TensorScatter)
     }
     dim L = tu.dims[axis], B = t.dims[0];
     value start = has_in(2) ? in(2) : splat(g, scalar_i64(g, DTYPE_i64, 0), 1, &B);
-    value pos = add(g, unsqueeze(g, cast(g, start, DTYPE_i64), 2), iota(g, DTYPE_i64, 1, &L, 0));       /* [B, L] */
+    value pos = add(g, unsqueeze(g, cast(g, start, DTYPE_i64), 2), iota(g, DTYPE_i64, 1, &L, 0)); /* [B, L] */
     if (!strcmp(mode, "circular")) pos = bin(g, SCALAR_mod, pos, constant_dim(g, DTYPE_i64, t.dims[axis]));
     else if (strcmp(mode, "linear")) op_fail(c, "mode linear or circular expected, found %s", mode);
-    out(0, scatter(g, SCATTER_set, past, move_axis(g, upd, axis, 1), 1, &pos, &axis, 1, (int[]){ 0 }, (int[]){ 0 }));
+    out(0, scatter(g, SCATTER_set, past, move_axis(g, upd, axis, 1), 1, &pos, &axis, 1, (int[]){ 0 },
+                   (int[]){ 0 }));
 }
 
 /* ReverseSequence (10, 28): the first lens[b] steps of each batch entry backwards */
@@ -185,7 +194,8 @@ ONNX_OP(ReverseSequence)
     value x = in(0), lens = in(1);
     if (!is_value(x) || !is_value(lens)) return;
     type t = type_of(g, x);
-    int time = op_axis(c, attr_int("time_axis", 0), t.rank), batch = op_axis(c, attr_int("batch_axis", 1), t.rank);
+    int time = op_axis(c, attr_int("time_axis", 0), t.rank),
+        batch = op_axis(c, attr_int("batch_axis", 1), t.rank);
     if (time == batch) {
         op_fail(c, "different time_axis and batch_axis expected");
         return;
@@ -220,11 +230,12 @@ ONNX_OP(OneHot)
     for (int k = 0; k < rank && k < MAX_RANK; k++) d[k] = k == axis ? depth[0] : dim_const(1);
     i = wrap_index(g, cast(g, i, DTYPE_i64), depth[0]);
     value hot = bin(g, SCALAR_eq, unsqueeze(g, i, 1u << axis), iota(g, DTYPE_i64, rank, d, axis));
-    value off = slice_axis(g, values, 0, dim_const(0), dim_const(1), 1), on = slice_axis(g, values, 0, dim_const(1), dim_const(1), 1);
+    value off = slice_axis(g, values, 0, dim_const(0), dim_const(1), 1),
+          on = slice_axis(g, values, 0, dim_const(1), dim_const(1), 1);
     out(0, select3(g, hot, on, off));
 }
 
-/* -- Sizes that data decide ------------------------------------------------------------------------------------------------- */
+/* -- Sizes that data decide ------------------------------------------------------------------------------ */
 
 /* The positions of true in mask[N], cropped to their number. */
 static value positions_of(graph *g, value mask)
@@ -232,7 +243,7 @@ static value positions_of(graph *g, value mask)
     if (!is_value(mask)) return NO_VALUE;
     scalar_value s;
     dim n = dim_of(g, mask, 0), count;
-    if (known_splat(g, mask, &s)) {                     /* all or none: as in NonZero(ConstantOfShape(n, 1)) */
+    if (known_splat(g, mask, &s)) {                    /* all or none: as in NonZero(ConstantOfShape(n, 1)) */
         dim k = s.bits ? n : dim_const(0);
         return iota(g, DTYPE_i64, 1, &k, 0);
     }
@@ -283,12 +294,14 @@ ONNX_OP(NonZero)
         rest = divide(g, rest, e);
     }
     if (t.rank > 0) out(0, concat(g, t.rank, row, 0));
-    else if (is_value(rest)) out(0, splat(g, scalar_i64(g, DTYPE_i64, 0), 2, (dim[]){ dim_const(0), dim_of(g, rest, 0) }));
+    else if (is_value(rest))
+        out(0, splat(g, scalar_i64(g, DTYPE_i64, 0), 2, (dim[]){ dim_const(0), dim_of(g, rest, 0) }));
 }
 
-/* -- Unique ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Unique ---------------------------------------------------------------------------------------------- */
 
-/* Unique (11, 28): rows[N, W] sorted by all columns; a row that differs from the one before starts a group. */
+/* Unique (11, 28): rows[N, W] sorted by all columns; a row that differs from the one before starts a group.
+ */
 ONNX_OP(Unique)
 {
     value x = in(0);
@@ -306,7 +319,8 @@ ONNX_OP(Unique)
         return;
     }
     value rows = reshape(g, moved, 2, (dim[]){ n, dim_const(w) }), keys[32];
-    for (int j = 0; j < w; j++) keys[j] = squeeze(g, slice_axis(g, rows, 1, dim_const(j), dim_const(1), 1), 2);
+    for (int j = 0; j < w; j++)
+        keys[j] = squeeze(g, slice_axis(g, rows, 1, dim_const(j), dim_const(1), 1), 2);
     if (w == 0 || dim_is(n, 0)) {
         op_unsupported(c, "Unique of an empty tensor");
         return;
@@ -317,22 +331,25 @@ ONNX_OP(Unique)
     value same = bin(g, SCALAR_eq, a, b);
     if (is_float(t.dtype)) same = bin(g, SCALAR_or, same, bin(g, SCALAR_and, is_nan(g, a), is_nan(g, b)));
     value first = splat(g, scalar_i64(g, DTYPE_bool, 1), 1, (dim[]){ dim_const(1) });
-    value starts = concat(g, 2, (value[]){ first, un(g, SCALAR_not, reduce(g, REDUCE_min, same, 2, false)) }, 0);
+    value starts = concat(g, 2, (value[]){ first, un(g, SCALAR_not, reduce(g, REDUCE_min, same, 2, false)) },
+                          0);
     value group = bin_k(g, SCALAR_sub, cumulate(g, CUM_add, cast(g, starts, DTYPE_i64), 0, false, false), 1);
 
     value pos;
     dim count;
     if (!compact_symbol(g, starts, &pos, &count)) return;
     pos = slice_axis(g, pos, 0, dim_const(0), count, 1);
-    value zeros = splat(g, scalar_i64(g, DTYPE_i64, 0), 1, &n), ones = splat(g, scalar_i64(g, DTYPE_i64, 1), 1, &n);
+    value zeros = splat(g, scalar_i64(g, DTYPE_i64, 0), 1, &n),
+          ones = splat(g, scalar_i64(g, DTYPE_i64, 1), 1, &n);
     value zeros_k = splat(g, scalar_i64(g, DTYPE_i64, 0), 1, &count);
     int ax = 0;
-    value at = gather(g, p, 1, &pos, &ax, 0, NULL, NULL);                        /* first occurrence of each group */
+    value at = gather(g, p, 1, &pos, &ax, 0, NULL, NULL);                 /* first occurrence of each group */
     value inverse = scatter(g, SCATTER_set, zeros, group, 1, &p, &ax, 0, NULL, NULL);
     value counts = scatter(g, SCATTER_add, zeros_k, ones, 1, &group, &ax, 0, NULL, NULL);
     if (!sorted) {
         value o = sort(g, 1, &at, 0, 0, count);
-        value rank = scatter(g, SCATTER_set, zeros_k, iota(g, DTYPE_i64, 1, &count, 0), 1, &o, &ax, 0, NULL, NULL);
+        value rank = scatter(g, SCATTER_set, zeros_k, iota(g, DTYPE_i64, 1, &count, 0), 1, &o, &ax, 0, NULL,
+                             NULL);
         at = gather(g, at, 1, &o, &ax, 0, NULL, NULL);
         counts = gather(g, counts, 1, &o, &ax, 0, NULL, NULL);
         inverse = gather(g, rank, 1, &inverse, &ax, 0, NULL, NULL);

@@ -1,5 +1,5 @@
-/* frontend/onnx/ops_linear.c: linear algebra: MatMul, Gemm, Einsum, Det. All are contracts, but for Det, which is a
- * scan of elimination steps.
+/* frontend/onnx/ops_linear.c: linear algebra: MatMul, Gemm, Einsum, Det. All are contracts, but for Det,
+ * which is a scan of elimination steps.
  */
 #include "frontend/onnx/op_tensor.h"
 
@@ -27,10 +27,10 @@ ONNX_OP(Gemm)
     out(0, y);
 }
 
-/* -- Einsum -----------------------------------------------------------------------------------------------------------------
- * Labels are letters; dims of the ellipsis get letters that the equation does not use. Operands are joined from the
- * left, each pair by one contract; a label that nobody later needs is summed before. A dim of 1 that another operand
- * stretches is dropped, so that nothing is broadcast before a contract. */
+/* -- Einsum -------------------------------------------------------------------------------------------------
+ * Labels are letters; dims of the ellipsis get letters that the equation does not use. Operands are joined
+ * from the left, each pair by one contract; a label that nobody later needs is summed before. A dim of 1 that
+ * another operand stretches is dropped, so that nothing is broadcast before a contract. */
 
 typedef struct { value x; int n; char l[MAX_RANK + 1]; } term;
 typedef struct {
@@ -97,7 +97,8 @@ static void take_diagonals(graph *g, term *t)
             t->x = build_fail(g, "label %c stands for two sizes in one operand", q);
             return;
         }
-        if (dim_is_const(d, &n) && n > 0 && n < ((int64_t)1 << 30)) {        /* a view: step n+1 over both dims as one */
+        /* a view: step n+1 over both dims as one */
+        if (dim_is_const(d, &n) && n > 0 && n < ((int64_t)1 << 30)) {
             x = move_axis(g, move_axis(g, x, j, t->n - 1), i, t->n - 2);
             if (!is_value(x)) { t->x = x; return; }
             dim s[MAX_RANK];
@@ -297,10 +298,10 @@ ONNX_OP(Einsum)
     if (!g->failed) out(0, arrange(&e, &x, &result));
 }
 
-/* -- Det ------------------------------------------------------------------------------------------------------------------- */
+/* -- Det ------------------------------------------------------------------------------------------------- */
 
-/* One elimination step on a[B…, n, n] at column k[1]: the row with the largest pivot is swapped up, its multiples are
- * subtracted below, the determinant takes the pivot and the sign of the swap. */
+/* One elimination step on a[B…, n, n] at column k[1]: the row with the largest pivot is swapped up, its
+ * multiples are subtracted below, the determinant takes the pivot and the sign of the swap. */
 static void eliminate(graph *g, value a, value det, value k, int nb, value *a2, value *det2)
 {
     type t = type_of(g, a);
@@ -316,8 +317,10 @@ static void eliminate(graph *g, value a, value det, value k, int nb, value *a2, 
     value col = take(g, a, k, col_axis);                                            /* [B, n, 1] */
     value size = un(g, SCALAR_abs, squeeze(g, col, axis_bit(col_axis)));
     value candidate = select3(g, greater_equal(g, rows, kr), size, splat_like(g, size, -1));
-    value p = unsqueeze(g, reduce(g, REDUCE_argmax, candidate, axis_bit(nb), false), axis_bit(nb));    /* [B, 1] */
-    value source = select3(g, bin(g, SCALAR_eq, rows, kr), p, select3(g, bin(g, SCALAR_eq, rows, p), kr, rows));
+    /* [B, 1] */
+    value p = unsqueeze(g, reduce(g, REDUCE_argmax, candidate, axis_bit(nb), false), axis_bit(nb));
+    value source = select3(g, bin(g, SCALAR_eq, rows, kr), p,
+                           select3(g, bin(g, SCALAR_eq, rows, p), kr, rows));
     int batch[MAX_RANK];
     for (int i = 0; i < nb; i++) batch[i] = i;
     source = broadcast(g, source, nb + 1, full_rows);
@@ -343,7 +346,8 @@ ONNX_OP(Det)
     int nb = t.rank - 2;
     dim n = t.dims[nb];
     if (!dim_same(n, t.dims[nb + 1])) {
-        if (dim_is_const(n, NULL) && dim_is_const(t.dims[nb + 1], NULL)) op_fail(c, "X holds matrices that are not square");
+        if (dim_is_const(n, NULL) && dim_is_const(t.dims[nb + 1], NULL))
+            op_fail(c, "X holds matrices that are not square");
         else op_unsupported(c, "matrices of two open sizes (fix them with --dim)");
         return;
     }

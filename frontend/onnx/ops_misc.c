@@ -1,7 +1,7 @@
 /* ops_misc: random numbers, losses, training steps, sequences and optionals.
  *
- * Random: a node's numbers are a function of its `seed` attribute (0 if it has none), the hash of its name, and the
- * element's position; so a model gives the same numbers in every run, on every backend.
+ * Random: a node's numbers are a function of its `seed` attribute (0 if it has none), the hash of its name,
+ * and the element's position; so a model gives the same numbers in every run, on every backend.
  * Sequences are lists known while the graph is built, optionals likewise: they leave nothing behind.
  */
 #include "frontend/onnx/op_util.h"
@@ -10,13 +10,13 @@
 #define K(row, x, k) bin_k(g, SCALAR_##row, (x), (k))
 #define UN(row, x) un(g, SCALAR_##row, (x))
 
-/* -- Random -------------------------------------------------------------------------------------------------------------------- */
+/* -- Random ---------------------------------------------------------------------------------------------- */
 
 static value random_key(op_call *c, graph *g)
 {
     float seed = (float)(strcmp(c->op, "Dropout") ? attr_float("seed", 0) : (double)attr_int("seed", 0));
     uint64_t path = op_name_hash(c);
-    uint32_t key[5] = { 0, 0x9e3779b9u, 0, (uint32_t)path, (uint32_t)(path >> 32) };       /* seed, step 0, path */
+    uint32_t key[5] = { 0, 0x9e3779b9u, 0, (uint32_t)path, (uint32_t)(path >> 32) };  /* seed, step 0, path */
     memcpy(&key[0], &seed, sizeof seed);
     return constant(g, DTYPE_u32, 1, (dim[]){ dim_const(5) }, key, NULL);
 }
@@ -95,7 +95,8 @@ ONNX_OP(Multinomial)
     out(0, cast(g, k, op_attr_dtype(c, "dtype", DTYPE_i32)));
 }
 
-/* Dropout (1, 6, 7, 10, 12, 13, 22): from version 12 on training is an input, before 7 an attribute, between never */
+/* Dropout (1, 6, 7, 10, 12, 13, 22): from version 12 on training is an input, before 7 an attribute, between
+ * never */
 ONNX_OP(Dropout)
 {
     value x = in(0), ratio;
@@ -128,7 +129,7 @@ ONNX_OP(Dropout)
     out(1, c->version >= 10 ? keep : cast(g, keep, t.dtype));
 }
 
-/* -- Losses ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Losses ---------------------------------------------------------------------------------------------- */
 
 /* logp[N, C, …], target[N, …], weight[C]: -logp[target] * weight, where the target is not ignore_index */
 static value nll(op_call *c, graph *g, value logp, value target, value weight)
@@ -143,7 +144,8 @@ static value nll(op_call *c, graph *g, value logp, value target, value weight)
     }
     value loss = UN(neg, squeeze(g, take_along(g, logp, unsqueeze(g, class, 2), 1), 2));
     if (is_value(weight)) w = take(g, weight, class, 0);
-    if (is_value(ignored) && !is_value(w)) w = splat(g, scalar_f64(g, t, 1), rank_of(g, target), type_of(g, target).dims);
+    if (is_value(ignored) && !is_value(w))
+        w = splat(g, scalar_f64(g, t, 1), rank_of(g, target), type_of(g, target).dims);
     if (is_value(ignored)) w = select3(g, ignored, zero, w);
     if (is_value(w)) loss = is_value(ignored) ? select3(g, ignored, zero, mul(g, loss, w)) : mul(g, loss, w);
     if (!strcmp(how, "none") || !is_value(loss)) return loss;
@@ -164,7 +166,7 @@ ONNX_OP(SoftmaxCrossEntropyLoss)
     out(1, logp);
 }
 
-/* -- Steps of training (ai.onnx.preview.training): inputs R, T, then all X, all gradients, all states ------------------------------ */
+/* -- Steps of training (ai.onnx.preview.training): inputs R, T, then all X, all gradients, all states ---- */
 
 static bool step_inputs(op_call *c, int kinds, int *n)
 {
@@ -190,7 +192,8 @@ ONNX_OP(Momentum)
     double alpha = attr_float("alpha", 0), beta = attr_float("beta", 0);
     const char *mode = attr_str("mode", "standard");
     bool nesterov = !strcmp(mode, "nesterov");
-    if (!nesterov && strcmp(mode, "standard")) op_fail(c, "mode standard or nesterov expected, found %s", mode);
+    if (!nesterov && strcmp(mode, "standard"))
+        op_fail(c, "mode standard or nesterov expected, found %s", mode);
     value first = K(eq, t, 0);
     for (int i = 0; i < n; i++) {
         value x = in(2 + i), grad = regularized(c, g, x, in(2 + n + i)), v = in(2 + 2 * n + i);
@@ -237,7 +240,7 @@ ONNX_OP(Adam)
     }
 }
 
-/* -- Sequences and optionals: known while the graph is built --------------------------------------------------------------------------- */
+/* -- Sequences and optionals: known while the graph is built --------------------------------------------- */
 
 static bool sequence_in(op_call *c, int i, edge *e)
 {
@@ -340,7 +343,8 @@ ONNX_OP(ConcatFromSequence)
     out(0, concat(g, s.n, x, axis));
 }
 
-/* SplitToSequence (11, 24): `split` absent: single positions; one number: parts of that size; a list: these parts */
+/* SplitToSequence (11, 24): `split` absent: single positions; one number: parts of that size; a list: these
+ * parts */
 ONNX_OP(SplitToSequence)
 {
     value x = in(0);

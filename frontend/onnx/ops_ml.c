@@ -1,7 +1,8 @@
 /* ops_ml: the numeric operators of ai.onnx.ml: scaling, encoding, linear models, ensembles of trees.
  *
- * Maps, strings and dictionaries are no tensors and stay unsupported. A tree ensemble is a table of nodes: a scan of
- * `depth` steps moves one node number for each (row, tree), by gather, compare and select; leaves lead to themselves.
+ * Maps, strings and dictionaries are no tensors and stay unsupported. A tree ensemble is a table of nodes: a
+ * scan of `depth` steps moves one node number for each (row, tree), by gather, compare and select; leaves
+ * lead to themselves.
  */
 #include "frontend/onnx/op_util.h"
 
@@ -118,7 +119,8 @@ ONNX_OP(FeatureVectorizer)
         value v = in(i);
         if (!is_value(v)) return;
         bool is_row = rank_of(g, v) == 1;
-        dim d[2] = { is_row ? dim_const(1) : dim_of(g, v, 0), is_row ? dim_of(g, v, 0) : op_extent(g, v, 1, rank_of(g, v)) };
+        dim d[2] = { is_row ? dim_const(1) : dim_of(g, v, 0),
+                     is_row ? dim_of(g, v, 0) : op_extent(g, v, 1, rank_of(g, v)) };
         x[i] = cast(g, reshape(g, v, 2, d), DTYPE_f32);
     }
     if (c->n_in) out(0, concat(g, c->n_in, x, 1));
@@ -138,7 +140,7 @@ ONNX_OP(OneHotEncoder)
     out(0, cast(g, bin(g, SCALAR_eq, i, op_ints(g, cats, n, -1)), DTYPE_f32));
 }
 
-/* -- LabelEncoder ---------------------------------------------------------------------------------------------------------------- */
+/* -- LabelEncoder ---------------------------------------------------------------------------------------- */
 
 static value label_side(op_call *c, graph *g, const char *tensor, const char *ints, const char *floats)
 {
@@ -168,30 +170,32 @@ ONNX_OP(LabelEncoder)
     value values = label_side(c, g, "values_tensor", "values_int64s", "values_floats");
     if (!is_value(x) || !is_value(keys) || !is_value(values)) return;
     dtype t = dtype_of(g, values);
-    value other = is_float(t) ? scalar_f64(g, t, attr_float("default_float", -0.0)) : scalar_i64(g, t, attr_int("default_int64", -1));
+    value other = is_float(t) ? scalar_f64(g, t, attr_float("default_float", -0.0))
+                              : scalar_i64(g, t, attr_int("default_int64", -1));
     if (op_has_attr(c, "default_tensor")) other = reshape(g, op_attr_tensor(c, "default_tensor"), 0, NULL);
     int rank = rank_of(g, x);
     value e = unsqueeze(g, x, 1u << rank), k = cast(g, keys, dtype_of(g, x)), hit = bin(g, SCALAR_eq, e, k);
-    if (is_float(dtype_of(g, x))) hit = bin(g, SCALAR_or, hit, bin(g, SCALAR_and, is_nan(g, e), is_nan(g, k)));
+    if (is_float(dtype_of(g, x)))
+        hit = bin(g, SCALAR_or, hit, bin(g, SCALAR_and, is_nan(g, e), is_nan(g, k)));
     value pos = reduce(g, REDUCE_argmax, cast(g, hit, DTYPE_i8), 1u << rank, false);
     value found = gather(g, values, 1, &pos, (int[]){ 0 }, 0, NULL, NULL);
     out(0, select3(g, reduce(g, REDUCE_max, hit, 1u << rank, false), found, other));
 }
 
-/* -- Trees ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Trees ----------------------------------------------------------------------------------------------- */
 
 enum { MODE_LEQ, MODE_LT, MODE_GTE, MODE_GT, MODE_EQ, MODE_NEQ, MODE_MEMBER, MODE_COUNT };
 
 typedef struct {
     int64_t n, n_leaves, n_roots, depth, set_size;           /* nodes 0 … n-1, leaves after them */
     int64_t *feature, *yes, *no, *mode, *root;
-    double *split, *sets;                                    /* sets: [n + n_leaves, set_size], NaN where none */
+    double *split, *sets;                                 /* sets: [n + n_leaves, set_size], NaN where none */
     unsigned char *nan_goes_yes;
     bool uses[MODE_COUNT];
 } forest;
 
-/* The longest way from a root; a table with a cycle, or a number outside, is refused. Nodes point anywhere, so the ways
- * are counted level by level. */
+/* The longest way from a root; a table with a cycle, or a number outside, is refused. Nodes point anywhere,
+ * so the ways are counted level by level. */
 static bool forest_depth(op_call *c, forest *f)
 {
     int64_t all = f->n + f->n_leaves;
@@ -226,7 +230,10 @@ static bool forest_depth(op_call *c, forest *f)
     return false;
 }
 
-static value at_node(graph *g, value table, value i) { return gather(g, table, 1, &i, (int[]){ 0 }, 0, NULL, NULL); }
+static value at_node(graph *g, value table, value i)
+{
+    return gather(g, table, 1, &i, (int[]){ 0 }, 0, NULL, NULL);
+}
 
 /* One step of all rows and trees: current[N, T] -> next. Operands: x[N, F], then the tables. */
 static value forest_step(graph *g, const forest *f, value now, const value *op)
@@ -244,7 +251,10 @@ static value forest_step(graph *g, const forest *f, value now, const value *op)
         case MODE_GT: hit = greater(g, v, s); break;
         case MODE_EQ: hit = bin(g, SCALAR_eq, v, s); break;
         case MODE_NEQ: hit = not_equal(g, v, s); break;
-        case MODE_MEMBER: hit = reduce(g, REDUCE_max, bin(g, SCALAR_eq, at_node(g, op[7], now), unsqueeze(g, v, 4)), 4, false); break;
+        case MODE_MEMBER:
+            hit = reduce(g, REDUCE_max, bin(g, SCALAR_eq, at_node(g, op[7], now), unsqueeze(g, v, 4)), 4,
+                         false);
+            break;
         }
         yes = select3(g, bin(g, SCALAR_eq, mode, scalar_i64(g, DTYPE_i64, m)), hit, yes);
     }
@@ -264,8 +274,14 @@ static value walk(op_call *c, graph *g, value x, forest *f)
         yes[i] = i < f->n ? f->yes[i] : i;
         no[i] = i < f->n ? f->no[i] : i;
     }
-    value op[9] = { NO_VALUE, x, op_ints(g, f->feature, all, -1), op_reals(g, t, f->split, 1, &n), op_ints(g, f->mode, all, -1),
-                    op_ints(g, yes, all, -1), op_ints(g, no, all, -1), constant(g, DTYPE_bool, 1, &n, f->nan_goes_yes, NULL) };
+    value op[9] = { NO_VALUE,
+                    x,
+                    op_ints(g, f->feature, all, -1),
+                    op_reals(g, t, f->split, 1, &n),
+                    op_ints(g, f->mode, all, -1),
+                    op_ints(g, yes, all, -1),
+                    op_ints(g, no, all, -1),
+                    constant(g, DTYPE_bool, 1, &n, f->nan_goes_yes, NULL) };
     int n_ops = 8;
     if (f->uses[MODE_MEMBER]) op[n_ops++] = op_reals(g, t, f->sets, 2, (dim[]){ n, dim_const(f->set_size) });
     op[0] = broadcast(g, unsqueeze(g, op_ints(g, f->root, f->n_roots, -1), 1), 2, (dim[]){ N, T });
@@ -280,7 +296,8 @@ static value walk(op_call *c, graph *g, value x, forest *f)
 typedef enum { AGGREGATE_average, AGGREGATE_sum, AGGREGATE_min, AGGREGATE_max } aggregation;
 
 /* leaf[N, T] -> scores[N, targets]: weights of the reached leaves by their target */
-static value aggregate(graph *g, value leaf, value weight, value target, int64_t targets, aggregation how, int64_t trees)
+static value aggregate(graph *g, value leaf, value weight, value target, int64_t targets, aggregation how,
+                       int64_t trees)
 {
     dtype t = dtype_of(g, weight);
     dim n = dim_const(targets);
@@ -319,7 +336,8 @@ static const double *tensor_reals(op_call *c, graph *g, const char *name, int64_
 static void read_sets(op_call *c, graph *g, forest *f)
 {
     int64_t n = 0, all = f->n + f->n_leaves, widest = 1, run = 0;
-    const double *v = op_has_attr(c, "membership_values") ? tensor_reals(c, g, "membership_values", &n) : NULL;
+    const double *v = op_has_attr(c, "membership_values") ? tensor_reals(c, g, "membership_values", &n)
+                                                          : NULL;
     for (int64_t i = 0; i < n; i++) {
         run = isnan(v[i]) ? 0 : run + 1;
         if (run > widest) widest = run;
@@ -342,19 +360,25 @@ ONNX_OP(TreeEnsemble)
     value x = in(0);
     int n = 0, nl = 0, nr = 0;
     int64_t n_split, n_mode = 0, n_weight = 0;
-    const int64_t *yes = op_attr_ints(c, "nodes_truenodeids", &n), *target = op_attr_ints(c, "leaf_targetids", &nl);
+    const int64_t *yes = op_attr_ints(c, "nodes_truenodeids", &n),
+                  *target = op_attr_ints(c, "leaf_targetids", &nl);
     const int64_t *root = op_attr_ints(c, "tree_roots", &nr);
     if (!yes || !target || !root || n < 1 || nl < 1 || nr < 1) {
         op_fail(c, "nodes, leaves and roots expected");
         return;
     }
     const int64_t *no = some_ints(c, "nodes_falsenodeids", n), *yes_leaf = some_ints(c, "nodes_trueleafs", n);
-    const int64_t *no_leaf = some_ints(c, "nodes_falseleafs", n), *feature = some_ints(c, "nodes_featureids", n);
-    const int64_t *missing = op_has_attr(c, "nodes_missing_value_tracks_true") ? some_ints(c, "nodes_missing_value_tracks_true", n) : NULL;
-    const double *split = tensor_reals(c, g, "nodes_splits", &n_split), *mode = tensor_reals(c, g, "nodes_modes", &n_mode);
+    const int64_t *no_leaf = some_ints(c, "nodes_falseleafs", n),
+                  *feature = some_ints(c, "nodes_featureids", n);
+    const int64_t *missing = op_has_attr(c, "nodes_missing_value_tracks_true")
+                                 ? some_ints(c, "nodes_missing_value_tracks_true", n)
+                                 : NULL;
+    const double *split = tensor_reals(c, g, "nodes_splits", &n_split),
+                 *mode = tensor_reals(c, g, "nodes_modes", &n_mode);
     value weight = op_attr_tensor(c, "leaf_weights");
     if (is_value(weight)) dim_is_const(type_elements(g, type_of(g, weight)), &n_weight);
-    if (!c->failed && (!split || !mode || n_split != n || n_mode != n || n_weight != nl)) op_fail(c, "splits, modes and weights for all nodes expected");
+    if (!c->failed && (!split || !mode || n_split != n || n_mode != n || n_weight != nl))
+        op_fail(c, "splits, modes and weights for all nodes expected");
     if (c->failed || !is_value(x)) return;
     int64_t all = n + nl;
     forest f = { .n = n, .n_leaves = nl, .n_roots = nr };
@@ -380,21 +404,27 @@ ONNX_OP(TreeEnsemble)
         f.uses[f.mode[i]] = true;
     }
     read_sets(c, g, &f);
-    int64_t targets = attr_int("n_targets", 1), how = attr_int("aggregate_function", 1), last = attr_int("post_transform", 0);
-    if (targets < 1 || how < 0 || how > 3 || last < 0 || last > 4) op_fail(c, "n_targets, aggregate_function or post_transform of the standard expected");
+    int64_t targets = attr_int("n_targets", 1), how = attr_int("aggregate_function", 1),
+            last = attr_int("post_transform", 0);
+    if (targets < 1 || how < 0 || how > 3 || last < 0 || last > 4)
+        op_fail(c, "n_targets, aggregate_function or post_transform of the standard expected");
     value leaf = walk(c, g, x, &f);
     if (!is_value(leaf) || c->failed) return;
-    value y = aggregate(g, leaf, reshape(g, weight, 1, (dim[]){ dim_const(nl) }), op_ints(g, target, nl, -1), targets, (aggregation)how, nr);
+    value y = aggregate(g, leaf, reshape(g, weight, 1, (dim[]){ dim_const(nl) }), op_ints(g, target, nl, -1),
+                        targets, (aggregation)how, nr);
     out(0, post_transform(c, g, y, post[last]));
 }
 
-/* -- TreeEnsembleRegressor, TreeEnsembleClassifier (1, 3, 5) -------------------------------------------------------------------------
- * Nodes are named by (tree, node) pairs, a leaf is a node of mode LEAF, and weights name the leaf they belong to. Every
- * weight becomes a leaf of the table above; a leaf with several weights (targets) has them summed from a dense row. */
+/* -- TreeEnsembleRegressor, TreeEnsembleClassifier (1, 3, 5) ------------------------------------------------
+ * Nodes are named by (tree, node) pairs, a leaf is a node of mode LEAF, and weights name the leaf they belong
+ * to. Every weight becomes a leaf of the table above; a leaf with several weights (targets) has them summed
+ * from a dense row. */
 
 static bool mode_by_name(const char *s, int64_t *mode)
 {
-    static const char *const names[] = { "BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ" };
+    static const char *const names[] = {
+        "BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"
+    };
     for (int i = 0; i < 6; i++)
         if (!strcmp(s, names[i])) {
             *mode = i;
@@ -443,12 +473,15 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
     }
     const int64_t *id = some_ints(c, "nodes_nodeids", n), *yes = some_ints(c, "nodes_truenodeids", n);
     const int64_t *no = some_ints(c, "nodes_falsenodeids", n), *feature = some_ints(c, "nodes_featureids", n);
-    const int64_t *missing = op_has_attr(c, "nodes_missing_value_tracks_true") ? some_ints(c, "nodes_missing_value_tracks_true", n) : NULL;
+    const int64_t *missing = op_has_attr(c, "nodes_missing_value_tracks_true")
+                                 ? some_ints(c, "nodes_missing_value_tracks_true", n)
+                                 : NULL;
     const int64_t *w_tree = op_attr_ints(c, arena_printf(a, "%s_treeids", prefix), &nw);
     const int64_t *w_node = some_ints(c, arena_printf(a, "%s_nodeids", prefix), nw);
     const int64_t *w_id = some_ints(c, arena_printf(a, "%s_ids", prefix), nw);
     const double *split = reals_of(c, g, "nodes_values", "nodes_values_as_tensor", &nv);
-    const double *w = reals_of(c, g, arena_printf(a, "%s_weights", prefix), arena_printf(a, "%s_weights_as_tensor", prefix), &n_weight);
+    const double *w = reals_of(c, g, arena_printf(a, "%s_weights", prefix),
+                               arena_printf(a, "%s_weights_as_tensor", prefix), &n_weight);
     if (c->failed || !w_tree || !w || !split || n_weight != nw || nv != n) {
         if (!c->failed) op_fail(c, "a value for each node and a weight for each leaf expected");
         return NO_VALUE;
@@ -456,7 +489,7 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
     map_str at;
     map_init(&at, a);
     bool fresh;
-    forest f = { .n = n };                                   /* leaves stay among the nodes and lead to themselves */
+    forest f = { .n = n };                            /* leaves stay among the nodes and lead to themselves */
     f.feature = NEW_ARRAY(a, int64_t, n);
     f.yes = NEW_ARRAY(a, int64_t, n);
     f.no = NEW_ARRAY(a, int64_t, n);
@@ -465,7 +498,7 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
     f.split = NEW_ARRAY(a, double, n);
     f.nan_goes_yes = NEW_ARRAY(a, unsigned char, n);
     int64_t *order = NEW_ARRAY(a, int64_t, n), n_inner = 0;
-    for (int i = 0; i < n; i++) {                            /* inner nodes first, then leaves, as `forest` wants them */
+    for (int i = 0; i < n; i++) {                 /* inner nodes first, then leaves, as `forest` wants them */
         int64_t m;
         if (!mode_by_name(modes[i], &m)) {
             op_unsupported(c, "node mode %s", modes[i]);
@@ -491,7 +524,8 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
         int64_t m, k = order[i], p = i, q = i;
         mode_by_name(modes[i], &m);
         if (m >= 0 && (!find_node(&at, tree[i], yes[i], &p) || !find_node(&at, tree[i], no[i], &q))) {
-            op_fail(c, "children of node (%lld, %lld) expected in the table", (long long)tree[i], (long long)id[i]);
+            op_fail(c, "children of node (%lld, %lld) expected in the table", (long long)tree[i],
+                    (long long)id[i]);
             return NO_VALUE;
         }
         if (m >= 0) {
@@ -521,7 +555,8 @@ static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_
     for (int64_t i = 0; i < size; i++) table[i] = none;
     for (int i = 0; i < nw; i++) {
         int64_t k;
-        if (!find_node(&at, w_tree[i], w_node[i], &k) || order[k] < n_inner || w_id[i] < 0 || w_id[i] >= targets) {
+        if (!find_node(&at, w_tree[i], w_node[i], &k) || order[k] < n_inner || w_id[i] < 0 ||
+            w_id[i] >= targets) {
             op_fail(c, "weights of leaves, and targets below %lld expected", (long long)targets);
             return NO_VALUE;
         }
@@ -558,7 +593,8 @@ ONNX_OP(TreeEnsembleRegressor)
     int how = -1;
     for (int i = 0; i < 4; i++)
         if (!strcmp(s, names[i])) how = i;
-    if (how < 0 || targets < 1) op_fail(c, "aggregate_function AVERAGE, SUM, MIN or MAX and 1 or more targets expected");
+    if (how < 0 || targets < 1)
+        op_fail(c, "aggregate_function AVERAGE, SUM, MIN or MAX and 1 or more targets expected");
     if (c->failed || !is_value(x)) return;
     if (dtype_of(g, x) != DTYPE_f64) x = cast(g, x, DTYPE_f32);
     value y = old_trees(c, g, x, "target", targets, (aggregation)how);
@@ -566,8 +602,8 @@ ONNX_OP(TreeEnsembleRegressor)
     out(0, cast(g, post_transform(c, g, y, attr_str("post_transform", "NONE")), DTYPE_f32));
 }
 
-/* TreeEnsembleClassifier (1, 3, 5): the class with the largest score; over two classes runtimes decide by rules of their
- * own that the standard does not state */
+/* TreeEnsembleClassifier (1, 3, 5): the class with the largest score; over two classes runtimes decide by
+ * rules of their own that the standard does not state */
 ONNX_OP(TreeEnsembleClassifier)
 {
     value x = in(0);

@@ -1,6 +1,6 @@
-/* frontend/onnx/ops_msft.c: operators of domain com.microsoft that quantizing tools of onnxruntime leave in models. The
- * quantized ones compute on real numbers between a dequantization and a quantization, except products, which are exact
- * in i32.
+/* frontend/onnx/ops_msft.c: operators of domain com.microsoft that quantizing tools of onnxruntime leave in
+ * models. The quantized ones compute on real numbers between a dequantization and a quantization, except
+ * products, which are exact in i32.
  */
 #include "frontend/onnx/op_spatial.h"
 
@@ -71,7 +71,8 @@ static void quantized_pool(op_call *c, const char *op)
 ONNX_OP(QLinearAveragePool) { (void)g; quantized_pool(c, "AveragePool"); }
 ONNX_OP(QLinearGlobalAveragePool) { (void)g; quantized_pool(c, "GlobalAveragePool"); }
 
-/* QGemm (com.microsoft 1): alpha * (op(A) - a_zero)(op(B) - b_zero) * scales + C * scales; with y_scale quantized */
+/* QGemm (com.microsoft 1): alpha * (op(A) - a_zero)(op(B) - b_zero) * scales + C * scales; with y_scale
+ * quantized */
 ONNX_OP(QGemm)
 {
     value a = in(0), b = in(3);
@@ -107,7 +108,7 @@ ONNX_OP(DynamicQuantizeMatMul)
     out(0, has_in(4) ? add(g, y, in(4)) : y);
 }
 
-/* -- MatMulNBits ------------------------------------------------------------------------------------------------------------ */
+/* -- MatMulNBits ----------------------------------------------------------------------------------------- */
 
 /* x u8[…, n] holding 8/bits numbers a byte, lowest bits first -> u8[…, n * 8/bits] */
 static value unpack(graph *g, value x, int bits)
@@ -127,11 +128,13 @@ static value unpack(graph *g, value x, int bits)
     return reshape(g, y, r, d);
 }
 
-/* MatMulNBits (com.microsoft 1): B[N, K/block] in blocks of 2, 4 or 8 bits with a scale, and a zero point, each */
+/* MatMulNBits (com.microsoft 1): B[N, K/block] in blocks of 2, 4 or 8 bits with a scale, and a zero point,
+ * each */
 ONNX_OP(MatMulNBits)
 {
     value a = in(0), b = in(1), scales = in(2);
-    int64_t K = attr_int("K", 0), N = attr_int("N", 0), bits = attr_int("bits", 4), block = attr_int("block_size", 0);
+    int64_t K = attr_int("K", 0), N = attr_int("N", 0), bits = attr_int("bits", 4),
+            block = attr_int("block_size", 0);
     if (!op_rank(c, a, 1, MAX_RANK, "A") || !op_rank(c, b, 3, 3, "B")) return;
     if (K < 1 || N < 1 || block < 1 || K > INT32_MAX || N > INT32_MAX || block > INT32_MAX) {
         op_fail(c, "attributes K, N and block_size must be at least 1");
@@ -159,7 +162,7 @@ ONNX_OP(MatMulNBits)
     out(0, has_in(5) ? add(g, y, in(5)) : y);
 }
 
-/* -- Fused ------------------------------------------------------------------------------------------------------------------- */
+/* -- Fused ----------------------------------------------------------------------------------------------- */
 
 /* FusedMatMul (com.microsoft 1): alpha * op(A) op(B) */
 ONNX_OP(FusedMatMul)
@@ -207,7 +210,8 @@ ONNX_OP(QuickGelu)
     out(0, mul(g, x, un(g, SCALAR_sigmoid, bin_k(g, SCALAR_mul, x, attr_float("alpha", 1.702)))));
 }
 
-/* SkipLayerNormalization (com.microsoft 1): of input + skip + bias over the last axis; that sum is output 3 */
+/* SkipLayerNormalization (com.microsoft 1): of input + skip + bias over the last axis; that sum is output 3
+ */
 ONNX_OP(SkipLayerNormalization)
 {
     value x = in(0);
@@ -217,7 +221,8 @@ ONNX_OP(SkipLayerNormalization)
     if (has_in(4)) sum = add(g, sum, in(4));
     value mu = mean_over(g, sum, last, true), d = sub(g, sum, mu);
     value var = mean_over(g, mul(g, d, d), last, true);
-    value inv = k_bin(g, SCALAR_div, 1, un(g, SCALAR_sqrt, bin_k(g, SCALAR_add, var, attr_float("epsilon", 1e-12))));
+    value inv = k_bin(g, SCALAR_div, 1,
+                      un(g, SCALAR_sqrt, bin_k(g, SCALAR_add, var, attr_float("epsilon", 1e-12))));
     value y = mul(g, mul(g, d, inv), in(2));
     out(0, has_in(3) ? add(g, y, in(3)) : y);
     out(1, mu);
@@ -235,7 +240,8 @@ ONNX_OP(QLinearConcat)
     }
     value *x = NEW_ARRAY(op_arena(c), value, n), first = in(2);
     if (!op_rank(c, first, 1, MAX_RANK, "the first tensor")) return;
-    for (int i = 0; i < n; i++) x[i] = dequantized(g, in(2 + 3 * i), scalar_in(c, 3 + 3 * i), scalar_in(c, 4 + 3 * i));
+    for (int i = 0; i < n; i++)
+        x[i] = dequantized(g, in(2 + 3 * i), scalar_in(c, 3 + 3 * i), scalar_in(c, 4 + 3 * i));
     value y = concat(g, n, x, op_axis(c, attr_int("axis", 0), rank_of(g, first)));
     out(0, quantized(c, y, scalar_in(c, 0), scalar_in(c, 1), dtype_of(g, first)));
 }

@@ -1,5 +1,5 @@
-/* frontend/onnx/ops_norm.c: normalization: x less its mean, by its deviation, over a set of axes, then scaled. Statistics
- * take two passes (mean of squares of the differences), since E[x^2] - E[x]^2 cancels.
+/* frontend/onnx/ops_norm.c: normalization: x less its mean, by its deviation, over a set of axes, then
+ * scaled. Statistics take two passes (mean of squares of the differences), since E[x^2] - E[x]^2 cancels.
  */
 #include "frontend/onnx/op_tensor.h"
 
@@ -9,7 +9,8 @@ static value channels(graph *g, value v, int r)
     return column(g, v, r - 2);
 }
 
-/* (x - mean) / sqrt(var + eps) over axes; mean and 1/deviation, kept dims, through mu and inv (may be NULL). */
+/* (x - mean) / sqrt(var + eps) over axes; mean and 1/deviation, kept dims, through mu and inv (may be NULL).
+ */
 static value normalize(graph *g, value x, uint32_t axes, double eps, value *mu, value *inv)
 {
     value m = mean_over(g, x, axes, true), d = sub(g, x, m);
@@ -20,16 +21,18 @@ static value normalize(graph *g, value x, uint32_t axes, double eps, value *mu, 
     return mul(g, d, r);
 }
 
-/* BatchNormalization (1, 6, 7, 9, 14, 15). For inference the factor scale/sqrt(var + eps) and the offset are made of the
- * small vectors alone, so that they fold, and into the weights before. */
+/* BatchNormalization (1, 6, 7, 9, 14, 15). For inference the factor scale/sqrt(var + eps) and the offset are
+ * made of the small vectors alone, so that they fold, and into the weights before. */
 ONNX_OP(BatchNormalization)
 {
     value x = in(0), scale = in(1), b = in(2), mu = in(3), var = in(4);
     double eps = attr_float("epsilon", 1e-5), keep = attr_float("momentum", .9);
     if (!op_rank(c, x, 1, MAX_RANK, "X")) return;
     int r = rank_of(g, x);
-    bool training = c->version >= 14 ? attr_int("training_mode", 0) != 0 : c->n_out > 1 && !attr_int("is_test", 0);
-    bool each = c->version < 9 && !attr_int("spatial", 1);       /* one parameter per activation: statistics over the batch */
+    bool training = c->version >= 14 ? attr_int("training_mode", 0) != 0
+                                     : c->n_out > 1 && !attr_int("is_test", 0);
+    /* one parameter per activation: statistics over the batch */
+    bool each = c->version < 9 && !attr_int("spatial", 1);
     dtype t = dtype_of(g, mu), tx = dtype_of(g, x);
     if (!each && r == 1) { op_fail(c, "X has rank 1, expected [N, C, ...]"); return; }
     int tail = each ? 0 : r - 2;
@@ -81,7 +84,8 @@ ONNX_OP(LayerNormalization)
     if (!op_rank(c, x, 1, MAX_RANK, "X")) return;
     int r = rank_of(g, x), axis = op_axis(c, attr_int("axis", -1), r);
     dtype t = dtype_of(g, x);
-    value y = normalize(g, cast(g, x, stash_type(c, t)), axes_from(axis, r), attr_float("epsilon", 1e-5), &mu, &inv);
+    value y = normalize(g, cast(g, x, stash_type(c, t)), axes_from(axis, r), attr_float("epsilon", 1e-5), &mu,
+                        &inv);
     y = mul(g, cast(g, y, t), in(1));
     out(0, has_in(2) ? add(g, y, in(2)) : y);
     if (op_wants(c, 1)) out(1, mu);

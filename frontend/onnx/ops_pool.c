@@ -1,5 +1,5 @@
-/* frontend/onnx/ops_pool.c: poolings: windows of positions reduced to one, globally or locally; local response
- * normalization; and the inverse of max pooling. Positions in the padding are not counted.
+/* frontend/onnx/ops_pool.c: poolings: windows of positions reduced to one, globally or locally; local
+ * response normalization; and the inverse of max pooling. Positions in the padding are not counted.
  */
 #include "frontend/onnx/op_spatial.h"
 
@@ -21,7 +21,7 @@ static bool pool_windows(op_call *c, value x, spatial *s)
            spatial_windows(c, x, kernel, attr_int("ceil_mode", 0) != 0, s);
 }
 
-/* -- MaxPool ------------------------------------------------------------------------------------------------------------- */
+/* -- MaxPool --------------------------------------------------------------------------------------------- */
 
 /* The index of each maximum in the flattened operand, from the row-major number of the tap it came from.
  * first: what was padded beforehand, to be taken off again. */
@@ -48,7 +48,8 @@ static value flat_index(op_call *c, value x, value tap, const spatial *s, const 
         flat = is_value(flat) ? add(g, flat, at) : at;
         mult = dim_mul(t, mult, dim_of(g, x, 2 + d));
     }
-    value plane = mul(g, iota(g, DTYPE_i64, ty.rank, ty.dims, 0), constant_dim(g, DTYPE_i64, dim_of(g, x, 1)));
+    value plane = mul(g, iota(g, DTYPE_i64, ty.rank, ty.dims, 0),
+                      constant_dim(g, DTYPE_i64, dim_of(g, x, 1)));
     plane = add(g, plane, iota(g, DTYPE_i64, ty.rank, ty.dims, 1));
     return add(g, mul(g, plane, constant_dim(g, DTYPE_i64, mult)), flat);
 }
@@ -73,8 +74,8 @@ ONNX_OP(MaxPool)
     if (is_value(tap)) out(1, flat_index(c, x, tap, &s, lo, first));
 }
 
-/* MaxUnpool (9, 11, 22): indices count positions of the smallest operand that pooling could have had; a larger
- * output_shape keeps values at the same coordinates */
+/* MaxUnpool (9, 11, 22): indices count positions of the smallest operand that pooling could have had; a
+ * larger output_shape keeps values at the same coordinates */
 ONNX_OP(MaxUnpool)
 {
     value x = in(0), idx = in(1);
@@ -94,8 +95,8 @@ ONNX_OP(MaxUnpool)
     dim count = type_elements(g, type_of(g, x)), flat = dim_product(t, inner, n + 2);
     int axis = 0;
     value at = reshape(g, idx, 1, &count);
-    value y = scatter(g, SCATTER_set, full(g, dtype_of(g, x), 0, 1, &flat), reshape(g, x, 1, &count), 1, &at, &axis,
-                      0, NULL, NULL);
+    value y = scatter(g, SCATTER_set, full(g, dtype_of(g, x), 0, 1, &flat), reshape(g, x, 1, &count), 1, &at,
+                      &axis, 0, NULL, NULL);
     y = reshape(g, y, n + 2, inner);
     if (has_in(2)) {
         const dim *want = op_known(c, 2, "output_shape", &n_sizes);
@@ -113,16 +114,18 @@ ONNX_OP(MaxUnpool)
     out(0, y);
 }
 
-/* -- AveragePool ----------------------------------------------------------------------------------------------------------- */
+/* -- AveragePool ----------------------------------------------------------------------------------------- */
 
-/* How many positions each window along one axis counts: a literal [O] if the sizes are known, else a window over ones. */
-static value axis_count(graph *g, dtype t, dim extent, int64_t lo, dim size, int64_t k, int64_t stride, int64_t dil)
+/* How many positions each window along one axis counts: a literal [O] if the sizes are known, else a window
+ * over ones. */
+static value axis_count(graph *g, dtype t, dim extent, int64_t lo, dim size, int64_t k, int64_t stride,
+                        int64_t dil)
 {
     int64_t I, O;
     if (dim_is_const(extent, &I) && dim_is_const(size, &O) && O <= 65536 && k <= 65536) {
         double *v = NEW_ARRAY(g->arena, double, O);
         for (int64_t o = 0; o < O; o++) {
-            int64_t from = o * stride - lo;                    /* position of tap 0; taps j with 0 <= from + j*dil < I count */
+            int64_t from = o * stride - lo;   /* position of tap 0; taps j with 0 <= from + j*dil < I count */
             int64_t j0 = from >= 0 ? 0 : (-from + dil - 1) / dil;
             int64_t j1 = from >= I ? 0 : (I - 1 - from) / dil + 1;
             if (j1 > k) j1 = k;
@@ -130,7 +133,9 @@ static value axis_count(graph *g, dtype t, dim extent, int64_t lo, dim size, int
         }
         return op_reals(g, t, v, 1, &size);
     }
-    window_axis w = { .axis = 0, .size = size, .k = k, .r = { .idil = 1, .stride = stride, .dil = dil, .pad = lo } };
+    window_axis w = {
+        .axis = 0, .size = size, .k = k, .r = { .idil = 1, .stride = stride, .dil = dil, .pad = lo }
+    };
     return window_reduce(g, WINDOW_sum, full(g, t, 1, 1, &extent), 1, &w);
 }
 
@@ -146,7 +151,8 @@ static value position_count(op_call *c, const spatial *s, dtype t)
         dim extent = s->in[d];
         if (padded) extent = dim_add(g->dims, dim_add(g->dims, extent, s->lo[d]), s->hi[d]);
         else if (!dim_is_const(s->lo[d], &lo)) return NO_VALUE;
-        value v = column(g, axis_count(g, t, extent, lo, s->size[d], k, s->stride[d], s->dil[d]), s->n - 1 - d);
+        value v = column(g, axis_count(g, t, extent, lo, s->size[d], k, s->stride[d], s->dil[d]),
+                         s->n - 1 - d);
         count = is_value(count) ? mul(g, count, v) : v;
     }
     return count;
@@ -183,7 +189,7 @@ ONNX_OP(AveragePool)
     out(0, divide(g, window_reduce(g, WINDOW_sum, xp, s.n, axes), count));
 }
 
-/* -- The others -------------------------------------------------------------------------------------------------------------- */
+/* -- The others ------------------------------------------------------------------------------------------ */
 
 /* p is a float in version 1, an int later */
 static double read_p(op_call *c)
@@ -226,7 +232,8 @@ ONNX_OP(GlobalLpPool)
     value x = in(0);
     if (!op_rank(c, x, 2, MAX_RANK, "X")) return;
     double p = read_p(c);
-    value sum = reduce_keep(g, REDUCE_sum, bin_k(g, SCALAR_pow, un(g, SCALAR_abs, x), p), axes_from(2, rank_of(g, x)));
+    value sum = reduce_keep(g, REDUCE_sum, bin_k(g, SCALAR_pow, un(g, SCALAR_abs, x), p),
+                            axes_from(2, rank_of(g, x)));
     out(0, bin_k(g, SCALAR_pow, sum, 1 / p));
 }
 
@@ -248,6 +255,7 @@ ONNX_OP(LRN)
     window_axis w = { .axis = 1, .size = dim_of(g, x, 1), .k = below + above + 1,
                       .r = { .idil = 1, .stride = 1, .dil = 1, .pad = below } };
     value s = window_reduce(g, WINDOW_sum, mul(g, x, x), 1, &w);
-    s = bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, s, attr_float("alpha", 1e-4) / (double)n), attr_float("bias", 1));
+    s = bin_k(g, SCALAR_add, bin_k(g, SCALAR_mul, s, attr_float("alpha", 1e-4) / (double)n),
+              attr_float("bias", 1));
     out(0, divide(g, x, bin_k(g, SCALAR_pow, s, attr_float("beta", .75))));
 }

@@ -1,7 +1,8 @@
 /* ops_quant: from and to quantized tensors: y = saturate(round(x / scale) + zero), x = (y - zero) * scale.
  *
- * scale and zero are one number, one for each position along `axis`, or one for each block of `block_size` positions.
- * Integers up to 16 bits are exact in f32, so rounding, the zero point and the clamp are done there.
+ * scale and zero are one number, one for each position along `axis`, or one for each block of `block_size`
+ * positions. Integers up to 16 bits are exact in f32, so rounding, the zero point and the clamp are done
+ * there.
  */
 #include "frontend/onnx/op_util.h"
 
@@ -9,8 +10,8 @@
 
 static bool is_quantized_int(dtype t)
 {
-    return t == DTYPE_u8 || t == DTYPE_i8 || t == DTYPE_u16 || t == DTYPE_i16 || t == DTYPE_u4 || t == DTYPE_i4 ||
-           t == DTYPE_u2 || t == DTYPE_i2;
+    return t == DTYPE_u8 || t == DTYPE_i8 || t == DTYPE_u16 || t == DTYPE_i16 || t == DTYPE_u4 ||
+           t == DTYPE_i4 || t == DTYPE_u2 || t == DTYPE_i2;
 }
 
 static void quantized_range(dtype t, double *lo, double *hi)
@@ -29,7 +30,8 @@ static bool granularity_of(op_call *c, graph *g, value x, value scale, granulari
     q->block = attr_int("block_size", 0);
     if (!is_value(x) || !is_value(scale)) return false;
     int rank = rank_of(g, x);
-    if (rank > 0 && !dim_is(type_elements(g, type_of(g, scale)), 1)) q->axis = op_axis(c, attr_int("axis", 1), rank);
+    if (rank > 0 && !dim_is(type_elements(g, type_of(g, scale)), 1))
+        q->axis = op_axis(c, attr_int("axis", 1), rank);
     if (q->block < 0) op_fail(c, "a block_size of 0 or more expected");
     return !c->failed;
 }
@@ -50,7 +52,8 @@ static value spread(op_call *c, graph *g, value q, value x, granularity by)
         d[by.axis] = tq.dims[0];
         return reshape(g, q, tx.rank, d);
     }
-    if (tx.rank >= MAX_RANK) return build_fail(g, "blocks in tensors of fewer than %d dimensions expected", MAX_RANK);
+    if (tx.rank >= MAX_RANK)
+        return build_fail(g, "blocks in tensors of fewer than %d dimensions expected", MAX_RANK);
     for (int i = 0, k = 0; i < tq.rank; i++) {
         d[k] = e[k] = tq.dims[i];
         k++;
@@ -61,13 +64,16 @@ static value spread(op_call *c, graph *g, value q, value x, granularity by)
     value y = broadcast(g, reshape(g, q, tq.rank + 1, d), tq.rank + 1, e);
     for (int i = 0; i < tq.rank; i++) e[i] = i == by.axis ? dim_mulk(D, tq.dims[i], by.block) : tq.dims[i];
     y = reshape(g, y, tq.rank, e);
-    return dim_same(e[by.axis], tx.dims[by.axis]) ? y : slice_axis(g, y, by.axis, dim_const(0), tx.dims[by.axis], 1);
+    return dim_same(e[by.axis], tx.dims[by.axis])
+               ? y
+               : slice_axis(g, y, by.axis, dim_const(0), tx.dims[by.axis], 1);
 }
 
 static value to(graph *g, value x, dtype t) { return build_cast(g, x, t, true, "up"); }
 static dtype not_storage(dtype t) { return is_storage(t) ? DTYPE_f32 : t; }
 
-/* QuantizeLinear (10, 13, 19, 21, 23, 24, 25, 28): the division is done in `precision`, else in the scale's type */
+/* QuantizeLinear (10, 13, 19, 21, 23, 24, 25, 28): the division is done in `precision`, else in the scale's
+ * type */
 ONNX_OP(QuantizeLinear)
 {
     value x = in(0), s = in(1), z = has_in(2) ? in(2) : NO_VALUE;

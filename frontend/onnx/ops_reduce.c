@@ -1,7 +1,8 @@
 /* ops_reduce: reductions, running sums, softmax and its kin, top-k.
  *
- * The axes of a Reduce operator are an attribute before a version, an input from there on (13 for ReduceSum, 18 for the
- * others). f16 and bf16 are reduced in f32 and rounded once; integers take their square roots and logarithms in f64.
+ * The axes of a Reduce operator are an attribute before a version, an input from there on (13 for ReduceSum,
+ * 18 for the others). f16 and bf16 are reduced in f32 and rounded once; integers take their square roots and
+ * logarithms in f64.
  */
 #include "frontend/onnx/op_util.h"
 
@@ -10,7 +11,7 @@
 #define D (g->dims)
 #define UN(row, x) un(g, SCALAR_##row, (x))
 
-/* -- Reduce* ------------------------------------------------------------------------------------------------------------------ */
+/* -- Reduce* --------------------------------------------------------------------------------------------- */
 
 typedef value (*reduction)(graph *g, value x, uint32_t axes, bool keep);
 
@@ -41,6 +42,7 @@ static value real(graph *g, value x)
     dtype t = dtype_of(g, x);
     return is_float(t) ? cast(g, x, compute_dtype(t)) : cast(g, x, DTYPE_f64);
 }
+
 static value wide(graph *g, value x) { return cast(g, x, compute_dtype(dtype_of(g, x))); }
 static value back(graph *g, value y, value x) { return cast(g, y, dtype_of(g, x)); }
 
@@ -55,11 +57,13 @@ static value red_square(graph *g, value x, uint32_t a, bool k)
     value w = wide(g, x);
     return back(g, red(g, REDUCE_sum, mul(g, w, w), a, k), x);
 }
+
 static value red_l2(graph *g, value x, uint32_t a, bool k)
 {
     value w = real(g, x);
     return back(g, UN(sqrt, red(g, REDUCE_sum, mul(g, w, w), a, k)), x);
 }
+
 static value red_log_sum(graph *g, value x, uint32_t a, bool k)
 {
     return back(g, UN(log, red(g, REDUCE_sum, real(g, x), a, k)), x);
@@ -100,7 +104,7 @@ static void arg_reduce(op_call *c, graph *g, reduce_kind kind)
 ONNX_OP(ArgMax) { arg_reduce(c, g, REDUCE_argmax); }
 ONNX_OP(ArgMin) { arg_reduce(c, g, REDUCE_argmin); }
 
-/* -- Running sums --------------------------------------------------------------------------------------------------------------- */
+/* -- Running sums ---------------------------------------------------------------------------------------- */
 
 static void running(op_call *c, graph *g, cum_kind kind)
 {
@@ -109,13 +113,15 @@ static void running(op_call *c, graph *g, cum_kind kind)
     int64_t axis;
     if (!op_known_ints(c, 1, "axis", &n, &axis, 1) || !is_value(x)) return;
     if (n != 1) op_fail(c, "one axis expected");
-    else out(0, cumulate(g, kind, x, op_axis(c, axis, rank_of(g, x)), attr_int("exclusive", 0) != 0, attr_int("reverse", 0) != 0));
+    else
+        out(0, cumulate(g, kind, x, op_axis(c, axis, rank_of(g, x)), attr_int("exclusive", 0) != 0,
+                        attr_int("reverse", 0) != 0));
 }
 
 ONNX_OP(CumSum) { running(c, g, CUM_add); }
 ONNX_OP(CumProd) { running(c, g, CUM_mul); }
 
-/* -- Order ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Order ----------------------------------------------------------------------------------------------- */
 
 /* TopK (1, 10, 11, 24): equal elements in the order of their positions; always sorted */
 ONNX_OP(TopK)
@@ -139,7 +145,7 @@ ONNX_OP(TopK)
     out(1, i);
 }
 
-/* -- Softmax ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Softmax --------------------------------------------------------------------------------------------- */
 
 /* One axis from version 13 on; before, all axes from `axis` on together. */
 static uint32_t soft_axes(op_call *c, graph *g, value x)

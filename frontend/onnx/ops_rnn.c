@@ -3,15 +3,15 @@
  *     xg = X . W^T + bias                one contract for all steps, before the loop
  *     scan over t: states = cell(xg[t], states, R)
  *
- * A step past sequence_lens keeps the states and yields 0; so a reverse direction is a scan that runs backwards, and no
- * data is reversed. Directions are separate scans, joined at the end. What does not depend on the step (slices of R,
- * peepholes, biases) is a capture of the body.
+ * A step past sequence_lens keeps the states and yields 0; so a reverse direction is a scan that runs
+ * backwards, and no data is reversed. Directions are separate scans, joined at the end. What does not depend
+ * on the step (slices of R, peepholes, biases) is a capture of the body.
  */
 #include "frontend/onnx/op_tensor.h"
 #include <math.h>
 #include <strings.h>
 
-/* -- Activations --------------------------------------------------------------------------------------------- */
+/* -- Activations ----------------------------------------------------------------------------------------- */
 
 /* What op_activation() takes; alpha and beta NAN for the standard's defaults. */
 typedef struct { const char *name; double alpha, beta; } activation;
@@ -51,7 +51,7 @@ static bool read_activations(op_call *c, const char *const *usual, int per, int 
     return true;
 }
 
-/* -- The driver ------------------------------------------------------------------------------------------------------------ */
+/* -- The driver ------------------------------------------------------------------------------------------ */
 
 enum { MAX_STATES = 2, MAX_ACTS = 6, MAX_HELD = 8 };
 
@@ -63,14 +63,14 @@ struct layer {
     double clip;                             /* 0: none */
     bool flag;                               /* linear_before_reset; input_forget */
     dim H;
-    bool quantized;                          /* DynamicQuantizeLSTM: W[D, I, G], R[D, H, G] of 8 bits, with the four below */
+    bool quantized;           /* DynamicQuantizeLSTM: W[D, I, G], R[D, H, G] of 8 bits, with the four below */
     value w_scale, w_zero, r_scale, r_zero;  /* [D] or [D, G] */
-    value (*bias)(const layer *l, graph *g, value b);            /* B of one direction -> what joins the projection */
+    value (*bias)(const layer *l, graph *g, value b);    /* B of one direction -> what joins the projection */
     /* What the cell holds besides R (outside the body); returns how many. */
     int (*hold)(const layer *l, graph *g, int d, value r, value b, value p, value *held);
     /* One step; held as captures of the body. */
-    void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states, const value *held,
-                 value *next);
+    void (*cell)(const layer *l, graph *g, const activation *f, value x, const value *states,
+                 const value *held, value *next);
 };
 
 static value activate(const layer *l, graph *g, activation f, value x)
@@ -90,19 +90,23 @@ static value project(graph *g, value h, value r)
     return contract(g, h, r, NO_VALUE, &s);
 }
 
-/* -- Quantized while running ------------------------------------------------------------------------------------------------ */
+/* -- Quantized while running ----------------------------------------------------------------------------- */
 
-/* An 8-bit matrix w[K, G] as an operand of projections: its scale and zero point ([] or [G]), the sums of its columns. */
+/* An 8-bit matrix w[K, G] as an operand of projections: its scale and zero point ([] or [G]), the sums of its
+ * columns. */
 typedef struct { value w, scale, zero, sums; } narrow_matrix;
 
 static narrow_matrix narrow(graph *g, value w, value scale, value zero, int d)
 {
-    narrow_matrix m = { .w = w, .scale = pick(g, scale, 0, d), .zero = cast(g, pick(g, zero, 0, d), DTYPE_i32) };
+    narrow_matrix m = { .w = w,
+                        .scale = pick(g, scale, 0, d),
+                        .zero = cast(g, pick(g, zero, 0, d), DTYPE_i32) };
     m.sums = reduce(g, REDUCE_sum, cast(g, w, DTYPE_i32), 1, false);
     return m;
 }
 
-/* a[R, K] . w with a quantized to u8 over all its elements, as DynamicQuantizeLinear does; the result in f32. */
+/* a[R, K] . w with a quantized to u8 over all its elements, as DynamicQuantizeLinear does; the result in f32.
+ */
 static value project_narrow(graph *g, value a, narrow_matrix m)
 {
     if (!is_value(a)) return a;
@@ -129,12 +133,13 @@ static value project_all(const layer *l, graph *g, value x, value w, int d)
     }
     dim T = dim_of(g, x, 0), B = dim_of(g, x, 1);
     value flat = as_shape(g, x, 2, dim_mul(g->dims, T, B), dim_of(g, x, 2));
-    return as_shape(g, project_narrow(g, flat, narrow(g, w, l->w_scale, l->w_zero, d)), 3, T, B, dim_of(g, w, 1));
+    return as_shape(g, project_narrow(g, flat, narrow(g, w, l->w_scale, l->w_zero, d)), 3, T, B,
+                    dim_of(g, w, 1));
 }
 
 /* One direction: out = final states, then Y[T, B, H]. */
-static bool run_direction(const layer *l, int d, bool reverse, value x, value w, value r, value b, value lens, value p,
-                          const value *init, value *result)
+static bool run_direction(const layer *l, int d, bool reverse, value x, value w, value r, value b, value lens,
+                          value p, const value *init, value *result)
 {
     graph *g = l->c->g;
     dim T = dim_of(g, x, 0), B = dim_of(g, x, 1);
@@ -148,7 +153,8 @@ static bool run_direction(const layer *l, int d, bool reverse, value x, value w,
     static const char *const state_name[MAX_STATES] = { "h", "c" };
     static const char *const held_name[MAX_HELD] = { "r", "k1", "k2", "k3", "k4", "k5", "k6", "k7" };
     for (int i = 0; i < l->n_states; i++) {
-        value first = is_value(init[i]) ? pick(g, init[i], 0, d) : full(g, dtype_of(g, x), 0, 2, (dim[]){ B, l->H });
+        value first = is_value(init[i]) ? pick(g, init[i], 0, d)
+                                        : full(g, dtype_of(g, x), 0, 2, (dim[]){ B, l->H });
         state[i] = body_carry(&m, first, state_name[i]);
     }
     value xt = body_slice(&m, xg, "x");
@@ -179,15 +185,16 @@ static bool recurrent_operands(op_call *c, const layer *l, value x, value w, val
         op_fail(c, "W has %lld directions, attribute direction says %d", (long long)d, dirs);
         return false;
     }
-    if (dim_is_const(dim_of(g, w, l->quantized ? 2 : 1), &have) && dim_is_const(dim_mulk(g->dims, l->H, gates), &want) &&
-        have != want) {
+    if (dim_is_const(dim_of(g, w, l->quantized ? 2 : 1), &have) &&
+        dim_is_const(dim_mulk(g->dims, l->H, gates), &want) && have != want) {
         op_fail(c, "the gates of W have %lld rows, expected %lld", (long long)have, (long long)want);
         return false;
     }
     return true;
 }
 
-static void recurrent(layer *l, int gates, const char *const *usual, value b, value lens, const value *initial, value p)
+static void recurrent(layer *l, int gates, const char *const *usual, value b, value lens,
+                      const value *initial, value p)
 {
     op_call *c = l->c;
     graph *g = c->g;
@@ -196,14 +203,16 @@ static void recurrent(layer *l, int gates, const char *const *usual, value b, va
     const char *direction = attr_str("direction", "forward");
     bool both = !strcmp(direction, "bidirectional"), reverse = !strcmp(direction, "reverse");
     int dirs = both ? 2 : 1;
-    if (!both && !reverse && strcmp(direction, "forward") && strcmp(direction, "foward")) {      /* GRU-1 spells it so */
+    /* GRU-1 spells it so */
+    if (!both && !reverse && strcmp(direction, "forward") && strcmp(direction, "foward")) {
         op_fail(c, "attribute direction is \"%s\", expected forward, reverse or bidirectional", direction);
         return;
     }
     if (!op_rank(c, r, 3, 3, "R")) return;
     l->H = dim_of(g, r, l->quantized ? 1 : 2);
     l->clip = attr_float("clip", 0);
-    if (!recurrent_operands(c, l, x, w, r, dirs, gates) || !read_activations(c, usual, l->per, dirs, l->acts)) return;
+    if (!recurrent_operands(c, l, x, w, r, dirs, gates) || !read_activations(c, usual, l->per, dirs, l->acts))
+        return;
     if (is_value(b) && !op_rank(c, b, 2, 2, "B")) return;
     if (is_value(lens) && !op_rank(c, lens, 1, 1, "sequence_lens")) return;
     if (is_value(p) && !op_rank(c, p, 2, 2, "P")) return;
@@ -237,7 +246,7 @@ static value sum_of_biases(const layer *l, graph *g, value b)
     return add(g, half[0], half[1]);
 }
 
-/* -- RNN -------------------------------------------------------------------------------------------------------------------- */
+/* -- RNN ------------------------------------------------------------------------------------------------- */
 
 static int hold_r(const layer *l, graph *g, int d, value r, value b, value p, value *held)
 {
@@ -246,8 +255,8 @@ static int hold_r(const layer *l, graph *g, int d, value r, value b, value p, va
     return 1;
 }
 
-static void rnn_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
-                     value *next)
+static void rnn_cell(const layer *l, graph *g, const activation *f, value x, const value *s,
+                     const value *held, value *next)
 {
     next[0] = activate(l, g, f[0], clipped(l, g, add(g, x, project(g, s[0], held[0]))));
 }
@@ -262,7 +271,7 @@ ONNX_OP(RNN)
     recurrent(&l, 1, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), &h0, NO_VALUE);
 }
 
-/* -- GRU -------------------------------------------------------------------------------------------------------------------- */
+/* -- GRU ------------------------------------------------------------------------------------------------- */
 
 /* The recurrent bias joins the input's, except that of the hidden gate where it stands inside r * (.). */
 static value gru_bias(const layer *l, graph *g, value b)
@@ -275,7 +284,8 @@ static value gru_bias(const layer *l, graph *g, value b)
     return add(g, half[0], concat(g, 3, gates, 0));
 }
 
-/* linear_before_reset: R whole and the hidden gate's recurrent bias; else R of gates z, r and R of the hidden gate. */
+/* linear_before_reset: R whole and the hidden gate's recurrent bias; else R of gates z, r and R of the hidden
+ * gate. */
 static int gru_hold(const layer *l, graph *g, int d, value r, value b, value p, value *held)
 {
     (void)d, (void)p;
@@ -296,8 +306,8 @@ static value blend(graph *g, value z, value a, value b)          /* (1 - z) * a 
     return add(g, mul(g, k_bin(g, SCALAR_sub, 1, z), a), mul(g, z, b));
 }
 
-static void gru_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
-                     value *next)
+static void gru_cell(const layer *l, graph *g, const activation *f, value x, const value *s,
+                     const value *held, value *next)
 {
     value xs[3], hs[2], h = s[0];
     cut(g, x, 1, 3, xs);
@@ -308,8 +318,8 @@ static void gru_cell(const layer *l, graph *g, const activation *f, value x, con
     next[0] = blend(g, z, n, h);
 }
 
-static void gru_cell_linear(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
-                            value *next)
+static void gru_cell_linear(const layer *l, graph *g, const activation *f, value x, const value *s,
+                            const value *held, value *next)
 {
     value xs[3], hs[3], h = s[0];
     cut(g, x, 1, 3, xs);
@@ -333,9 +343,10 @@ ONNX_OP(GRU)
     recurrent(&l, 3, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), &h0, NO_VALUE);
 }
 
-/* -- LSTM ------------------------------------------------------------------------------------------------------------------- */
+/* -- LSTM ------------------------------------------------------------------------------------------------ */
 
-/* R (of 8 bits: with its scale, zero point and sums), then the peepholes of gates i, o, f, if there are any */
+/* R (of 8 bits: with its scale, zero point and sums), then the peepholes of gates i, o, f, if there are any
+ */
 static int lstm_hold(const layer *l, graph *g, int d, value r, value b, value p, value *held)
 {
     (void)b;
@@ -355,16 +366,18 @@ static value peep(graph *g, value gate, value weight, value state)
     return is_value(weight) ? add(g, gate, mul(g, weight, state)) : gate;
 }
 
-static void lstm_cell(const layer *l, graph *g, const activation *f, value x, const value *s, const value *held,
-                      value *next)
+static void lstm_cell(const layer *l, graph *g, const activation *f, value x, const value *s,
+                      const value *held, value *next)
 {
     value gate[4], h = s[0], c = s[1];                          /* gates in the order i, o, f, c */
     const value *peepholes = held + (l->quantized ? 4 : 1);
-    value recurrent_part = l->quantized ? project_narrow(g, h, (narrow_matrix){ held[0], held[1], held[2], held[3] })
-                                        : project(g, h, held[0]);
+    value recurrent_part = l->quantized
+                               ? project_narrow(g, h, (narrow_matrix){ held[0], held[1], held[2], held[3] })
+                               : project(g, h, held[0]);
     cut(g, add(g, x, recurrent_part), 1, 4, gate);
     value i = activate(l, g, f[0], clipped(l, g, peep(g, gate[0], peepholes[0], c)));
-    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i) : activate(l, g, f[0], clipped(l, g, peep(g, gate[2], peepholes[2], c)));
+    value forget = l->flag ? k_bin(g, SCALAR_sub, 1, i)
+                           : activate(l, g, f[0], clipped(l, g, peep(g, gate[2], peepholes[2], c)));
     value cell = add(g, mul(g, forget, c), mul(g, i, activate(l, g, f[1], clipped(l, g, gate[3]))));
     value o = activate(l, g, f[0], clipped(l, g, peep(g, gate[1], peepholes[1], cell)));
     next[0] = mul(g, o, activate(l, g, f[2], cell));
@@ -376,19 +389,34 @@ ONNX_OP(LSTM)
 {
     (void)g;
     static const char *const usual[] = { "Sigmoid", "Tanh", "Tanh" };
-    layer l = { .c = c, .n_states = 2, .per = 3, .flag = attr_int("input_forget", 0) != 0, .bias = sum_of_biases,
-                .hold = lstm_hold, .cell = lstm_cell };
+    layer l = { .c = c,
+                .n_states = 2,
+                .per = 3,
+                .flag = attr_int("input_forget", 0) != 0,
+                .bias = sum_of_biases,
+                .hold = lstm_hold,
+                .cell = lstm_cell };
     value init[2] = { op_in_or(c, 5, NO_VALUE), op_in_or(c, 6, NO_VALUE) };
-    recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init, op_in_or(c, 7, NO_VALUE));
+    recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init,
+              op_in_or(c, 7, NO_VALUE));
 }
 
 /* DynamicQuantizeLSTM (com.microsoft 1): W and R of 8 bits, X and h quantized while running */
 ONNX_OP(DynamicQuantizeLSTM)
 {
     static const char *const usual[] = { "Sigmoid", "Tanh", "Tanh" };
-    layer l = { .c = c, .n_states = 2, .per = 3, .flag = attr_int("input_forget", 0) != 0, .bias = sum_of_biases,
-                .hold = lstm_hold, .cell = lstm_cell, .quantized = true,
-                .w_scale = in(8), .w_zero = in(9), .r_scale = in(10), .r_zero = in(11) };
+    layer l = { .c = c,
+                .n_states = 2,
+                .per = 3,
+                .flag = attr_int("input_forget", 0) != 0,
+                .bias = sum_of_biases,
+                .hold = lstm_hold,
+                .cell = lstm_cell,
+                .quantized = true,
+                .w_scale = in(8),
+                .w_zero = in(9),
+                .r_scale = in(10),
+                .r_zero = in(11) };
     if (!op_rank(c, l.w_scale, 1, 2, "W_scale") || !op_rank(c, l.w_zero, 1, 2, "W_zero_point") ||
         !op_rank(c, l.r_scale, 1, 2, "R_scale") || !op_rank(c, l.r_zero, 1, 2, "R_zero_point"))
         return;
@@ -397,5 +425,6 @@ ONNX_OP(DynamicQuantizeLSTM)
         return;
     }
     value init[2] = { op_in_or(c, 5, NO_VALUE), op_in_or(c, 6, NO_VALUE) };
-    recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init, op_in_or(c, 7, NO_VALUE));
+    recurrent(&l, 4, usual, op_in_or(c, 3, NO_VALUE), op_in_or(c, 4, NO_VALUE), init,
+              op_in_or(c, 7, NO_VALUE));
 }

@@ -1,9 +1,9 @@
 /* ops_sample: resampling: Resize, AffineGrid, GridSample, and a deformable convolution. (Boxes: ops_boxes.c.)
  *
- * Resize is separable: along one axis, y[o] = sum over K taps of weight[o, k] * x[index[o, k]]. With extents known the
- * tables are literals; with open extents the same formulas are maps over a ramp, in f64, of the axis's length. Nearest
- * by a whole factor is a stretch, a view. A sample at computed coordinates is a sum over tap combinations of
- * weight * gather, and since a gather outside reads 0, zero padding needs nothing.
+ * Resize is separable: along one axis, y[o] = sum over K taps of weight[o, k] * x[index[o, k]]. With extents
+ * known the tables are literals; with open extents the same formulas are maps over a ramp, in f64, of the
+ * axis's length. Nearest by a whole factor is a stretch, a view. A sample at computed coordinates is a sum
+ * over tap combinations of weight * gather, and since a gather outside reads 0, zero padding needs nothing.
  */
 #include "frontend/onnx/op_util.h"
 
@@ -13,9 +13,10 @@
 #define K(row, x, k) bin_k(g, SCALAR_##row, (x), (k))
 #define UN(row, x) un(g, SCALAR_##row, (x))
 
-/* -- Resize -------------------------------------------------------------------------------------------------------------------- */
+/* -- Resize ---------------------------------------------------------------------------------------------- */
 
-typedef enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, TF_CROP } coordinate_mode;
+typedef enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC,
+               TF_CROP } coordinate_mode;
 typedef enum { PREFER_FLOOR, PREFER_CEIL, TO_FLOOR, TO_CEIL } nearest_mode;
 typedef enum { NEAREST, LINEAR, CUBIC } interpolation;
 
@@ -27,10 +28,12 @@ typedef struct {
     bool exclude_outside, antialias;
 } resize_rule;
 
-typedef struct { int64_t n, k; int64_t *index; double *weight; bool *outside, any_outside; } taps;    /* n rows of k */
+/* n rows of k */
+typedef struct { int64_t n, k; int64_t *index; double *weight; bool *outside, any_outside; } taps;
 
-/* Where position o of the result (of length O) lies in the operand (of length I). The standard's length_resized is O, a whole
- * number; only in align_corners its tests take the length before rounding, scale * I. */
+/* Where position o of the result (of length O) lies in the operand (of length I). The standard's
+ * length_resized is O, a whole number; only in align_corners its tests take the length before rounding, scale
+ * * I. */
 static double source_position(const resize_rule *r, double o, double I, double O, double scale)
 {
     double width = scale * I, half = (o + 0.5) / scale - 0.5;
@@ -61,7 +64,9 @@ static double kernel_weight(const resize_rule *r, double d)
 {
     double a = r->cubic_a;
     if (r->how == LINEAR) return d < 1 ? 1 - d : 0;
-    return d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+    return d <= 1  ? ((a + 2) * d - (a + 3)) * d * d + 1
+           : d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+                   : 0;
 }
 
 static void fill_row(const resize_rule *r, taps *t, int64_t o, double x, int64_t I, double shrink)
@@ -143,7 +148,8 @@ static value open_position(graph *g, const resize_rule *r, value o, value I, val
     case ALIGN_CORNERS: return select3(g, is_one, K(mul, o, 0), divide(g, mul(g, o, last), steps));
     case ASYMMETRIC: return divide(g, o, scale);
     case TF_CROP: {
-        value x = add(g, K(mul, last, r->roi_lo), divide(g, mul(g, K(mul, o, r->roi_hi - r->roi_lo), last), steps));
+        value x = add(g, K(mul, last, r->roi_lo),
+                      divide(g, mul(g, K(mul, o, r->roi_hi - r->roi_lo), last), steps));
         return select3(g, is_one, K(mul, last, (r->roi_lo + r->roi_hi) / 2), x);
     }
     case PYTORCH_HALF_PIXEL: return select3(g, is_one, K(mul, o, 0), half);
@@ -175,10 +181,13 @@ static value open_weight(graph *g, const resize_rule *r, value d)
     return select3(g, K(le, d, 1), near, select3(g, K(lt, d, 2), far, zero));
 }
 
-static value resample_open(op_call *c, graph *g, value x, int axis, const resize_rule *r, dim O, value scale, value *outside)
+static value resample_open(op_call *c, graph *g, value x, int axis, const resize_rule *r, dim O, value scale,
+                           value *outside)
 {
-    value I = op_dim_value(g, DTYPE_f64, dim_of(g, x, axis)), last = K(sub, I, 1), zero = scalar_f64(g, DTYPE_f64, 0);
-    value o = iota(g, DTYPE_f64, 1, &O, 0), p = open_position(g, r, o, I, op_dim_value(g, DTYPE_f64, O), scale);
+    value I = op_dim_value(g, DTYPE_f64, dim_of(g, x, axis)), last = K(sub, I, 1),
+          zero = scalar_f64(g, DTYPE_f64, 0);
+    value o = iota(g, DTYPE_f64, 1, &O, 0),
+          p = open_position(g, r, o, I, op_dim_value(g, DTYPE_f64, O), scale);
     int rank = rank_of(g, x), n = r->how == NEAREST ? 1 : r->how == LINEAR ? 2 : 4;
     *outside = r->at == TF_CROP ? bin(g, SCALAR_or, K(lt, p, 0), bin(g, SCALAR_lt, last, p)) : NO_VALUE;
     if (r->antialias) {
@@ -208,7 +217,8 @@ static bool is_stretch(const resize_rule *r, double scale)
 {
     if (r->how != NEAREST || scale != floor(scale) || scale < 1 || scale > 1e6) return false;
     bool half = r->at == HALF_PIXEL || r->at == HALF_PIXEL_SYMMETRIC || r->at == PYTORCH_HALF_PIXEL;
-    return (r->at == ASYMMETRIC && r->round == TO_FLOOR) || (half && (r->round == PREFER_FLOOR || r->round == PREFER_CEIL));
+    return (r->at == ASYMMETRIC && r->round == TO_FLOOR) ||
+           (half && (r->round == PREFER_FLOOR || r->round == PREFER_CEIL));
 }
 
 static value stretch(graph *g, value x, int axis, int64_t f)
@@ -239,17 +249,22 @@ static int choose(op_call *c, const char *attr, const char *other, int n, const 
 static resize_rule resize_rule_of(op_call *c, bool is_old)
 {
     static const char *const how[] = { "nearest", "linear", "cubic", "bilinear" };
-    static const char *const at[] = { "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                      "tf_crop_and_resize", "tf_half_pixel_for_nn" };
+    static const char *const at[] = { "half_pixel",          "half_pixel_symmetric", "pytorch_half_pixel",
+                                      "align_corners",       "asymmetric",           "tf_crop_and_resize",
+                                      "tf_half_pixel_for_nn" };
     static const char *const rounding[] = { "round_prefer_floor", "round_prefer_ceil", "floor", "ceil" };
-    resize_rule r = { .cubic_a = attr_float("cubic_coeff_a", -0.75), .extrapolation = attr_float("extrapolation_value", 0),
-                      .exclude_outside = attr_int("exclude_outside", 0), .antialias = attr_int("antialias", 0) };
+    resize_rule r = { .cubic_a = attr_float("cubic_coeff_a", -0.75),
+                      .extrapolation = attr_float("extrapolation_value", 0),
+                      .exclude_outside = attr_int("exclude_outside", 0),
+                      .antialias = attr_int("antialias", 0) };
     int mode = choose(c, "mode", "nearest", 4, how);
     r.how = mode == 3 ? LINEAR : (interpolation)mode;
-    r.at = is_old ? ASYMMETRIC : (coordinate_mode)choose(c, "coordinate_transformation_mode", "half_pixel", 7, at);
+    r.at = is_old ? ASYMMETRIC
+                  : (coordinate_mode)choose(c, "coordinate_transformation_mode", "half_pixel", 7, at);
     r.round = is_old ? TO_FLOOR : (nearest_mode)choose(c, "nearest_mode", "round_prefer_floor", 4, rounding);
     if (r.at > TF_CROP) {                                   /* version 11 only: floor((o + 0.5) / scale) */
-        if (r.how != NEAREST || r.round != TO_FLOOR) op_unsupported(c, "tf_half_pixel_for_nn other than nearest with floor");
+        if (r.how != NEAREST || r.round != TO_FLOOR)
+            op_unsupported(c, "tf_half_pixel_for_nn other than nearest with floor");
         r.at = HALF_PIXEL;
         r.round = PREFER_CEIL;
     }
@@ -347,12 +362,15 @@ static bool read_plan(op_call *c, graph *g, value x, bool is_upsample, resize_ru
     if (is_upsample && c->version < 7) {
         for (int i = 0; i < rank; i++) {
             p->has_scale[i] = true;
-            p->scale[i] = i == rank - 2 ? attr_float("height_scale", 1) : i == rank - 1 ? attr_float("width_scale", 1) : 1;
+            p->scale[i] = i == rank - 2   ? attr_float("height_scale", 1)
+                          : i == rank - 1 ? attr_float("width_scale", 1)
+                                          : 1;
             p->size[i] = scaled_size(c, g, dim_of(g, x, i), p->scale[i]);
         }
         return !c->failed;
     }
-    if (is_upsample || c->version < 11) return read_scales(c, g, x, p, is_upsample && c->version < 9 ? -1 : 1);
+    if (is_upsample || c->version < 11)
+        return read_scales(c, g, x, p, is_upsample && c->version < 9 ? -1 : 1);
     if (r->at == TF_CROP) {
         if (!op_known_floats(c, 1, "roi", &n, p->roi, 2 * MAX_RANK)) return false;
         if (n != 2 * p->n) op_fail(c, "%d numbers as roi expected, found %d", 2 * p->n, n);
@@ -397,10 +415,12 @@ static void resize(op_call *c, graph *g, bool is_upsample)
         int64_t I, O;
         dim d = dim_of(g, y, axis);
         if (dim_same(d, p.size[i]) && p.has_scale[i] && p.scale[i] == 1 && r.at != TF_CROP) continue;
-        if (!is_upsample && is_old) r.round = p.scale[i] < 1 ? TO_CEIL : TO_FLOOR;       /* version 10 leaves rounding open */
+        /* version 10 leaves rounding open */
+        if (!is_upsample && is_old) r.round = p.scale[i] < 1 ? TO_CEIL : TO_FLOOR;
         r.roi_lo = p.roi[i];
         r.roi_hi = p.roi[i + p.n];
-        if (p.has_scale[i] && is_stretch(&r, p.scale[i]) && dim_same(p.size[i], dim_mulk(D, d, (int64_t)p.scale[i]))) {
+        if (p.has_scale[i] && is_stretch(&r, p.scale[i]) &&
+            dim_same(p.size[i], dim_mulk(D, d, (int64_t)p.scale[i]))) {
             y = stretch(g, y, axis, (int64_t)p.scale[i]);
         } else if (dim_is_const(d, &I) && dim_is_const(p.size[i], &O) && p.has_scale[i]) {
             taps table;
@@ -408,7 +428,8 @@ static void resize(op_call *c, graph *g, bool is_upsample)
             y = resample_literal(g, y, axis, &r, &table);
             if (table.any_outside) mask = join_mask(g, mask, literal_mask(g, &table), rank, axis);
         } else {
-            value in_f = op_dim_value(g, DTYPE_f64, d), out_f = op_dim_value(g, DTYPE_f64, p.size[i]), outside;
+            value in_f = op_dim_value(g, DTYPE_f64, d), out_f = op_dim_value(g, DTYPE_f64, p.size[i]),
+                  outside;
             value scale = p.has_scale[i] ? scalar_f64(g, DTYPE_f64, p.scale[i]) : divide(g, out_f, in_f);
             y = resample_open(c, g, y, axis, &r, p.size[i], scale, &outside);
             if (is_value(outside)) mask = join_mask(g, mask, outside, rank, axis);
@@ -421,9 +442,9 @@ static void resize(op_call *c, graph *g, bool is_upsample)
 ONNX_OP(Resize) { resize(c, g, false); }
 ONNX_OP(Upsample) { resize(c, g, true); }
 
-/* -- Sampling at computed coordinates ------------------------------------------------------------------------------------------- */
+/* -- Sampling at computed coordinates -------------------------------------------------------------------- */
 
-typedef struct { value at, weight; } tap;                    /* position (whole number as a float), NO_VALUE: weight 1 */
+typedef struct { value at, weight; } tap;         /* position (whole number as a float), NO_VALUE: weight 1 */
 
 static int linear_taps(graph *g, value p, tap *t)
 {
@@ -449,8 +470,10 @@ static int cubic_taps(graph *g, value p, tap *t)
     return 4;
 }
 
-/* Sum over combinations of taps of weight * x[batch, positions, free]. Result: the coordinates' dims, then x's free dims. */
-static value sample(graph *g, value x, int n, const tap (*t)[4], const int *n_taps, const int *axes, int n_batch, const int *batch)
+/* Sum over combinations of taps of weight * x[batch, positions, free]. Result: the coordinates' dims, then
+ * x's free dims. */
+static value sample(graph *g, value x, int n, const tap (*t)[4], const int *n_taps, const int *axes,
+                    int n_batch, const int *batch)
 {
     int pick[MAX_RANK] = { 0 }, total = 1, n_free = rank_of(g, x) - n - n_batch;
     value y = NO_VALUE;
@@ -515,8 +538,11 @@ ONNX_OP(GridSample)
     int n_taps[MAX_RANK], axes[MAX_RANK], last = rank_of(g, grid) - 1;
     for (int d = 0; d < n; d++) {
         value I = op_dim_value(g, w, dim_of(g, x, 2 + d)), top = K(sub, I, 1);
-        edge_rule e = { padding, align, cubic, scalar_f64(g, w, align ? 0 : -0.5), align ? top : K(sub, I, 0.5), top };
-        value u = K(add, squeeze(g, slice_axis(g, grid, last, dim_const(n - 1 - d), dim_const(1), 1), 1u << last), 1);
+        edge_rule e = {
+            padding, align, cubic, scalar_f64(g, w, align ? 0 : -0.5), align ? top : K(sub, I, 0.5), top
+        };
+        value u = K(
+            add, squeeze(g, slice_axis(g, grid, last, dim_const(n - 1 - d), dim_const(1), 1), 1u << last), 1);
         value p = align ? mul(g, u, K(div, top, 2)) : K(mul, K(sub, mul(g, u, I), 1), 0.5);
         if (nearest) p = UN(rint, p);
         if (!cubic) p = inside(g, p, &e);
@@ -565,9 +591,9 @@ ONNX_OP(AffineGrid)
     out(0, contract(g, concat(g, n + 1, part, n), theta, NO_VALUE, &s));
 }
 
-/* -- DeformConv (19, 22) ---------------------------------------------------------------------------------------------------------
- * x[N, C, I…], w[M, C/g, K…], offset[N, og*k*n, O…], bias[M], mask[N, og*k, O…]: the taps of a convolution at shifted
- * positions, gathered with linear interpolation, then one product over channels and taps. */
+/* -- DeformConv (19, 22) ------------------------------------------------------------------------------------
+ * x[N, C, I…], w[M, C/g, K…], offset[N, og*k*n, O…], bias[M], mask[N, og*k, O…]: the taps of a convolution at
+ * shifted positions, gathered with linear interpolation, then one product over channels and taps. */
 
 static void ints_or(op_call *c, const char *name, int n, int64_t other, int64_t *v)
 {
@@ -589,14 +615,16 @@ ONNX_OP(DeformConv)
         op_fail(c, "input, weights and offsets of equal rank 3 to 5 expected");
         return;
     }
-    int64_t st[3], di[3], pa[6], Kd[3], kk = 1, groups = attr_int("group", 1), og = attr_int("offset_group", 1);
+    int64_t st[3], di[3], pa[6], Kd[3], kk = 1, groups = attr_int("group", 1),
+                                        og = attr_int("offset_group", 1);
     ints_or(c, "strides", n, 1, st);
     ints_or(c, "dilations", n, 1, di);
     ints_or(c, "pads", 2 * n, 0, pa);
     if (groups < 1 || og < 1) op_fail(c, "groups of 1 or more expected");
     for (int d = 0; d < n && !c->failed; d++) {
         if (!op_const_dim(c, dim_of(g, w, 2 + d), "the kernel's extent", &Kd[d])) return;
-        if (st[d] < 1 || di[d] < 1 || !mul_ok(kk, Kd[d], &kk) || kk > 1 << 20) op_fail(c, "positive strides and dilations expected");
+        if (st[d] < 1 || di[d] < 1 || !mul_ok(kk, Kd[d], &kk) || kk > 1 << 20)
+            op_fail(c, "positive strides and dilations expected");
     }
     if (c->failed) return;
     dtype t = dtype_of(g, x);
@@ -619,21 +647,23 @@ ONNX_OP(DeformConv)
         one[2] = dim_const(kk);
         value base = reshape(g, op_reals(g, t, shift, 1, &one[2]), 3 + n, one);
         value pos = K(mul, along(g, iota(g, t, 1, &O[d], 0), 3 + n, 3 + d), (double)st[d]);
-        value p = add(g, squeeze(g, slice_axis(g, off, 3, dim_const(d), dim_const(1), 1), 8), add(g, base, pos));
+        value p = add(g, squeeze(g, slice_axis(g, off, 3, dim_const(d), dim_const(1), 1), 8),
+                      add(g, base, pos));
         n_taps[d] = linear_taps(g, p, table[d]);
         axes[d] = 3 + d;
     }
     dim xd[8] = { N, dim_const(og), dim_div(D, C, dim_const(og)) };
     for (int d = 0; d < n; d++) xd[3 + d] = dim_of(g, x, 2 + d);
-    value v = sample(g, reshape(g, x, 3 + n, xd), n, (const tap (*)[4])table, n_taps, axes, 2, (int[]){ 0, 1 });
+    value v = sample(g, reshape(g, x, 3 + n, xd), n, (const tap(*)[4])table, n_taps, axes, 2,
+                     (int[]){ 0, 1 });
     if (has_in(4)) {
         dim md[8] = { N, dim_const(og), dim_const(kk) };
         for (int d = 0; d < n; d++) md[3 + d] = O[d];
         md[3 + n] = dim_const(1);
-        v = mul(g, v, reshape(g, in(4), 4 + n, md));                                   /* [N, og, k, O…, C/og] */
+        v = mul(g, v, reshape(g, in(4), 4 + n, md));                                /* [N, og, k, O…, C/og] */
     }
     if (!is_value(v)) return;
-    v = move_axis(g, v, rank_of(g, v) - 1, 2);                                         /* [N, og, C/og, k, O…] */
+    v = move_axis(g, v, rank_of(g, v) - 1, 2);                                      /* [N, og, C/og, k, O…] */
     dim vd[8] = { N, dim_const(groups), dim_div(D, C, dim_const(groups)), dim_const(kk) };
     dim wd[4] = { dim_const(groups), dim_div(D, M, dim_const(groups)), dim_of(g, w, 1), dim_const(kk) };
     dim bd[8] = { dim_const(1), wd[0], wd[1] }, yd[8] = { N, M };

@@ -1,8 +1,9 @@
-/* ops_shape: operators about shapes, and those that only move elements by position: views, joins, pads, ramps.
- * (Movement by index tensors is in ops_index.c.)
+/* ops_shape: operators about shapes, and those that only move elements by position: views, joins, pads,
+ * ramps. (Movement by index tensors is in ops_index.c.)
  *
- * Shapes may be symbolic, and so may the integers that operators read as shapes, axes excepted: Shape gives dims, and
- * Gather, Concat, Slice, Mul … of known integers are folded by the builder, so Reshape sees dims again.
+ * Shapes may be symbolic, and so may the integers that operators read as shapes, axes excepted: Shape gives
+ * dims, and Gather, Concat, Slice, Mul … of known integers are folded by the builder, so Reshape sees dims
+ * again.
  */
 #include "frontend/onnx/op_util.h"
 
@@ -10,7 +11,7 @@
 
 #define D (g->dims)
 
-/* -- Constants and shapes ------------------------------------------------------------------------------------------------ */
+/* -- Constants and shapes -------------------------------------------------------------------------------- */
 
 ONNX_OP(Identity)
 {
@@ -28,8 +29,8 @@ static value floats_constant(graph *g, const float *v, int n, bool is_scalar)
 /* Constant (1, 9, 11, 12, 13, 19, 21, 23, 24, 25) */
 ONNX_OP(Constant)
 {
-    static const char *const forms[] = { "value", "sparse_value", "value_float", "value_floats", "value_int", "value_ints",
-                                         "value_string", "value_strings" };
+    static const char *const forms[] = { "value",     "sparse_value", "value_float",  "value_floats",
+                                         "value_int", "value_ints",   "value_string", "value_strings" };
     int n, given = 0;
     for (int i = 0; i < 8; i++) given += op_has_attr(c, forms[i]);
     if (given > 1) op_fail(c, "one value expected, found %d", given);
@@ -45,7 +46,8 @@ ONNX_OP(Constant)
     else if (op_has_attr(c, "value_ints")) {
         const int64_t *x = op_attr_ints(c, "value_ints", &n);
         if (x) out(0, op_ints(g, x, n, -1));
-    } else if (op_has_attr(c, "value_string") || op_has_attr(c, "value_strings")) op_unsupported(c, "constants of strings");
+    } else if (op_has_attr(c, "value_string") || op_has_attr(c, "value_strings"))
+        op_unsupported(c, "constants of strings");
     else op_fail(c, "a value expected");
 }
 
@@ -79,9 +81,10 @@ ONNX_OP(Size)
     if (is_value(x)) out(0, constant_dim(g, DTYPE_i64, type_elements(g, type_of(g, x))));
 }
 
-/* -- Views --------------------------------------------------------------------------------------------------------------------- */
+/* -- Views ----------------------------------------------------------------------------------------------- */
 
-/* The elements of t over the product of all d but d[open]: extents that stand on both sides are left out of both. */
+/* The elements of t over the product of all d but d[open]: extents that stand on both sides are left out of
+ * both. */
 static dim what_is_left(graph *g, type t, int n, const dim *d, int open)
 {
     dim above = dim_const(1), below = dim_const(1);
@@ -98,7 +101,8 @@ static dim what_is_left(graph *g, type t, int n, const dim *d, int open)
     return dim_div(D, above, below);
 }
 
-/* Reshape (1, 5, 13, 14, 19, 21, 23, 24, 25): 0 copies the input's dim (unless allowzero), -1 takes what is left */
+/* Reshape (1, 5, 13, 14, 19, 21, 23, 24, 25): 0 copies the input's dim (unless allowzero), -1 takes what is
+ * left */
 ONNX_OP(Reshape)
 {
     value x = in(0);
@@ -145,7 +149,8 @@ ONNX_OP(Reshape)
     }
     if (open >= 0) d[open] = dim_is(rest, 0) ? dim_const(0) : what_is_left(g, t, n, d, open);
     if (open >= 0 && dim_is_bad(d[open])) {
-        op_unsupported(c, "-1 in a shape where it does not follow from the open sizes; fix them by --dim NAME=SIZE");
+        op_unsupported(
+            c, "-1 in a shape where it does not follow from the open sizes; fix them by --dim NAME=SIZE");
         return;
     }
     out(0, reshape(g, x, n, d));
@@ -278,7 +283,7 @@ ONNX_OP(Tile)
     else out(0, reshape(g, broadcast(g, reshape(g, x, rank, a), rank, b), t.rank, y));
 }
 
-/* -- Joining and cutting ----------------------------------------------------------------------------------------------------------- */
+/* -- Joining and cutting --------------------------------------------------------------------------------- */
 
 /* A node has at most 2^16 - 1 operands: longer lists are joined in groups first. */
 static int join_groups(graph *g, value *x, int n, int axis)
@@ -339,7 +344,8 @@ ONNX_OP(Split)
         out(i, slice_axis(g, x, axis, at, part[i], 1));
         at = dim_add(D, at, part[i]);
     }
-    if (dim_is_const(at, NULL) && dim_is_const(d, NULL) && !dim_same(at, d)) op_fail(c, "parts that make up the whole axis expected");
+    if (dim_is_const(at, NULL) && dim_is_const(d, NULL) && !dim_same(at, d))
+        op_fail(c, "parts that make up the whole axis expected");
 }
 
 /* A position of Slice: from the back if negative, then clamped to [lo, hi]. */
@@ -355,7 +361,8 @@ static bool slice_position(op_call *c, graph *g, dim p, dim d, dim lo, dim hi, d
         else if (!dim_known_le(D, dim_const(0), p)) {
             text t = { .a = op_arena(c) };
             dim_print(D, p, &t);
-            op_unsupported(c, "a position %s of unknown sign; bound its symbols by --dim NAME=LO..HI", text_str(&t));
+            op_unsupported(c, "a position %s of unknown sign; bound its symbols by --dim NAME=LO..HI",
+                           text_str(&t));
             return false;
         }
         p = dim_max(D, lo, dim_min(D, p, hi));
@@ -364,13 +371,15 @@ static bool slice_position(op_call *c, graph *g, dim p, dim d, dim lo, dim hi, d
     return true;
 }
 
-/* One axis of Slice, as Python's slice(start, end, step).indices(d), but that a start before the axis is its beginning */
+/* One axis of Slice, as Python's slice(start, end, step).indices(d), but that a start before the axis is its
+ * beginning */
 static value slice_one(op_call *c, graph *g, value x, int axis, dim start, dim end, int64_t step)
 {
     dim d = dim_of(g, x, axis), zero = dim_const(0), last = dim_addk(D, d, -1), s, e;
     dim lo = step > 0 ? zero : dim_const(-1), hi = step > 0 ? d : last;
-    dim first = dim_known_lt(D, zero, d) ? zero : lo;                        /* the standard clamps starts to [0, d-1] */
-    if (!slice_position(c, g, start, d, first, hi, &s) || !slice_position(c, g, end, d, lo, hi, &e)) return NO_VALUE;
+    dim first = dim_known_lt(D, zero, d) ? zero : lo;             /* the standard clamps starts to [0, d-1] */
+    if (!slice_position(c, g, start, d, first, hi, &s) || !slice_position(c, g, end, d, lo, hi, &e))
+        return NO_VALUE;
     dim span = step > 0 ? dim_sub(D, e, s) : dim_sub(D, s, e);
     dim n = dim_ceildiv(D, span, dim_const(step > 0 ? step : -step));
     if (!dim_same(n, d) && !dim_known_le(D, zero, n)) n = dim_max(D, zero, n);
@@ -388,9 +397,12 @@ ONNX_OP(Slice)
     int64_t axes[MAX_RANK], steps[MAX_RANK];
     bool has_axes, has_steps = false;
     if (c->version < 10) {
-        const int64_t *s = op_attr_ints(c, "starts", &n), *e = op_attr_ints(c, "ends", &m), *a = op_attr_ints(c, "axes", &na);
+        const int64_t *s = op_attr_ints(c, "starts", &n), *e = op_attr_ints(c, "ends", &m),
+                      *a = op_attr_ints(c, "axes", &na);
         for (int i = 0; s && i < n && i < MAX_RANK; i++)
-            start[i] = dim_const(s[i] >= DIM_LIMIT ? DIM_LIMIT - 1 : s[i] <= -DIM_LIMIT ? 1 - DIM_LIMIT : s[i]);
+            start[i] = dim_const(s[i] >= DIM_LIMIT    ? DIM_LIMIT - 1
+                                 : s[i] <= -DIM_LIMIT ? 1 - DIM_LIMIT
+                                                      : s[i]);
         for (int i = 0; e && i < m && i < MAX_RANK; i++)
             end[i] = dim_const(e[i] >= DIM_LIMIT ? DIM_LIMIT - 1 : e[i] <= -DIM_LIMIT ? 1 - DIM_LIMIT : e[i]);
         for (int i = 0; a && i < na && i < MAX_RANK; i++) axes[i] = a[i];
@@ -406,18 +418,20 @@ ONNX_OP(Slice)
         if (has_steps && !op_known_ints(c, 4, "steps", &ns, steps, MAX_RANK)) return;
     }
     if (n > rank_of(g, x) || m != n || (has_axes && na != n) || (has_steps && ns != n)) {
-        op_fail(c, "starts, ends, axes and steps of equal length expected, at most one for each of %d axes", rank_of(g, x));
+        op_fail(c, "starts, ends, axes and steps of equal length expected, at most one for each of %d axes",
+                rank_of(g, x));
         return;
     }
     for (int i = 0; i < n && is_value(x); i++) {
         int64_t step = has_steps ? steps[i] : 1;
         if (step == 0 || step == INT64_MIN) op_fail(c, "a step other than 0 expected");
-        else x = slice_one(c, g, x, op_axis(c, has_axes ? axes[i] : i, rank_of(g, x)), start[i], end[i], step);
+        else
+            x = slice_one(c, g, x, op_axis(c, has_axes ? axes[i] : i, rank_of(g, x)), start[i], end[i], step);
     }
     if (!c->failed) out(0, x);
 }
 
-/* -- Padding --------------------------------------------------------------------------------------------------------------------------- */
+/* -- Padding --------------------------------------------------------------------------------------------- */
 
 typedef enum { PAD_constant, PAD_edge, PAD_reflect, PAD_wrap, PAD_unknown } pad_mode;
 
@@ -452,7 +466,7 @@ static value pad_index(graph *g, pad_mode mode, dim d, dim lo, dim size)
     return bin(g, SCALAR_min, q, sub(g, period, q));
 }
 
-enum { MOST_TABLED = 1 << 16 };      /* longer axes are computed at run time, however long a file says they are */
+enum { MOST_TABLED = 1 << 16 };  /* longer axes are computed at run time, however long a file says they are */
 
 static value pad_by_index(graph *g, pad_mode mode, value x, int axis, dim lo, dim hi)
 {
@@ -460,7 +474,8 @@ static value pad_by_index(graph *g, pad_mode mode, value x, int axis, dim lo, di
     int64_t nd, nlo, n;
     if (!dim_is_const(d, &nd) || !dim_is_const(lo, &nlo) || !dim_is_const(size, &n))
         return take(g, x, pad_index(g, mode, d, lo, size), axis);
-    if (n < 0) return build_fail(g, "padding that leaves an extent of 0 or more expected, found %lld", (long long)n);
+    if (n < 0)
+        return build_fail(g, "padding that leaves an extent of 0 or more expected, found %lld", (long long)n);
     if (nd == 0 && n > 0) return build_fail(g, "an axis of extent 0 cannot be padded from itself");
     if (n > MOST_TABLED) return take(g, x, pad_index(g, nd == 1 ? PAD_edge : mode, d, lo, size), axis);
     int64_t *src = NEW_ARRAY(g->arena, int64_t, n + 1);
@@ -535,7 +550,7 @@ ONNX_OP(CenterCropPad)
     out(0, pad(g, x, lo, hi, interior, scalar_f64(g, dtype_of(g, x), 0)));
 }
 
-/* -- Blocks of space and channels --------------------------------------------------------------------------------------------------- */
+/* -- Blocks of space and channels ------------------------------------------------------------------------ */
 
 static bool block_size(op_call *c, graph *g, value x, int64_t *b)
 {
@@ -558,7 +573,8 @@ ONNX_OP(DepthToSpace)
     int64_t b;
     if (!block_size(c, g, x, &b)) return;
     type t = type_of(g, x);
-    dim k = dim_const(b), C = dim_div(D, t.dims[1], dim_const(b * b)), N = t.dims[0], H = t.dims[2], W = t.dims[3];
+    dim k = dim_const(b), C = dim_div(D, t.dims[1], dim_const(b * b)), N = t.dims[0], H = t.dims[2],
+        W = t.dims[3];
     bool dcr = mode_is_dcr(c);
     value y = dcr ? transpose(g, reshape(g, x, 6, (dim[]){ N, k, k, C, H, W }), (int[]){ 0, 3, 4, 1, 5, 2 })
                   : transpose(g, reshape(g, x, 6, (dim[]){ N, C, k, k, H, W }), (int[]){ 0, 1, 4, 2, 5, 3 });
@@ -571,26 +587,30 @@ ONNX_OP(SpaceToDepth)
     int64_t b;
     if (!block_size(c, g, x, &b)) return;
     type t = type_of(g, x);
-    dim k = dim_const(b), N = t.dims[0], C = t.dims[1], H = dim_div(D, t.dims[2], k), W = dim_div(D, t.dims[3], k);
+    dim k = dim_const(b), N = t.dims[0], C = t.dims[1], H = dim_div(D, t.dims[2], k),
+        W = dim_div(D, t.dims[3], k);
     value y = reshape(g, x, 6, (dim[]){ N, C, H, k, W, k });
-    y = mode_is_dcr(c) ? transpose(g, y, (int[]){ 0, 3, 5, 1, 2, 4 }) : transpose(g, y, (int[]){ 0, 1, 3, 5, 2, 4 });
+    y = mode_is_dcr(c) ? transpose(g, y, (int[]){ 0, 3, 5, 1, 2, 4 })
+                       : transpose(g, y, (int[]){ 0, 1, 3, 5, 2, 4 });
     out(0, reshape(g, y, 4, (dim[]){ N, dim_mulk(D, C, b * b), H, W }));
 }
 
 /* Adjoint of taking windows along one axis, without a scatter: with y[…, k, …, o, …],
  * result[…, i] = sum over k of y[k, (i + pad - dil k) / stride]; the axes k and o leave, i comes last. */
-static value fold_axis(op_call *c, graph *g, value y, int k_axis, int o_axis, int64_t extent, int64_t stride, int64_t dil,
-                       int64_t pad_lo)
+static value fold_axis(op_call *c, graph *g, value y, int k_axis, int o_axis, int64_t extent, int64_t stride,
+                       int64_t dil, int64_t pad_lo)
 {
     int64_t K, O, n;
     if (!op_const_dim(c, dim_of(g, y, k_axis), "a block's extent", &K) ||
         !op_const_dim(c, dim_of(g, y, o_axis), "the number of blocks", &O)) return NO_VALUE;
-    if (!mul_ok(extent, K, &n) || n > 1 << 26) return build_fail(g, "fewer than 2^26 block positions expected");
+    if (!mul_ok(extent, K, &n) || n > 1 << 26)
+        return build_fail(g, "fewer than 2^26 block positions expected");
     int64_t *k = NEW_ARRAY(g->arena, int64_t, n + 1), *o = NEW_ARRAY(g->arena, int64_t, n + 1);
     for (int64_t i = 0; i < n; i++) {
         int64_t num = i / K + pad_lo - dil * (i % K);
         k[i] = i % K;
-        o[i] = num >= 0 && num % stride == 0 && num / stride < O ? num / stride : O;      /* O lies outside: reads 0 */
+        /* O lies outside: reads 0 */
+        o[i] = num >= 0 && num % stride == 0 && num / stride < O ? num / stride : O;
     }
     value idx[2] = { op_ints(g, k, extent, K), op_ints(g, o, extent, K) };
     value t = gather(g, y, 2, idx, (int[]){ k_axis, o_axis }, 0, NULL, NULL);
@@ -612,7 +632,9 @@ ONNX_OP(Col2Im)
     value x = in(0);
     int n, nb;
     int64_t im[MAX_RANK], bl[MAX_RANK], st[MAX_RANK], di[MAX_RANK], pa[2 * MAX_RANK], size = 1;
-    if (!op_known_ints(c, 1, "image_shape", &n, im, MAX_RANK) || !op_known_ints(c, 2, "block_shape", &nb, bl, MAX_RANK)) return;
+    if (!op_known_ints(c, 1, "image_shape", &n, im, MAX_RANK) ||
+        !op_known_ints(c, 2, "block_shape", &nb, bl, MAX_RANK))
+        return;
     if (n != nb || n < 1 || n > 6) {
         op_fail(c, "image and block of 1 to 6 dimensions expected, found %d and %d", n, nb);
         return;
@@ -623,8 +645,9 @@ ONNX_OP(Col2Im)
     if (!is_value(x) || c->failed) return;
     dim d[MAX_RANK];
     for (int i = 0; i < n; i++) {
-        if (im[i] < 0 || im[i] > INT32_MAX || bl[i] < 1 || bl[i] > INT32_MAX || st[i] < 1 || st[i] > INT32_MAX || di[i] < 1 ||
-            di[i] > INT32_MAX || !mul_ok(size, bl[i], &size) || pa[i] < INT32_MIN || pa[i] > INT32_MAX) {
+        if (im[i] < 0 || im[i] > INT32_MAX || bl[i] < 1 || bl[i] > INT32_MAX || st[i] < 1 ||
+            st[i] > INT32_MAX || di[i] < 1 || di[i] > INT32_MAX || !mul_ok(size, bl[i], &size) ||
+            pa[i] < INT32_MIN || pa[i] > INT32_MAX) {
             op_fail(c, "positive sizes, strides and dilations expected");
             return;
         }
@@ -638,7 +661,7 @@ ONNX_OP(Col2Im)
     out(0, y);
 }
 
-/* -- Ramps and masks ----------------------------------------------------------------------------------------------------------------- */
+/* -- Ramps and masks ------------------------------------------------------------------------------------- */
 
 static value ramp(graph *g, dim n, int rank, int axis)
 {

@@ -1,16 +1,16 @@
 /* frontend/onnx/ops_signal.c: windows, Fourier transforms, the mel filter bank, and n-gram counts.
  *
- * A transform of n points is of mixed radix: n = n1 * n2 by a reshape, a contract with the n1 x n1 literal of roots of
- * unity, a map with the twiddle factors, and the same on the n2 points left. Complex numbers are pairs of real tensors.
- * The factors are taken small (4, 2, 3, 5, …), as FFT libraries do: less work and less rounding than one n x n product.
- * Literals are rounded to 15 digits, so that 0 and 1/2 are exact.
+ * A transform of n points is of mixed radix: n = n1 * n2 by a reshape, a contract with the n1 x n1 literal of
+ * roots of unity, a map with the twiddle factors, and the same on the n2 points left. Complex numbers are
+ * pairs of real tensors. The factors are taken small (4, 2, 3, 5, …), as FFT libraries do: less work and less
+ * rounding than one n x n product. Literals are rounded to 15 digits, so that 0 and 1/2 are exact.
  */
 #include "frontend/onnx/op_tensor.h"
 #include <math.h>
 
 #define PI 3.14159265358979323846
 
-/* -- Windows ------------------------------------------------------------------------------------------------------------- */
+/* -- Windows --------------------------------------------------------------------------------------------- */
 
 /* a - b cos(p) + c cos(2p) over one period (periodic) or n-1 steps, in output_datatype. */
 static void window_function(op_call *c, double a, double b, double b2)
@@ -38,7 +38,7 @@ ONNX_OP(HammingWindow) { (void)g; window_function(c, 25.0 / 46, 21.0 / 46, 0); }
 /* BlackmanWindow (17) */
 ONNX_OP(BlackmanWindow) { (void)g; window_function(c, 0.42, 0.5, 0.08); }
 
-/* -- Fourier --------------------------------------------------------------------------------------------------------------- */
+/* -- Fourier --------------------------------------------------------------------------------------------- */
 
 enum { FFT_DIRECT = 5, FFT_PRIME_LIMIT = 2048, FFT_LIMIT = 1 << 24, FFT_DEPTH = 32 };
 
@@ -58,10 +58,11 @@ static double round15(double x)
 }
 
 /* cos and sin of sign * 2 pi * i*j / period, [rows, columns]. */
-static void roots(graph *g, dtype t, int64_t rows, int64_t columns, int64_t period, double sign, value *cosine, value *sine)
+static void roots(graph *g, dtype t, int64_t rows, int64_t columns, int64_t period, double sign,
+                  value *cosine, value *sine)
 {
     dim d[2] = { dim_const(rows), dim_const(columns) };
-    double *re = NEW_ARRAY(g->arena, double, rows * columns), *im = NEW_ARRAY(g->arena, double, rows * columns);
+    double *re = NEW_ARRAY(g->arena, double, rows *columns), *im = NEW_ARRAY(g->arena, double, rows *columns);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) {
             double angle = sign * 2 * PI * (double)(i * j % period) / (double)period;
@@ -84,8 +85,9 @@ static value last_part(graph *g, value x, int64_t start, int64_t size)
     return is_value(x) ? part(g, x, rank_of(g, x) - 1, dim_const(start), dim_const(size)) : x;
 }
 
-/* The spectrum of a real signal, X[n-k] = conj X[k], from its first half: the symmetry holds exactly, and the two bins that
- * are their own mirror image (0 and n/2) have imaginary part 0, not the rounding that is left of it. */
+/* The spectrum of a real signal, X[n-k] = conj X[k], from its first half: the symmetry holds exactly, and the
+ * two bins that are their own mirror image (0 and n/2) have imaginary part 0, not the rounding that is left
+ * of it. */
 static void mirror(graph *g, value *re, value *im, int64_t n)
 {
     int last = is_value(*re) ? rank_of(g, *re) - 1 : 0;
@@ -102,15 +104,15 @@ static void mirror(graph *g, value *re, value *im, int64_t n)
     *im = i;
 }
 
-/* The transform of the last axis (n points, known) of re + i*im; im may be NO_VALUE: zero. Going down, the axis is split
- * into n1 and the rest; coming back up, the two are swapped into place. */
+/* The transform of the last axis (n points, known) of re + i*im; im may be NO_VALUE: zero. Going down, the
+ * axis is split into n1 and the rest; coming back up, the two are swapped into place. */
 static void fft(op_call *c, value *re, value *im, int64_t n, double sign)
 {
     graph *g = c->g;
     if (!is_value(*re)) return;
     bool real = !is_value(*im);
     type t = type_of(g, *re);
-    int b = t.rank - 1, depth = 0;                     /* leading dims of the part left to transform: b + depth */
+    int b = t.rank - 1, depth = 0;                 /* leading dims of the part left to transform: b + depth */
     dim d[MAX_RANK];
     int64_t radix[FFT_DEPTH];
     if (n > FFT_LIMIT) {
@@ -126,7 +128,8 @@ static void fft(op_call *c, value *re, value *im, int64_t n, double sign)
     while (left > 1) {
         int64_t n1 = left <= FFT_DIRECT ? left : smallest_factor(left), n2 = left / n1;
         if (n1 > FFT_PRIME_LIMIT) {
-            op_unsupported(c, "a transform whose size has the prime factor %lld, more than %d", (long long)n1, FFT_PRIME_LIMIT);
+            op_unsupported(c, "a transform whose size has the prime factor %lld, more than %d", (long long)n1,
+                           FFT_PRIME_LIMIT);
             return;
         }
         value C, S;
@@ -152,7 +155,8 @@ static void fft(op_call *c, value *re, value *im, int64_t n, double sign)
         left = n2;
     }
     if (!is_value(i)) i = is_value(r) ? splat_like(g, r, 0) : NO_VALUE;
-    /* r is [rows, n1(0), n1(1), …]: digit 0 is the least significant of the result's index, so the digits are reversed. */
+    /* r is [rows, n1(0), n1(1), …]: digit 0 is the least significant of the result's index, so the digits are
+     * reversed. */
     dim shape[MAX_RANK];
     int perm[MAX_RANK];
     if (depth + 1 > MAX_RANK) { op_unsupported(c, "a transform in %d factors", depth); return; }
@@ -269,9 +273,11 @@ ONNX_OP(STFT)
     dims *t = g->dims;
     dim frames = dim_addk(t, dim_div(t, dim_addk(t, dim_of(g, x, 1), -n), dim_const(step)), 1);
     dim grid[2] = { frames, dim_const(n) };
-    value at = add(g, bin_k(g, SCALAR_mul, iota(g, DTYPE_i64, 2, grid, 0), (double)step), iota(g, DTYPE_i64, 2, grid, 1));
+    value at = add(g, bin_k(g, SCALAR_mul, iota(g, DTYPE_i64, 2, grid, 0), (double)step),
+                   iota(g, DTYPE_i64, 2, grid, 1));
     value fr = take(g, x, at, 1);                                 /* [B, F, n, 1|2] */
-    if (is_value(window)) fr = mul(g, fr, as_shape(g, window, 4, dim_const(1), dim_const(1), dim_const(n), dim_const(1)));
+    if (is_value(window))
+        fr = mul(g, fr, as_shape(g, window, 4, dim_const(1), dim_const(1), dim_const(n), dim_const(1)));
     if (!is_value(fr)) return;
     value re = pick(g, fr, 3, 0), im = pairs ? pick(g, fr, 3, 1) : NO_VALUE;
     fft(c, &re, &im, n, -1);
@@ -282,7 +288,7 @@ ONNX_OP(STFT)
     out(0, concat2(g, column(g, re, 1), column(g, im, 1), 3));
 }
 
-/* -- Mel --------------------------------------------------------------------------------------------------------------------- */
+/* -- Mel ------------------------------------------------------------------------------------------------- */
 
 static double to_mel(double hz) { return 2595 * log10(1 + hz / 700); }
 static double from_mel(double mel) { return 700 * (pow(10, mel / 2595) - 1); }
@@ -293,12 +299,16 @@ ONNX_OP(MelWeightMatrix)
     int64_t bands, length, rate;
     double lo, hi;
     int n = 0;
-    if (!op_known_ints(c, 0, "num_mel_bins", &n, &bands, 1) || !op_known_ints(c, 1, "dft_length", &n, &length, 1) ||
-        !op_known_ints(c, 2, "sample_rate", &n, &rate, 1) || !op_known_floats(c, 3, "lower_edge_hertz", &n, &lo, 1) ||
+    if (!op_known_ints(c, 0, "num_mel_bins", &n, &bands, 1) ||
+        !op_known_ints(c, 1, "dft_length", &n, &length, 1) ||
+        !op_known_ints(c, 2, "sample_rate", &n, &rate, 1) ||
+        !op_known_floats(c, 3, "lower_edge_hertz", &n, &lo, 1) ||
         !op_known_floats(c, 4, "upper_edge_hertz", &n, &hi, 1))
         return;
-    if (bands < 1 || bands > 1 << 16 || length < 1 || length > 1 << 24 || rate < 1 || bands * (length / 2 + 1) > 1 << 26) {
-        op_fail(c, "num_mel_bins %lld, dft_length %lld, sample_rate %lld", (long long)bands, (long long)length, (long long)rate);
+    if (bands < 1 || bands > 1 << 16 || length < 1 || length > 1 << 24 || rate < 1 ||
+        bands * (length / 2 + 1) > 1 << 26) {
+        op_fail(c, "num_mel_bins %lld, dft_length %lld, sample_rate %lld", (long long)bands,
+                (long long)length, (long long)rate);
         return;
     }
     int64_t bins = length / 2 + 1;
@@ -320,15 +330,19 @@ ONNX_OP(MelWeightMatrix)
             for (int64_t j = a; j <= b; j++) w[j * bands + i] = (double)(j - a) / (double)(b - a);
         for (int64_t j = b; j < e; j++) w[j * bands + i] = (double)(e - j) / (double)(e - b);
     }
-    out(0, op_reals(g, op_attr_dtype(c, "output_datatype", DTYPE_f32), w, 2, (dim[]){ dim_const(bins), dim_const(bands) }));
+    out(0, op_reals(g, op_attr_dtype(c, "output_datatype", DTYPE_f32), w, 2,
+                    (dim[]){ dim_const(bins), dim_const(bands) }));
 }
 
-/* -- n-grams ------------------------------------------------------------------------------------------------------------------ */
+/* -- n-grams --------------------------------------------------------------------------------------------- */
 
-/* Occurrences of each of `count` n-grams in the rows of x[B, L], elements `skip` apart at most: f32[B, count]. */
-static value count_grams(graph *g, value x, int64_t L, const int64_t *pool, int64_t count, int n, int64_t skips)
+/* Occurrences of each of `count` n-grams in the rows of x[B, L], elements `skip` apart at most: f32[B,
+ * count]. */
+static value count_grams(graph *g, value x, int64_t L, const int64_t *pool, int64_t count, int n,
+                         int64_t skips)
 {
-    dim B = dim_of(g, x, 0), size[2] = { B, dim_const(count) }, grams[3] = { dim_const(1), dim_const(1), dim_const(count) };
+    dim B = dim_of(g, x, 0), size[2] = { B, dim_const(count) },
+        grams[3] = { dim_const(1), dim_const(1), dim_const(count) };
     value total = full(g, DTYPE_f32, 0, 2, size);
     int64_t *columns = NEW_ARRAY(g->arena, int64_t, count);
     for (int64_t s = 1; s - 1 <= (n > 1 ? skips : 0); s++) {
@@ -351,11 +365,13 @@ ONNX_OP(TfIdfVectorizer)
 {
     value x = in(0);
     int n_pool = 0, n_counts = 0, n_index = 0, n_weights = 0;
-    const int64_t *pool = op_attr_ints(c, "pool_int64s", &n_pool), *counts = op_attr_ints(c, "ngram_counts", &n_counts);
+    const int64_t *pool = op_attr_ints(c, "pool_int64s", &n_pool),
+                  *counts = op_attr_ints(c, "ngram_counts", &n_counts);
     const int64_t *index = op_attr_ints(c, "ngram_indexes", &n_index);
     const float *weights = op_attr_floats(c, "weights", &n_weights);
     const char *mode = attr_str("mode", "TF");
-    int64_t lo = attr_int("min_gram_length", 1), hi = attr_int("max_gram_length", 1), skips = attr_int("max_skip_count", 0), L;
+    int64_t lo = attr_int("min_gram_length", 1), hi = attr_int("max_gram_length", 1),
+            skips = attr_int("max_skip_count", 0), L;
     if (!pool) { op_unsupported(c, "n-grams of strings"); return; }
     if (!counts || !index || !op_rank(c, x, 1, 2, "X")) {
         if (!c->failed) op_fail(c, "ngram_counts and ngram_indexes expected");

@@ -1,16 +1,16 @@
 /* resolve: what an operator's name means in a model
  *
- * What   Finds for (domain, operator, opset) the implementing row, the version that applies, and the signature in the
- *        standard; or the model-local function of that name, which goes first.
- * How    The version is the standard's: the newest since-version not above the opset. The row must list it. A domain
- *        outside the standard has only the row's own versions.
- *        An operator that the user defines (options->library) goes before one that is built in. Each answer is kept, so a model with a million nodes
- *        asks the tables once for each distinct operator.
+ * What   Finds for (domain, operator, opset) the implementing row, the version that applies, and the
+ *        signature in the standard; or the model-local function of that name, which goes first.
+ * How    The version is the standard's: the newest since-version not above the opset. The row must list it. A
+ *        domain outside the standard has only the row's own versions.
+ *        An operator that the user defines (options->library) goes before one that is built in. Each answer
+ *        is kept, so a model with a million nodes asks the tables once for each distinct operator.
  */
 #include "frontend/onnx/importer.h"
 #include <stdlib.h>
 
-/* -- Opset imports ----------------------------------------------------------------------------------------------------- */
+/* -- Opset imports --------------------------------------------------------------------------------------- */
 
 bool opsets_read(importer *imp, opsets *s, size_t n, Onnx__OperatorSetIdProto *const *imports, place at)
 {
@@ -23,7 +23,9 @@ bool opsets_read(importer *imp, opsets *s, size_t n, Onnx__OperatorSetIdProto *c
         int newest = standard_newest(domain);
         const char *shown = *domain ? domain : "ai.onnx";
         if (version < 1) {
-            diag_onnx_model(imp->ctx, at, arena_printf(imp->scratch, "opset %.200s is %lld, not 1 or more", shown, (long long)version));
+            diag_onnx_model(imp->ctx, at,
+                            arena_printf(imp->scratch, "opset %.200s is %lld, not 1 or more", shown,
+                                         (long long)version));
             ok = false;
         } else if (newest && version > newest) {
             diag_onnx_opset(imp->ctx, at, shown, (long long)version, newest);
@@ -32,15 +34,16 @@ bool opsets_read(importer *imp, opsets *s, size_t n, Onnx__OperatorSetIdProto *c
         bool is_new;
         uint64_t *known = map_put(&s->versions, domain, strlen(domain), (uint64_t)version, &is_new);
         if (!is_new && *known != (uint64_t)version) {
-            diag_onnx_model(imp->ctx, at, arena_printf(imp->scratch, "opset %.200s is imported as %lld and as %lld", shown,
-                                                       (long long)*known, (long long)version));
+            diag_onnx_model(imp->ctx, at,
+                            arena_printf(imp->scratch, "opset %.200s is imported as %lld and as %lld", shown,
+                                         (long long)*known, (long long)version));
             ok = false;
         }
     }
     return ok;
 }
 
-/* -- Signatures --------------------------------------------------------------------------------------------------------- */
+/* -- Signatures ------------------------------------------------------------------------------------------ */
 
 /* "T=c02 T1=40" -> the mask of a variable, and its number. */
 static uint32_t mask_of(const char *types, const char *var, size_t n, int *number)
@@ -90,7 +93,7 @@ char standard_attr(const standard_row *r, const char *name, bool *required)
     return 0;
 }
 
-/* -- Resolution ---------------------------------------------------------------------------------------------------------- */
+/* -- Resolution ------------------------------------------------------------------------------------------ */
 
 static const char *missing_version(importer *imp, const op_row *row, int since)
 {
@@ -127,10 +130,13 @@ static void resolve_operator(importer *imp, resolved_op *r)
     } else if (any && !r->standard) {
         r->missing = arena_printf(imp->scratch, "is not in opset %d", r->opset);
     } else if (!r->row) {
-        r->missing = any ? "is not implemented" : standard_newest(r->domain) ? "is not known in this domain" : "belongs to a domain that is not known";
+        r->missing = any                          ? "is not implemented"
+                     : standard_newest(r->domain) ? "is not known in this domain"
+                                                  : "belongs to a domain that is not known";
     } else {
         r->version = version_of(r->row, r->standard, r->opset);
-        if (r->version == 0) r->missing = missing_version(imp, r->row, r->standard ? r->standard->since : r->opset);
+        if (r->version == 0)
+            r->missing = missing_version(imp, r->row, r->standard ? r->standard->since : r->opset);
     }
     if (r->missing) r->row = NULL;
     if (r->standard && r->standard->is_deprecated) r->standard = NULL;
@@ -138,7 +144,8 @@ static void resolve_operator(importer *imp, resolved_op *r)
 
 resolved_op *resolve(importer *imp, opsets *s, const node_proto *n)
 {
-    const char *domain = domain_name(n->domain), *op = str_or(n->op_type, ""), *overload = str_or(n->overload, "");
+    const char *domain = domain_name(n->domain), *op = str_or(n->op_type, ""),
+               *overload = str_or(n->overload, "");
     size_t key_n;
     const char *key = join_key(imp, domain, op, overload, &key_n);
     bool is_new;

@@ -1,10 +1,11 @@
 /* scope: what a name means where it is read
  *
- * What   A scope maps the names of one graph (main graph, body, function call) to edges. Initializers become constants
- *        when they are first read. A body sees the scopes around it.
- * How    A body that is a graph of its own cannot use a value of the graph around it: such a value becomes one more
- *        input of the body (a capture), once a name. Constants are not captured but made again inside, so that shapes
- *        computed in a body stay known. A body inlined into the same graph, and a function, need none of this.
+ * What   A scope maps the names of one graph (main graph, body, function call) to edges. Initializers become
+ *        constants when they are first read. A body sees the scopes around it.
+ * How    A body that is a graph of its own cannot use a value of the graph around it: such a value becomes
+ *        one more input of the body (a capture), once a name. Constants are not captured but made again
+ *        inside, so that shapes computed in a body stay known. A body inlined into the same graph, and a
+ *        function, need none of this.
  */
 #include "frontend/onnx/importer.h"
 
@@ -53,7 +54,7 @@ static bool open_initializer(importer *imp, scope *s, slot *what)
     return is_value(what->e.v);
 }
 
-/* -- Captures ----------------------------------------------------------------------------------------------------------- */
+/* -- Captures -------------------------------------------------------------------------------------------- */
 
 static value copy_constant(graph *to, graph *from, value v)
 {
@@ -61,7 +62,8 @@ static value copy_constant(graph *to, graph *from, value v)
     const node *n = node_of(from, v);
     int n_known;
     if (n->prim == PRIM_const && n->konst->bytes)
-        return (n->konst->is_file ? constant_borrowed : constant)(to, t.dtype, t.rank, t.dims, n->konst->bytes, n->konst->name);
+        return (n->konst->is_file ? constant_borrowed : constant)(to, t.dtype, t.rank, t.dims,
+                                                                  n->konst->bytes, n->konst->name);
     if (n->prim == PRIM_broadcast && node_of(from, n->in[0])->prim == PRIM_const) {
         value x = copy_constant(to, from, n->in[0]);
         return is_value(x) ? broadcast(to, x, t.rank, t.dims) : NO_VALUE;

@@ -1,11 +1,12 @@
 /* separate: values that a Gradient differentiates by
  *
- * What   Gradient (ai.onnx.preview.training) names values of the main graph: y as a function of xs and zs. Each such value
- *        is an input of its own while the graph is built, and joined to what it is at the end.
- * Why    The builder folds constants, and gives equal values one number: an initializer in xs would be folded into what is
- *        computed from it, and the derivative by Identity(a) would be the one by a.
- * How    An input of the model is apart already. Of the others, nodes are built in an order in which what a value is comes
- *        before those who use it, so one walk in the order of building joins them.
+ * What   Gradient (ai.onnx.preview.training) names values of the main graph: y as a function of xs and zs.
+ *        Each such value is an input of its own while the graph is built, and joined to what it is at the
+ *        end.
+ * Why    The builder folds constants, and gives equal values one number: an initializer in xs would be folded
+ *        into what is computed from it, and the derivative by Identity(a) would be the one by a.
+ * How    An input of the model is apart already. Of the others, nodes are built in an order in which what a
+ *        value is comes before those who use it, so one walk in the order of building joins them.
  */
 #include "frontend/onnx/importer.h"
 
@@ -17,14 +18,18 @@ void separate_find(importer *imp, size_t n, node_proto *const *nodes)
             const attribute_proto *a = nodes[i]->attribute[k];
             if (strcmp(str_or(a->name, ""), "xs") != 0 && strcmp(str_or(a->name, ""), "zs") != 0) continue;
             for (size_t j = 0; j < a->n_strings; j++)
-                map_put(&imp->by_gradient, arena_strndup(imp->scratch, (const char *)a->strings[j].data, a->strings[j].len), a->strings[j].len, 0, NULL);
+                map_put(&imp->by_gradient,
+                        arena_strndup(imp->scratch, (const char *)a->strings[j].data, a->strings[j].len),
+                        a->strings[j].len, 0, NULL);
         }
     }
 }
 
 edge separate_edge(importer *imp, const char *name, edge e)
 {
-    if (!imp->by_gradient.n || e.kind != EDGE_TENSOR || !is_value(e.v) || !map_find(&imp->by_gradient, name, strlen(name))) return e;
+    if (!imp->by_gradient.n || e.kind != EDGE_TENSOR || !is_value(e.v) ||
+        !map_find(&imp->by_gradient, name, strlen(name)))
+        return e;
     type t = type_of(imp->g, e.v);
     if (!is_float(t.dtype)) return e;
     vec_push(imp->scratch, &imp->separate_from, e.v);
@@ -65,7 +70,9 @@ graph *separate_join(importer *imp)
         if (!rebuild(to, from, n, in, &at[n->first])) break;
     }
     for (int64_t v = 1; v < from->names.n; v++)
-        if (from->names.at[v] && is_value(at[v]) && !to->names.at[at[v].id]) set_name(to, at[v], from->names.at[v]);
-    for (int64_t i = 0; i < from->results.n; i++) add_result(to, at[from->results.at[i].id], from->result_names.at[i]);
+        if (from->names.at[v] && is_value(at[v]) && !to->names.at[at[v].id])
+            set_name(to, at[v], from->names.at[v]);
+    for (int64_t i = 0; i < from->results.n; i++)
+        add_result(to, at[from->results.at[i].id], from->result_names.at[i]);
     return to;
 }

@@ -1,4 +1,5 @@
-/* frontend/onnx/standard.h: the signature of an operator in the ONNX standard; columns in schema/standard.def. */
+/* frontend/onnx/standard.h: the signature of an operator in the ONNX standard; columns in
+ * schema/standard.def. */
 #ifndef DLC_FRONTEND_ONNX_STANDARD_H
 #define DLC_FRONTEND_ONNX_STANDARD_H
 #include <stdbool.h>
@@ -11,12 +12,15 @@ typedef struct {
     const char *inputs, *outputs, *types, *attributes;
 } standard_row;
 
-/* The row that holds at this opset, NULL if none; *any: some row of the operator, NULL if the standard lacks it. */
-const standard_row *standard_find(const char *domain, const char *name, int64_t opset, const standard_row **any);
-int standard_newest(const char *domain);             /* newest known opset of a domain; 0: the domain is not known */
+/* The row that holds at this opset, NULL if none; *any: some row of the operator, NULL if the standard lacks
+ * it. */
+const standard_row *standard_find(const char *domain, const char *name, int64_t opset,
+                                  const standard_row **any);
+int standard_newest(const char *domain);      /* newest known opset of a domain; 0: the domain is not known */
 
 /* A list of parameters ("T T? V*"), taken apart. */
-typedef struct { uint32_t mask; char mode; int var; } standard_param;      /* mode: ' ' '?' '*' '~'; var: index of the type variable */
+/* mode: ' ' '?' '*' '~'; var: index of the type variable */
+typedef struct { uint32_t mask; char mode; int var; } standard_param;
 enum { MAX_PARAMS = 32, MAX_VARS = 16 };
 typedef struct {
     standard_param at[MAX_PARAMS];

@@ -1,9 +1,11 @@
 /* tensor_read: from a TensorProto to elements
  *
- * What   Checks dims, element type and payload against each other; gives the elements in the form of ir/dtype.def.
- * How    ONNX keeps elements as raw bytes, in typed lists, or in another file. A table says, for each element type,
- *        its bits and its list. Raw bytes of whole bytes are used where they lie (little endian, as this machine);
- *        small ones are copied, so that they are aligned. Everything else is unpacked once into the arena.
+ * What   Checks dims, element type and payload against each other; gives the elements in the form of
+ *        ir/dtype.def.
+ * How    ONNX keeps elements as raw bytes, in typed lists, or in another file. A table says, for each element
+ *        type, its bits and its list. Raw bytes of whole bytes are used where they lie (little endian, as
+ *        this machine); small ones are copied, so that they are aligned. Everything else is unpacked once
+ *        into the arena.
  * Limits Strings and complex numbers are not computed with: unsupported. At most MAX_RANK dims.
  * Keeps  Nothing is allocated before the payload's size has been found to fit the dims.
  */
@@ -59,7 +61,7 @@ int onnx_dtype_code(dtype t)
     return 0;
 }
 
-/* -- Checks ---------------------------------------------------------------------------------------------------------- */
+/* -- Checks ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const tensor_source *s;
@@ -104,7 +106,8 @@ static bool read_dims(const reading *r, size_t n_dims, const int64_t *d, tensor_
     out->n = is_empty ? 0 : 1;
     for (size_t i = 0; i < n_dims; i++) {
         out->dims[i] = d[i];
-        if (!is_empty && !mul_ok(out->n, d[i], &out->n)) return wrong(r, "has more elements than 64 bits count");
+        if (!is_empty && !mul_ok(out->n, d[i], &out->n))
+            return wrong(r, "has more elements than 64 bits count");
     }
     int64_t bits;
     if (!mul_ok(out->n, 128, &bits)) return wrong(r, "has more elements than 64 bits count");
@@ -123,9 +126,10 @@ static bool check_type(reading *r)
 /* How many entries the typed list must have. */
 static int64_t list_entries(const element_row *e, int64_t n)
 {
-    if (e->bits < 6 && e->bits) return (n * e->bits + 7) / 8;       /* 4 and 2 bits: an entry is a packed byte */
+    if (e->bits < 6 && e->bits) return (n * e->bits + 7) / 8;    /* 4 and 2 bits: an entry is a packed byte */
     return e->field != F_STRING && e->dtype == DTYPE_NONE ? 2 * n : n;        /* complex: pairs */
 }
+
 static int64_t raw_bytes(const element_row *e, int64_t n) { return (n * e->bits + 7) / 8; }
 
 /* One place for the elements, and of the right size. *raw: the bytes if they are raw, else NULL. */
@@ -146,12 +150,15 @@ static bool check_payload(reading *r, const tensor_data *d, const uint8_t **raw)
         }
     }
     bool is_external = t->has_data_location && t->data_location == 1;
-    if (t->has_data_location && t->data_location > 1) return wrong(r, "has unknown data_location %d", t->data_location);
-    if (is_external && (n_raw > 0 || n_list > 0)) return wrong(r, "has both external data and elements of its own");
+    if (t->has_data_location && t->data_location > 1)
+        return wrong(r, "has unknown data_location %d", t->data_location);
+    if (is_external && (n_raw > 0 || n_list > 0))
+        return wrong(r, "has both external data and elements of its own");
     if (n_raw > 0 && n_list > 0) return wrong(r, "has both raw_data and a typed list");
     if (r->row->field == F_STRING) {
         if (n_raw > 0) return wrong(r, "of type string has raw_data");
-        if (n_list != d->n) return wrong(r, "has %lld strings for %lld elements", (long long)n_list, (long long)d->n);
+        if (n_list != d->n)
+            return wrong(r, "has %lld strings for %lld elements", (long long)n_list, (long long)d->n);
         return true;
     }
     int64_t need = raw_bytes(r->row, d->n);
@@ -161,19 +168,19 @@ static bool check_payload(reading *r, const tensor_data *d, const uint8_t **raw)
     }
     if (n_raw >= 0 && n_list == 0) {
         if (n_raw != need)
-            return wrong(r, "has %lld bytes of raw_data where %lld elements of type %s take %lld", (long long)n_raw,
-                         (long long)d->n, r->row->name, (long long)need);
+            return wrong(r, "has %lld bytes of raw_data where %lld elements of type %s take %lld",
+                         (long long)n_raw, (long long)d->n, r->row->name, (long long)need);
         return true;
     }
     *raw = NULL;                                     /* raw_data may be present and empty beside a list */
     int64_t want = list_entries(r->row, d->n);
     if (n_list != want)
-        return wrong(r, "has %lld entries in its list where %lld elements of type %s take %lld", (long long)n_list,
-                     (long long)d->n, r->row->name, (long long)want);
+        return wrong(r, "has %lld entries in its list where %lld elements of type %s take %lld",
+                     (long long)n_list, (long long)d->n, r->row->name, (long long)want);
     return true;
 }
 
-/* -- Elements ---------------------------------------------------------------------------------------------------------- */
+/* -- Elements -------------------------------------------------------------------------------------------- */
 
 static const void *unpack_bits(arena *a, const uint8_t *p, int64_t n, int bits, bool is_signed_)
 {
@@ -263,7 +270,8 @@ bool tensor_read(const tensor_source *s, place at, const tensor_proto *t, tensor
         r.n_chunks = p->n;
     }
     const uint8_t *raw;
-    if (!check_type(&r) || !read_dims(&r, t->n_dims, t->dims, out) || !check_payload(&r, out, &raw)) return false;
+    if (!check_type(&r) || !read_dims(&r, t->n_dims, t->dims, out) || !check_payload(&r, out, &raw))
+        return false;
     if (t->segment) return unsupported(&r, "is stored in segments, which is not implemented");
     out->dtype = r.row->dtype;
     if (out->dtype == DTYPE_NONE) {
@@ -271,13 +279,15 @@ bool tensor_read(const tensor_source *s, place at, const tensor_proto *t, tensor
         snprintf(what, sizeof what, "is of type %s, which is not implemented", r.row->name);
         return unsupported(&r, what);
     }
-    /* Lists are decoded for the check too: their values may be out of range. Only those of small types can be. */
+    /* Lists are decoded for the check too: their values may be out of range. Only those of small types can
+     * be. */
     if (want == TENSOR_ELEMENTS || (!raw && r.row->lo != r.row->hi && r.row->bits < 32))
         out->bytes = elements(&r, out, raw);
-    return want == TENSOR_CHECK ? (raw || r.row->bits >= 32 || r.row->lo == r.row->hi || out->bytes) : out->bytes != NULL;
+    return want == TENSOR_CHECK ? (raw || r.row->bits >= 32 || r.row->lo == r.row->hi || out->bytes)
+                                : out->bytes != NULL;
 }
 
-/* -- Sparse tensors ---------------------------------------------------------------------------------------------------- */
+/* -- Sparse tensors -------------------------------------------------------------------------------------- */
 
 /* values[NNZ], indices[NNZ] (flat) or [NNZ, rank], ascending. The dense form is made; zeros elsewhere. */
 bool sparse_read(const tensor_source *s, place at, const sparse_proto *t, tensor_want want, tensor_data *out)
@@ -295,11 +305,14 @@ bool sparse_read(const tensor_source *s, place at, const sparse_proto *t, tensor
     if (!read_dims(&r, t->n_dims, t->dims, out)) return false;
     if (t->n_dims == 0) return wrong(&r, "is sparse and has no dims");
     int64_t nnz = values.n;
-    bool is_flat = indices.rank == 1, fits = values.rank == 1 && indices.dtype == DTYPE_i64
-        && indices.rank >= 1 && indices.dims[0] == nnz && (is_flat || (indices.rank == 2 && indices.dims[1] == out->rank));
-    if (!fits) return wrong(&r, "is sparse, and its indices are not int64[%lld] or int64[%lld, %d]", (long long)nnz,
-                            (long long)nnz, out->rank);
-    if (out->n > MAX_DENSE) return unsupported(&r, "is sparse and of over 2^31 elements, which is not implemented");
+    bool is_flat = indices.rank == 1, fits = values.rank == 1 && indices.dtype == DTYPE_i64 &&
+                                             indices.rank >= 1 && indices.dims[0] == nnz &&
+                                             (is_flat || (indices.rank == 2 && indices.dims[1] == out->rank));
+    if (!fits)
+        return wrong(&r, "is sparse, and its indices are not int64[%lld] or int64[%lld, %d]", (long long)nnz,
+                     (long long)nnz, out->rank);
+    if (out->n > MAX_DENSE)
+        return unsupported(&r, "is sparse and of over 2^31 elements, which is not implemented");
 
     out->dtype = values.dtype;
     int size = dtype_bytes(values.dtype);
@@ -310,7 +323,9 @@ bool sparse_read(const tensor_source *s, place at, const sparse_proto *t, tensor
         for (int k = 0; k < (is_flat ? 1 : out->rank); k++) {
             int64_t x, extent = is_flat ? out->n : out->dims[k];
             memcpy(&x, (const uint8_t *)indices.bytes + 8 * (is_flat ? i : i * out->rank + k), 8);
-            if (x < 0 || x >= extent) return wrong(&r, "is sparse and has index %lld where %lld are", (long long)x, (long long)extent);
+            if (x < 0 || x >= extent)
+                return wrong(&r, "is sparse and has index %lld where %lld are", (long long)x,
+                             (long long)extent);
             flat = flat * extent + x;
         }
         if (is_flat) memcpy(&flat, (const uint8_t *)indices.bytes + 8 * i, 8);

@@ -16,7 +16,8 @@ typedef struct {
     int rank;
     int64_t dims[MAX_RANK];
     int64_t n;                /* elements */
-    const void *bytes;        /* row-major, one element in dtype_bytes(dtype), perhaps not aligned; NULL: only checked */
+    /* row-major, one element in dtype_bytes(dtype), perhaps not aligned; NULL: only checked */
+    const void *bytes;
 } tensor_data;
 
 typedef enum { TENSOR_CHECK, TENSOR_ELEMENTS } tensor_want;

@@ -12,6 +12,7 @@ typedef struct {
     dim trips;
 } counted_loop;
 
-/* Is `cond` (in outer; NO_VALUE: true) true if there are trips at all, and `go` (in body) after each but the last? */
+/* Is `cond` (in outer; NO_VALUE: true) true if there are trips at all, and `go` (in body) after each but the
+ * last? */
 bool loop_runs_through(const counted_loop *l, value cond, value go);
 #endif

@@ -1,5 +1,5 @@
-/* value_file: tensors, sequences and optionals in files of their own, as the official tests keep their inputs and outputs;
- * and what a model declares its inputs and outputs to be, which says how those files are read.
+/* value_file: tensors, sequences and optionals in files of their own, as the official tests keep their inputs
+ * and outputs; and what a model declares its inputs and outputs to be, which says how those files are read.
  */
 #include "frontend/onnx/importer.h"
 #include <errno.h>
@@ -12,16 +12,20 @@ bool onnx_map(dlc_context *ctx, arena *a, const char *path, bytes *file)
     return false;
 }
 
-static dlc_status status_of(const dlc_context *ctx, bool ok) { return ok ? DLC_OK : ctx->status ? ctx->status : DLC_ERR_INPUT; }
+static dlc_status status_of(const dlc_context *ctx, bool ok)
+{
+    return ok ? DLC_OK : ctx->status ? ctx->status : DLC_ERR_INPUT;
+}
 
-/* -- What a model declares ---------------------------------------------------------------------------------------------- */
+/* -- What a model declares ------------------------------------------------------------------------------- */
 
 onnx_kind declared_kind(const type_proto *t)
 {
     if (!t) return ONNX_TENSOR;
     if (t->sequence_type) return ONNX_SEQUENCE;
     if (!t->optional_type) return ONNX_TENSOR;
-    return t->optional_type->elem_type && t->optional_type->elem_type->sequence_type ? ONNX_OPTIONAL_SEQUENCE : ONNX_OPTIONAL;
+    return t->optional_type->elem_type && t->optional_type->elem_type->sequence_type ? ONNX_OPTIONAL_SEQUENCE
+                                                                                     : ONNX_OPTIONAL;
 }
 
 static onnx_io io_of(arena *a, const value_info_proto *v)
@@ -29,7 +33,8 @@ static onnx_io io_of(arena *a, const value_info_proto *v)
     return (onnx_io){ arena_strdup(a, str_or(v->name, "")), declared_kind(v->type) };
 }
 
-static void list_io(arena *a, arena *scratch, const graph_proto *g, int *n_in, onnx_io **ins, int *n_out, onnx_io **outs)
+static void list_io(arena *a, arena *scratch, const graph_proto *g, int *n_in, onnx_io **ins, int *n_out,
+                    onnx_io **outs)
 {
     map_str constants;
     map_init(&constants, scratch);
@@ -48,12 +53,14 @@ static void list_io(arena *a, arena *scratch, const graph_proto *g, int *n_in, o
     *n_out = (int)g->n_output;
 }
 
-dlc_status onnx_list_io(dlc_context *ctx, arena *a, const char *path, int *n_in, onnx_io **ins, int *n_out, onnx_io **outs)
+dlc_status onnx_list_io(dlc_context *ctx, arena *a, const char *path, int *n_in, onnx_io **ins, int *n_out,
+                        onnx_io **outs)
 {
     bytes file;
     decoded d;
     arena *scratch = arena_new(&ctx->mem);
-    bool ok = onnx_map(ctx, scratch, path, &file) && decode_message(ctx, scratch, path, file, &onnx__model_proto__descriptor, &d);
+    bool ok = onnx_map(ctx, scratch, path, &file) &&
+              decode_message(ctx, scratch, path, file, &onnx__model_proto__descriptor, &d);
     const graph_proto *g = ok ? ((const model_proto *)d.root)->graph : NULL;
     if (g) list_io(a, scratch, g, n_in, ins, n_out, outs);
     if (ok && !g) diag_onnx_model(ctx, (place){ .file = path }, "the model has no graph");
@@ -61,19 +68,22 @@ dlc_status onnx_list_io(dlc_context *ctx, arena *a, const char *path, int *n_in,
     return status_of(ctx, g != NULL);
 }
 
-/* -- Reading --------------------------------------------------------------------------------------------------------------- */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
 static bool read_one(const tensor_source *s, const char *path, const tensor_proto *t, onnx_tensor *out)
 {
     tensor_data e;
     if (!tensor_read(s, (place){ .file = path }, t, TENSOR_ELEMENTS, &e)) return false;
-    *out = (onnx_tensor){ .dtype = e.dtype, .rank = e.rank, .n = e.n, .name = arena_strdup(s->a, str_or(t->name, "")) };
+    *out = (onnx_tensor){
+        .dtype = e.dtype, .rank = e.rank, .n = e.n, .name = arena_strdup(s->a, str_or(t->name, ""))
+    };
     memcpy(out->dims, e.dims, sizeof out->dims);
     out->bytes = arena_copy(s->a, e.bytes, (size_t)(e.n * dtype_bytes(e.dtype)));
     return true;
 }
 
-static bool read_items(const tensor_source *s, const char *path, size_t n, tensor_proto *const *t, onnx_tensor *out)
+static bool read_items(const tensor_source *s, const char *path, size_t n, tensor_proto *const *t,
+                       onnx_tensor *out)
 {
     onnx_tensor *items = NEW_ARRAY(s->a, onnx_tensor, n + 1);
     for (size_t i = 0; i < n; i++)
@@ -83,7 +93,8 @@ static bool read_items(const tensor_source *s, const char *path, size_t n, tenso
     return true;
 }
 
-static bool read_sequence(const tensor_source *s, const char *path, const Onnx__SequenceProto *q, onnx_tensor *out)
+static bool read_sequence(const tensor_source *s, const char *path, const Onnx__SequenceProto *q,
+                          onnx_tensor *out)
 {
     if (q->n_sequence_values == 0) return read_items(s, path, q->n_tensor_values, q->tensor_values, out);
     diag_onnx_limit(s->ctx, (place){ .file = path }, "a sequence of sequences is not implemented");
@@ -102,7 +113,8 @@ static bool read_root(const tensor_source *s, const char *path, onnx_kind kind, 
     return read_items(s, path, o->tensor_value ? 1 : 0, &o->tensor_value, out);
 }
 
-dlc_status onnx_read_value_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, onnx_kind kind, onnx_tensor *out)
+dlc_status onnx_read_value_bytes(dlc_context *ctx, arena *a, const char *path, bytes file, onnx_kind kind,
+                                 onnx_tensor *out)
 {
     static const ProtobufCMessageDescriptor *const message[] = {
         &onnx__tensor_proto__descriptor, &onnx__sequence_proto__descriptor, &onnx__optional_proto__descriptor,
@@ -120,7 +132,8 @@ dlc_status onnx_read_value(dlc_context *ctx, arena *a, const char *path, onnx_ki
 {
     bytes file;
     arena *mapped = arena_new(&ctx->mem);
-    dlc_status st = onnx_map(ctx, mapped, path, &file) ? onnx_read_value_bytes(ctx, a, path, file, kind, out) : status_of(ctx, false);
+    dlc_status st = onnx_map(ctx, mapped, path, &file) ? onnx_read_value_bytes(ctx, a, path, file, kind, out)
+                                                       : status_of(ctx, false);
     arena_free(mapped);
     return st;
 }
@@ -130,7 +143,7 @@ dlc_status onnx_read_tensor(dlc_context *ctx, arena *a, const char *path, onnx_t
     return onnx_read_value(ctx, a, path, ONNX_TENSOR, out);
 }
 
-/* -- Writing ---------------------------------------------------------------------------------------------------------------- */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
 static void put_varint(text *to, uint64_t v)
 {
@@ -178,7 +191,10 @@ static void put_tensor(text *to, const onnx_tensor *t)
     put_bytes(to, 9, p, n_bytes);
 }
 
-static void put_message(text *to, unsigned field, const text *m) { put_bytes(to, field, m->at ? m->at : "", m->n); }
+static void put_message(text *to, unsigned field, const text *m)
+{
+    put_bytes(to, field, m->at ? m->at : "", m->n);
+}
 
 static void put_items(text *to, const onnx_tensor *v)
 {

@@ -1,18 +1,20 @@
 /* wire_scan: the iterative scan of the wire format, before anything is decoded
  *
- * What   Walks the nested messages of a file and checks every tag, length and varint; writes a skeleton of it: the
- *        same message in canonical tags, without the fields that the schema does not know, and without the elements
- *        of tensors, whose places in the file go into a table.
- * Why    protobuf-c copies every bytes field, recurses as deep as the file says, and counts repeated fields in 32
- *        bits. It sees only the skeleton: as deep as MAX_DEPTH, below 2 GiB, a fraction of the file. Weights are
- *        never copied: constants point into the mapped file.
- * How    An explicit stack of open messages. Two rounds over the same code: the first checks and counts, so that
- *        nothing is allocated for a file that is wrong, and what is allocated fits exactly; the second writes. The
- *        table of messages and fields is protobuf-c's own, made from schema/dlc_onnx.proto. The length of a nested
- *        message is written as a varint padded to five bytes and filled in when the message ends.
- * Limits Groups are refused (the format has none), a singular message given twice too (protobuf would merge the two;
- *        no writer of ONNX does that). A scalar given twice counts as the last, as protobuf says. A string must not
- *        hold NUL: names are C strings from here on. Fields of the schema must have their wire type.
+ * What   Walks the nested messages of a file and checks every tag, length and varint; writes a skeleton of
+ *        it: the same message in canonical tags, without the fields that the schema does not know, and
+ *        without the elements of tensors, whose places in the file go into a table.
+ * Why    protobuf-c copies every bytes field, recurses as deep as the file says, and counts repeated fields
+ *        in 32 bits. It sees only the skeleton: as deep as MAX_DEPTH, below 2 GiB, a fraction of the file.
+ *        Weights are never copied: constants point into the mapped file.
+ * How    An explicit stack of open messages. Two rounds over the same code: the first checks and counts, so
+ *        that nothing is allocated for a file that is wrong, and what is allocated fits exactly; the second
+ *        writes. The table of messages and fields is protobuf-c's own, made from schema/dlc_onnx.proto. The
+ *        length of a nested message is written as a varint padded to five bytes and filled in when the
+ *        message ends.
+ * Limits Groups are refused (the format has none), a singular message given twice too (protobuf would merge
+ *        the two; no writer of ONNX does that). A scalar given twice counts as the last, as protobuf says. A
+ *        string must not hold NUL: names are C strings from here on. Fields of the schema must have their
+ *        wire type.
  * Cost   Two passes over the tags; payloads are skipped by their length, except unpacked elements.
  */
 #include "frontend/onnx/wire_scan.h"
@@ -52,7 +54,7 @@ typedef struct {
     wire_chunk last;               /* the newest chunk, to which an unpacked element may be added */
 } scan;
 
-/* -- Reading and writing ------------------------------------------------------------------------------------------ */
+/* -- Reading and writing --------------------------------------------------------------------------------- */
 
 bool wire_varint(const uint8_t **at, const uint8_t *end, uint64_t *v)
 {
@@ -101,12 +103,12 @@ static void patch_length(scan *s, uint64_t body)
         s->out[body - LENGTH_BYTES + (uint64_t)i] = (uint8_t)((n & 0x7f) | (i < LENGTH_BYTES - 1 ? 0x80 : 0));
 }
 
-/* -- Payloads of tensors -------------------------------------------------------------------------------------------- */
+/* -- Payloads of tensors --------------------------------------------------------------------------------- */
 
 static bool is_payload(const open_message *m, uint32_t field)
 {
-    return m->type == &onnx__tensor_proto__descriptor
-           && (field == 4 || field == 5 || field == 6 || field == 7 || field == 9 || field == 10 || field == 11);
+    return m->type == &onnx__tensor_proto__descriptor &&
+           (field == 4 || field == 5 || field == 6 || field == 7 || field == 9 || field == 10 || field == 11);
 }
 
 static void add_chunk(scan *s, open_message *m, wire_chunk c)
@@ -119,7 +121,8 @@ static void add_chunk(scan *s, open_message *m, wire_chunk c)
         s->last.n_elem = 0;
     }
     wire_chunk *last = &s->last;
-    if (!c.packed && !last->packed && last->n_elem > 0 && last->field == c.field && last->at + last->n == c.at) {
+    if (!c.packed && !last->packed && last->n_elem > 0 && last->field == c.field &&
+        last->at + last->n == c.at) {
         last->n += c.n;
         last->n_elem += c.n_elem;
     } else {
@@ -145,7 +148,7 @@ static int64_t count_packed(ProtobufCType type, const uint8_t *p, size_t n)
     return k;
 }
 
-/* -- One field ------------------------------------------------------------------------------------------------------- */
+/* -- One field ------------------------------------------------------------------------------------------- */
 
 static int wire_of(ProtobufCType type)
 {
@@ -162,7 +165,8 @@ static bool can_pack(const ProtobufCFieldDescriptor *f)
     return f->label == PROTOBUF_C_LABEL_REPEATED && wire_of(f->type) != WIRE_BYTES;
 }
 
-static bool enter(scan *s, open_message *m, const ProtobufCFieldDescriptor *f, const uint8_t *body, uint64_t n)
+static bool enter(scan *s, open_message *m, const ProtobufCFieldDescriptor *f, const uint8_t *body,
+                  uint64_t n)
 {
     if (f->label != PROTOBUF_C_LABEL_REPEATED) {
         unsigned i = (unsigned)(f - m->type->fields);
@@ -179,15 +183,16 @@ static bool enter(scan *s, open_message *m, const ProtobufCFieldDescriptor *f, c
     }
     put_varint(s, (uint64_t)f->id << 3 | WIRE_BYTES);
     put(s, "\0\0\0\0", LENGTH_BYTES);
-    s->stack[s->depth++] = (open_message){ .type = f->descriptor, .end = body + n, .body = s->n_out, .payload = -1 };
+    s->stack[s->depth++] =
+        (open_message){ .type = f->descriptor, .end = body + n, .body = s->n_out, .payload = -1 };
     s->p = body;
     return true;
 }
 
-/* A field of the schema, of which [from, s->p) is the tag; val is the varint or the length that followed, data what
- * it measures. Leaves s->p behind the field, or at the start of a nested message. */
-static bool known_field(scan *s, open_message *m, const ProtobufCFieldDescriptor *f, int wire, const uint8_t *from,
-                        uint64_t val, const uint8_t *data, const uint8_t *after)
+/* A field of the schema, of which [from, s->p) is the tag; val is the varint or the length that followed,
+ * data what it measures. Leaves s->p behind the field, or at the start of a nested message. */
+static bool known_field(scan *s, open_message *m, const ProtobufCFieldDescriptor *f, int wire,
+                        const uint8_t *from, uint64_t val, const uint8_t *data, const uint8_t *after)
 {
     bool packed = wire == WIRE_BYTES && can_pack(f);
     if (!packed && wire != wire_of(f->type)) {
@@ -198,10 +203,13 @@ static bool known_field(scan *s, open_message *m, const ProtobufCFieldDescriptor
 
     int64_t n_elem = packed ? count_packed(f->type, data, val) : 1;
     if (n_elem < 0) return wrong(s, "packed elements that are not whole");
-    if (f->type == PROTOBUF_C_TYPE_STRING && memchr(data, 0, val)) return wrong(s, "a name that holds a NUL character");
+    if (f->type == PROTOBUF_C_TYPE_STRING && memchr(data, 0, val))
+        return wrong(s, "a name that holds a NUL character");
 
     if (is_payload(m, f->id)) {
-        wire_chunk c = { .field = (int)f->id, .packed = packed, .n_elem = n_elem, .at = from, .n = (size_t)(after - from) };
+        wire_chunk c = {
+            .field = (int)f->id, .packed = packed, .n_elem = n_elem, .at = from, .n = (size_t)(after - from)
+        };
         if (packed || f->id == 9) { c.at = data; c.n = val; }
         if (f->id == 9) { c.packed = true; c.n_elem = (int64_t)val; }
         add_chunk(s, m, c);
@@ -254,7 +262,7 @@ static bool field(scan *s)
     return true;
 }
 
-/* -- The rounds ------------------------------------------------------------------------------------------------------- */
+/* -- The rounds ------------------------------------------------------------------------------------------ */
 
 static bool walk(scan *s, const ProtobufCMessageDescriptor *root)
 {

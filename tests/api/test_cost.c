@@ -60,6 +60,7 @@ static void branches(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(dense), cmocka_unit_test(borders), cmocka_unit_test(branches) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(dense), cmocka_unit_test(borders),
+                                        cmocka_unit_test(branches) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Files of a compile from the cache: the same bytes as made anew; made anew once anything that they depend on is another */
+/* Files of a compile from the cache: the same bytes as made anew; made anew once anything that they depend on
+ * is another */
 #include "api/kept.h"
 #include "backend/store.h"
 #include <dirent.h>
@@ -14,11 +15,15 @@ static dlc_context *ctx;
 static arena *a;
 static char folder[64];
 
-static const char main_text[] = "use \"part.dl\"\nmodel Net(x: f32[N, 3]) -> (y: f32[N, 3]) { x |> Scale() }\n"
-                                "train fit(steps: 3) {\n    data d = (x: [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], y: [[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]])\n"
-                                "    loss = mse(Net(d.x), d.y)\n    minimize loss with SGD(lr: 0.1)\n}\n";
-static const char part_text[] = "layer Scale()(x: f32[N, C]) -> f32[N, C] {\n    param s: f32[C] = 1\n    x * s\n}\n";
-static const char other_text[] = "layer Scale()(x: f32[N, C]) -> f32[N, C] {\n    param s: f32[C] = 1\n    x + s\n}\n";
+static const char main_text[] =
+    "use \"part.dl\"\nmodel Net(x: f32[N, 3]) -> (y: f32[N, 3]) { x |> Scale() }\n"
+    "train fit(steps: 3) {\n    data d = (x: [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], y: [[2.0, 4.0, 6.0], [8.0, "
+    "10.0, 12.0]])\n"
+    "    loss = mse(Net(d.x), d.y)\n    minimize loss with SGD(lr: 0.1)\n}\n";
+static const char part_text[] =
+    "layer Scale()(x: f32[N, C]) -> f32[N, C] {\n    param s: f32[C] = 1\n    x * s\n}\n";
+static const char other_text[] =
+    "layer Scale()(x: f32[N, C]) -> f32[N, C] {\n    param s: f32[C] = 1\n    x + s\n}\n";
 
 static int setup(void **state)
 {
@@ -79,7 +84,8 @@ static settings chosen(const char *cache, const char *option)
 {
     settings s = settings_default();
     bool known;
-    assert_true(settings_set(ctx, a, &s, "train", NULL, &known) && settings_set(ctx, a, &s, "cache", cache, &known));
+    assert_true(settings_set(ctx, a, &s, "train", NULL, &known) &&
+                settings_set(ctx, a, &s, "cache", cache, &known));
     if (option) assert_true(settings_set(ctx, a, &s, option, NULL, &known));
     setenv("DLC_CACHE_DIR", in_folder("cache"), 1);
     assert_true(settings_finish(ctx, &s));
@@ -96,8 +102,13 @@ static bool compile(const char *cache, const char *option)
         unlink(in_folder("net.c"));
         unlink(in_folder("net.h"));
         settings s = chosen(i ? cache : "off", option);
-        assert_int_equal(output_compile(ctx, a, in_folder("main.dl"), in_folder("net.c"), OUTPUT_c, &s, i ? &memory : &plain), DLC_OK);
-        for (int k = 0; k < 2 && !i; k++) assert_int_equal(rename(in_folder(arena_printf(a, "net.%s", names[k])), in_folder(arena_printf(a, "plain.%s", names[k]))), 0);
+        assert_int_equal(output_compile(ctx, a, in_folder("main.dl"), in_folder("net.c"), OUTPUT_c, &s,
+                                        i ? &memory : &plain),
+                         DLC_OK);
+        for (int k = 0; k < 2 && !i; k++)
+            assert_int_equal(rename(in_folder(arena_printf(a, "net.%s", names[k])),
+                                    in_folder(arena_printf(a, "plain.%s", names[k]))),
+                             0);
     }
     assert_memory_equal(&memory, &plain, sizeof memory);
     for (int k = 0; k < 2; k++) {
@@ -124,7 +135,7 @@ static void depends(void **state)
     put("main.dl", arena_printf(a, "# new\n%s", main_text));
     assert_false(compile("on", NULL));
 
-    unlink(entry());                                               /* another option has an entry of its own */
+    unlink(entry());                                              /* another option has an entry of its own */
     assert_false(compile("on", "guard"));
     assert_true(compile("on", "guard"));
 }
@@ -137,15 +148,18 @@ static void absent(void **state)
     assert_non_null(getcwd(here, sizeof here));
     assert_int_equal(mkdir(in_folder("sub"), 0700), 0);
     put("x.csv", "p,q\n1,2\n3,4\n");
-    put("sub/main.dl", "model Net(x: f32[N, 1]) -> (y: f32[N, 1]) { x |> Dense(1) }\n"
-                       "train fit(steps: 3) {\n    data d = csv(\"x.csv\", x: [\"p\"], y: \"q\")\n    loss = mse(Net(d.x), d.y[:, none])\n    minimize loss with SGD(lr: 0.1)\n}\n");
+    put("sub/main.dl",
+        "model Net(x: f32[N, 1]) -> (y: f32[N, 1]) { x |> Dense(1) }\n"
+        "train fit(steps: 3) {\n    data d = csv(\"x.csv\", x: [\"p\"], y: \"q\")\n"
+        "    loss = mse(Net(d.x), d.y[:, none])\n    minimize loss with SGD(lr: 0.1)\n}\n");
     assert_int_equal(chdir(folder), 0);
     int64_t data[2];
     if (entry()) unlink(entry());
     for (int i = 0; i < 3; i++) {
         settings s = chosen("on", NULL);
         ino_t before = entry_inode();
-        assert_int_equal(output_compile(ctx, a, "sub/main.dl", in_folder("sub/net.c"), OUTPUT_c, &s, NULL), DLC_OK);
+        assert_int_equal(output_compile(ctx, a, "sub/main.dl", in_folder("sub/net.c"), OUTPUT_c, &s, NULL),
+                         DLC_OK);
         data[0] = (int64_t)(before == entry_inode());
         assert_int_equal(data[0], i == 1);
         if (i == 1) put("sub/x.csv", "p,q\n1,2\n3,4\n5,6\n");
@@ -189,6 +203,7 @@ static void hostile(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(depends), cmocka_unit_test(absent), cmocka_unit_test(hostile) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(depends), cmocka_unit_test(absent),
+                                        cmocka_unit_test(hostile) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

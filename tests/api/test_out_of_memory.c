@@ -1,7 +1,8 @@
-/* test_out_of_memory: memory runs out at the n-th request, for every n, while a small model is imported and compiled
+/* test_out_of_memory: memory runs out at the n-th request, for every n, while a small model is imported and
+ * compiled
  *
- * Each time the public call gives DLC_ERR_MEMORY and a message, everything that was made is freed, and no file is left. The
- * same context then works once memory is back.
+ * Each time the public call gives DLC_ERR_MEMORY and a message, everything that was made is freed, and no
+ * file is left. The same context then works once memory is back.
  */
 #include "base/context.h"
 #include "include/dlc/dlc.h"
@@ -13,7 +14,7 @@
 #include <cmocka.h>
 
 #ifndef STEP
-#define STEP 29                                          /* of the requests; test_out_of_memory_slow tries them all */
+#define STEP 29                                  /* of the requests; test_out_of_memory_slow tries them all */
 #endif
 
 static const char *const model = "examples/digits/digits.onnx";
@@ -62,7 +63,7 @@ static void try_every(attempt fn, uint64_t step)
         ctx->mem.fail_at = ctx->mem.n_allocs + n;
         dlc_status s = fn(ctx);
         ctx->mem.fail_at = 0;
-        if (s == DLC_OK) {                               /* a few requests differ from run to run of the same context */
+        if (s == DLC_OK) {                     /* a few requests differ from run to run of the same context */
             dlc_context_destroy(ctx);
             continue;
         }
@@ -111,6 +112,7 @@ static void writing_object(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(opening), cmocka_unit_test(writing_c), cmocka_unit_test(writing_object) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(opening), cmocka_unit_test(writing_c),
+                                        cmocka_unit_test(writing_object) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

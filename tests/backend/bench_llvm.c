@@ -42,7 +42,9 @@ int main(int argc, char **argv)
         for (int64_t j = 0; j < n / 4; j++) x[j] = (float)(j % 17) * 0.01f;
         int index = is_out ? p->n_outputs++ : p->n_inputs++;
         (is_out ? out : in)[index] = x;
-        args[i] = (view){ program_buf(p, f->name, is_out ? PBUF_output : PBUF_input, index, f->dtype, f->rank, f->dims), NULL };
+        args[i] = (view){ program_buf(p, f->name, is_out ? PBUF_output : PBUF_input, index, f->dtype, f->rank,
+                                      f->dims),
+                          NULL };
     }
     prog_op *call = program_op(p, &p->body, PROG_call);
     call->kernel = id;
@@ -72,7 +74,8 @@ int main(int argc, char **argv)
         if (t < best) best = t;
     }
     double flop = atof(argv[3]);
-    printf("%s, %s bytes: compile %.1f ms, %.1f us, %.1f GFLOP/s\n", k->name, argv[2], compile * 1e3, best * 1e6, flop / best * 1e-9);
+    printf("%s, %s bytes: compile %.1f ms, %.1f us, %.1f GFLOP/s\n", k->name, argv[2], compile * 1e3,
+           best * 1e6, flop / best * 1e-9);
     llvm->unload(code);
     return 0;
 }

@@ -1,5 +1,6 @@
-/* Runs a generated object: reads all inputs from the file argv[1], one after another, writes all outputs to argv[2].
- * Compiled by test_llvm_files.c with the compiler of the object's target, linked with the object t.o. Static sizes only. */
+/* Runs a generated object: reads all inputs from the file argv[1], one after another, writes all outputs to
+ * argv[2]. Compiled by test_llvm_files.c with the compiler of the object's target, linked with the object
+ * t.o. Static sizes only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -35,7 +35,7 @@ static int teardown(void **state)
     return r;
 }
 
-/* -- The folder ------------------------------------------------------------------------------------------------------------- */
+/* -- The folder ------------------------------------------------------------------------------------------ */
 
 static void where(void **state)
 {
@@ -92,7 +92,8 @@ static void entries(void **state)
     assert_int_equal(store_copy(path), -1);
 
     /* the oldest go over 2 GB; what a dead writer left goes after an hour; other files stay */
-    const char *old = in_folder("store/00000000000000000000000000000001.so"), *big = in_folder("store/00000000000000000000000000000002.so");
+    const char *old = in_folder("store/00000000000000000000000000000001.so"),
+               *big = in_folder("store/00000000000000000000000000000002.so");
     const char *left = arena_printf(a, "%s.1.000000001", old), *other = in_folder("store/notes");
     const char *made[] = { old, big, left, other };
     for (int i = 0; i < 4; i++) {
@@ -113,7 +114,7 @@ static void entries(void **state)
     assert_int_equal(access(other, F_OK), 0);
 }
 
-/* -- Weights ---------------------------------------------------------------------------------------------------------------- */
+/* -- Weights --------------------------------------------------------------------------------------------- */
 
 /* One constant: the transpose of SIDE x SIDE numbers that lie at w. */
 static program *program_over(const void *w)
@@ -180,15 +181,15 @@ static void weights(void **state)
     assert_false(finds(w.at, &strict, 7));
     assert_true(finds(w.at, &strict, 7));
 
-    const char *other = in_folder("copy.bin");                                /* another file with the same contents */
+    const char *other = in_folder("copy.bin");                       /* another file with the same contents */
     bytes copy = weights_at(other, 7);
     assert_false(finds(copy.at, &o, 7));
     assert_true(finds(copy.at, &strict, 7));
-    void *heap = arena_copy(a, w.at, w.n);                                    /* in no file: always by content */
+    void *heap = arena_copy(a, w.at, w.n);                                 /* in no file: always by content */
     assert_true(finds(heap, &o, 7));
 
     assert_int_equal(unlink(path), 0);
-    bytes changed = weights_at(path, 8);                                      /* the same name, size, not the time */
+    bytes changed = weights_at(path, 8);                               /* the same name, size, not the time */
     assert_false(finds(changed.at, &o, 8));
     assert_false(finds(changed.at, &strict, 8));
     assert_true(finds(changed.at, &o, 8));

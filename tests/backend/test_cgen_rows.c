@@ -1,5 +1,6 @@
-/* Every row of scalar.def at every type, and every cast, as C against sv_apply: on hard values, by every compiler of this
- * machine. The quick test runs the basic rows with two of them; test_cgen_rows_slow.c includes this file and runs all. */
+/* Every row of scalar.def at every type, and every cast, as C against sv_apply: on hard values, by every
+ * compiler of this machine. The quick test runs the basic rows with two of them; test_cgen_rows_slow.c
+ * includes this file and runs all. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,5 +1,6 @@
-/* Files that the LLVM backend writes: shared libraries and objects run and agree with the interpreter, also for other
- * architectures (under qemu, where the cross compilers are installed); what they export and need; equal bytes each time. */
+/* Files that the LLVM backend writes: shared libraries and objects run and agree with the interpreter, also
+ * for other architectures (under qemu, where the cross compilers are installed); what they export and need;
+ * equal bytes each time. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -47,7 +48,10 @@ static int setup(void **state)
         int64_t n = 1, v;
         for (int j = 0; j < b->rank; j++) { dim_is_const(b->dims[j], &v); n *= v; }
         float *x = arena_array(a, (size_t)n, 4);
-        for (int64_t j = 0; j < n; j++) { seed = seed * 1664525 + 1013904223; x[j] = (float)((int)(seed >> 8) % 2001 - 1000) / 4096.0f; }
+        for (int64_t j = 0; j < n; j++) {
+            seed = seed * 1664525 + 1013904223;
+            x[j] = (float)((int)(seed >> 8) % 2001 - 1000) / 4096.0f;
+        }
         b->data = x;
     }
     for (int i = 0; i < 3; i++) want[i] = arena_alloc(a, want_bytes[i]);
@@ -62,7 +66,10 @@ static int teardown(void **state)
     return 0;
 }
 
-static codegen_options options(target t, int threads) { return (codegen_options){ .target = t, .prefix = "t", .threads = threads }; }
+static codegen_options options(target t, int threads)
+{
+    return (codegen_options){ .target = t, .prefix = "t", .threads = threads };
+}
 
 static void check(dlc_status status)
 {
@@ -146,7 +153,7 @@ static void same_bytes(void **state)
     }
 }
 
-/* -- The cache ------------------------------------------------------------------------------------------------------------ */
+/* -- The cache ------------------------------------------------------------------------------------------- */
 
 static int n_opened;
 static const llvm_backend *open_backend(dlc_context *c) { (void)c; n_opened++; return llvm; }
@@ -221,7 +228,10 @@ static void cache(void **state)
     assert_int_equal(system(arena_printf(a, "rm -r %s", folder)), 0);
 }
 
-static bool has_program(const char *name) { return system(arena_printf(a, "command -v %s >/dev/null 2>&1", name)) == 0; }
+static bool has_program(const char *name)
+{
+    return system(arena_printf(a, "command -v %s >/dev/null 2>&1", name)) == 0;
+}
 
 static void cross(const char *triple, const char *cpu, const char *compiler, const char *runner)
 {
@@ -234,7 +244,9 @@ static void cross(const char *triple, const char *cpu, const char *compiler, con
     const char *object = path("t.o"), *prog = path("prog"), *x = path("in"), *y = path("out");
     write_file(object, b.at, b.n);
     write_file(x, in[0], N * 4);
-    assert_int_equal(system(arena_printf(a, "%s -I. -static -O1 -o %s tests/backend/cross_main.c %s", compiler, prog, object)), 0);
+    assert_int_equal(system(arena_printf(a, "%s -I. -static -O1 -o %s tests/backend/cross_main.c %s",
+                                         compiler, prog, object)),
+                     0);
     assert_int_equal(system(arena_printf(a, "%s %s %s %s", runner, prog, x, y)), 0);
     bytes got;
     int err;
@@ -272,8 +284,17 @@ static void text_here(void **state)
 }
 
 static void object_here(void **state) { (void)state; cross("x86_64", "x86-64", "cc", ""); }
-static void aarch64(void **state) { (void)state; cross("aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64"); }
-static void riscv64(void **state) { (void)state; cross("riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64"); }
+static void aarch64(void **state)
+{
+    (void)state;
+    cross("aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64");
+}
+
+static void riscv64(void **state)
+{
+    (void)state;
+    cross("riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64");
+}
 
 int main(void)
 {
@@ -283,7 +304,9 @@ int main(void)
     ctx = context_new();
     if (!ctx || !mem_try(&ctx->mem, &frame)) return 1;
     a = arena_new(&ctx->mem);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(shared), cmocka_unit_test(external_weights), cmocka_unit_test(same_bytes), cmocka_unit_test(cache),
-                                        cmocka_unit_test(text_here), cmocka_unit_test(object_here), cmocka_unit_test(aarch64), cmocka_unit_test(riscv64) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(shared),     cmocka_unit_test(external_weights),
+                                        cmocka_unit_test(same_bytes), cmocka_unit_test(cache),
+                                        cmocka_unit_test(text_here),  cmocka_unit_test(object_here),
+                                        cmocka_unit_test(aarch64),    cmocka_unit_test(riscv64) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

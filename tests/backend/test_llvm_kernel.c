@@ -1,5 +1,6 @@
-/* The LLVM backend against the interpreter: kernels of tests/backend/kernels/ and tests/loop/, made into one-call programs,
- * run by the JIT with vectors of every width and with or without threads, compared bit by bit (all NaN are equal). */
+/* The LLVM backend against the interpreter: kernels of tests/backend/kernels/ and tests/loop/, made into
+ * one-call programs, run by the JIT with vectors of every width and with or without threads, compared bit by
+ * bit (all NaN are equal). */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -43,7 +44,12 @@ static void compare_all(loop_case *c, program *p, int turn)
 }
 
 static void loop_kernels(void **state) { (void)state; loop_folder("tests/loop", compare_all); }
-static void own_kernels(void **state) { (void)state; loop_folder("tests/backend/kernels", compare_all); loop_folder("tests/backend/programs", compare_all); }
+static void own_kernels(void **state)
+{
+    (void)state;
+    loop_folder("tests/backend/kernels", compare_all);
+    loop_folder("tests/backend/programs", compare_all);
+}
 
 int main(int argc, char **argv)
 {

@@ -1,6 +1,7 @@
-/* Every row of scalar.def at every type, and every cast, as compiled code against sv_apply: on hard values, as scalars and
- * in vectors, for this machine and for a plain x86-64, where fma, rounding and half conversion are expanded. The quick test
- * runs the basic rows in vectors; test_llvm_rows_slow.c includes this file and runs all of it. */
+/* Every row of scalar.def at every type, and every cast, as compiled code against sv_apply: on hard values,
+ * as scalars and in vectors, for this machine and for a plain x86-64, where fma, rounding and half conversion
+ * are expanded. The quick test runs the basic rows in vectors; test_llvm_rows_slow.c includes this file and
+ * runs all of it. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -62,12 +63,13 @@ static void expanded_rows(void **state)
 {
     (void)state;
     static row_job jobs[MAX_ROW_JOBS];
-    for (int vector = 0; vector <= LANES; vector += LANES) run_jobs(jobs, row_jobs(jobs, false, vector), target_host(0), FMA_FUSED);
+    for (int vector = 0; vector <= LANES; vector += LANES)
+        run_jobs(jobs, row_jobs(jobs, false, vector), target_host(0), FMA_FUSED);
     run_jobs(jobs, row_jobs(jobs, false, 4), plain(), FMA_FUSED);
     run_jobs(jobs, row_jobs(jobs, false, 4), plain(), FMA_ROUNDED);
 }
 
-/* -- No library calls: what an object of all rows leaves undefined ---------------------------------------------------- */
+/* -- No library calls: what an object of all rows leaves undefined --------------------------------------- */
 
 static void no_calls(const char *triple, const char *cpu, int vector)
 {
@@ -89,7 +91,9 @@ static void no_calls(const char *triple, const char *cpu, int vector)
             const Elf64_Sym *sym = (const void *)(b.at + sec[i].sh_offset);
             for (size_t j = 1; j < sec[i].sh_size / sizeof *sym; j++) {
                 const char *name = names + sym[j].st_name;
-                if (sym[j].st_shndx != SHN_UNDEF || !strcmp(name, "memcpy") || !strcmp(name, "memset") || !strcmp(name, "memmove")) continue;
+                if (sym[j].st_shndx != SHN_UNDEF || !strcmp(name, "memcpy") || !strcmp(name, "memset") ||
+                    !strcmp(name, "memmove"))
+                    continue;
                 fail_msg("%s, %s: code calls %s", triple, cpu, name);
             }
         }
@@ -119,7 +123,8 @@ int main(void)
     r.a = arena_new(&r.ctx->mem);
     r.ex = expander_new(r.a);
 #ifdef ALL_ROWS
-    const struct CMUnitTest tests[] = { cmocka_unit_test(basic_rows), cmocka_unit_test(expanded_rows), cmocka_unit_test(no_library_calls) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(basic_rows), cmocka_unit_test(expanded_rows),
+                                        cmocka_unit_test(no_library_calls) };
 #else
     const struct CMUnitTest tests[] = { cmocka_unit_test(basic_rows) };
 #endif

@@ -1,4 +1,5 @@
-/* tests/bars/bar_files.h: files of a test in a folder of its own; programs for this machine and others, run and compared. */
+/* tests/bars/bar_files.h: files of a test in a folder of its own; programs for this machine and others, run
+ * and compared. */
 #ifndef DLC_TESTS_BARS_BAR_FILES_H
 #define DLC_TESTS_BARS_BAR_FILES_H
 #include "tests/bars/bar_model.h"
@@ -43,7 +44,8 @@ static inline program *lowered(bar *b, const char *path, const driver_options *o
     return p;
 }
 
-/* What tests/bars/run_model.c is linked with is at dir/prog. Runs it on these inputs and compares with the interpreter. */
+/* What tests/bars/run_model.c is linked with is at dir/prog. Runs it on these inputs and compares with the
+ * interpreter. */
 static inline void run_there(bar *b, const char *what, const engine *e, const char *runner, const tensor *in)
 {
     const char *x = in_dir(b, "in"), *y = in_dir(b, "out");
@@ -52,7 +54,8 @@ static inline void run_there(bar *b, const char *what, const engine *e, const ch
     text all = { .a = b->a };
     for (int i = 0; i < e->n_in; i++) text_putn(&all, in[i].bytes, tensor_bytes(&in[i]));
     write_file(x, (bytes){ (const uint8_t *)all.at, (size_t)all.n });
-    const char *line = arena_printf(b->a, "%s %s %s %s %lld %lld", runner, in_dir(b, "prog"), x, y, (long long)open_sizes[0], (long long)open_sizes[1]);
+    const char *line = arena_printf(b->a, "%s %s %s %s %lld %lld", runner, in_dir(b, "prog"), x, y,
+                                    (long long)open_sizes[0], (long long)open_sizes[1]);
     assert_int_equal(system(line), 0);
     bytes got = contents(b, y);
     const uint8_t *at = got.at, *end = got.at + got.n;

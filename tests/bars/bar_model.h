@@ -1,4 +1,5 @@
-/* tests/bars/bar_model.h: what the tests of this folder share: the small models of tests/models, inputs for them, a context. */
+/* tests/bars/bar_model.h: what the tests of this folder share: the small models of tests/models, inputs for
+ * them, a context. */
 #ifndef DLC_TESTS_BARS_BAR_MODEL_H
 #define DLC_TESTS_BARS_BAR_MODEL_H
 #include "api/engine.h"
@@ -12,17 +13,20 @@
 #include <cmocka.h>
 
 static const char *const bar_models[] = {
-    "tests/models/convnet.onnx", "tests/models/lstm.onnx", "tests/models/attention.onnx", "tests/models/int8.onnx",
-    "tests/models/half.onnx", "tests/models/select.onnx", "tests/models/control.onnx", "tests/models/rows.graph",
+    "tests/models/convnet.onnx", "tests/models/lstm.onnx", "tests/models/attention.onnx",
+    "tests/models/int8.onnx",
+    "tests/models/half.onnx", "tests/models/select.onnx", "tests/models/control.onnx",
+    "tests/models/rows.graph",
     "tests/models/contracts.graph", "tests/models/scalars.graph", "tests/models/sizes.graph",
 };
 enum { N_BAR_MODELS = sizeof bar_models / sizeof *bar_models };
 
-/* -- Contexts ----------------------------------------------------------------------------------------------------------------- */
+/* -- Contexts -------------------------------------------------------------------------------------------- */
 
 typedef struct { dlc_context *ctx; arena *a; } bar;
 
-/* Runs body with a context and an arena of its own. (setjmp stands alone here, so that it clobbers nobody's variables.) */
+/* Runs body with a context and an arena of its own. (setjmp stands alone here, so that it clobbers nobody's
+ * variables.) */
 static inline void bar_with(void (*body)(bar *b, void *arg), void *arg)
 {
     bar b = { .ctx = context_new() };
@@ -52,7 +56,7 @@ static inline bool bar_has_llvm(void)
     return has;
 }
 
-/* -- Inputs -------------------------------------------------------------------------------------------------------------------- */
+/* -- Inputs ---------------------------------------------------------------------------------------------- */
 
 static inline uint32_t bar_random(uint64_t *seed)
 {
@@ -80,13 +84,15 @@ static inline uint16_t bar_f16(double x)
     return (uint16_t)(sign + ((e + 13) << 10) + (int)rint(m * 2048));
 }
 
-/* An input's elements. Integers are small, so that they are positions, lengths and shifts; with `special` some are not. */
+/* An input's elements. Integers are small, so that they are positions, lengths and shifts; with `special`
+ * some are not. */
 static inline void bar_fill(tensor *t, uint64_t seed, bool special)
 {
     int64_t n = 0;
     assert_true(tensor_count(t, &n));
     for (int64_t i = 0; i < n; i++) {
-        int64_t whole = (int64_t)(bar_random(&seed) % 7), wild = special && bar_random(&seed) % 4 == 0 ? whole - 4 : whole;
+        int64_t whole = (int64_t)(bar_random(&seed) % 7),
+                wild = special && bar_random(&seed) % 4 == 0 ? whole - 4 : whole;
         double x = bar_float(&seed, special);
         switch (t->dtype) {
         case DTYPE_f32: ((float *)t->bytes)[i] = (float)x; break;

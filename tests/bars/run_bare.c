@@ -1,5 +1,6 @@
-/* run_bare: run_model.c for a Cortex-M core without a C library, under qemu-arm (test_c_form_bar.c builds it):  run_bare IN OUT
- * Linux' calls stand in for a board's: they read the inputs and write the outputs. Memory is static, as in firmware. */
+/* run_bare: run_model.c for a Cortex-M core without a C library, under qemu-arm (test_c_form_bar.c builds
+ * it):  run_bare IN OUT Linux' calls stand in for a board's: they read the inputs and write the outputs.
+ *       Memory is static, as in firmware. */
 #include "runtime/model.h"
 #include <stddef.h>
 
@@ -14,6 +15,7 @@ static long call(long number, long a, long b, long c)
     __asm__ volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2) : "memory");
     return r0;
 }
+
 enum { EXIT = 1, READ = 3, WRITE = 4, OPEN = 5, WRITE_NEW = 01 | 0100 | 01000 };
 
 static void stop(int status)
@@ -89,7 +91,13 @@ static int run_once(const char *in_file, const char *out_file)
     return 0;
 }
 
-static void start(const long *stack) { stop(stack[0] < 3 ? 1 : run_once((const char *)stack[2], (const char *)stack[3])); }
+static void start(const long *stack)
+{
+    stop(stack[0] < 3 ? 1 : run_once((const char *)stack[2], (const char *)stack[3]));
+}
 
 /* On entry the stack holds argc, argv[0], argv[1], … */
-__attribute__((naked, noreturn)) void _start(void) { __asm__ volatile("mov r0, sp\n\tbl %c0" : : "i"(start)); }
+__attribute__((naked, noreturn)) void _start(void)
+{
+    __asm__ volatile("mov r0, sp\n\tbl %c0" : : "i"(start));
+}

@@ -1,6 +1,6 @@
-/* run_model: runs the model it is linked with once (test_files_bar.c builds it for other machines):  run_model IN OUT [DIM…]
- * IN: the elements of all inputs, one after another; OUT: likewise the outputs; DIM: values of the open dims; the file
- * $T_WEIGHTS: the weights, if the model asks for them. */
+/* run_model: runs the model it is linked with once (test_files_bar.c builds it for other machines):
+ * run_model IN OUT [DIM…] IN: the elements of all inputs, one after another; OUT: likewise the outputs; DIM:
+ * values of the open dims; the file $T_WEIGHTS: the weights, if the model asks for them. */
 #include "runtime/model.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +40,8 @@ int main(int argc, char **argv)
     void *out[32];
     size_t n_out[32];
     if (argc < 3 || m->n_inputs > 32 || m->n_outputs > 32 || m->n_dims > 8) return 2;
-    for (int i = 0; i < m->n_dims; i++) dims[i] = m->dims[i].is_result ? m->dims[i].hi : i + 3 < argc ? atoll(argv[i + 3]) : m->dims[i].lo;
+    for (int i = 0; i < m->n_dims; i++)
+        dims[i] = m->dims[i].is_result ? m->dims[i].hi : i + 3 < argc ? atoll(argv[i + 3]) : m->dims[i].lo;
     m->shapes(dims, extents);
     const int64_t *at = extents;
     FILE *f = fopen(argv[1], "rb");

@@ -1,15 +1,19 @@
 /* test_bits_bar: the same bits in every way of running a model (docs/design.md §11).
  *
- *     graph after its passes, interpreted  =  plain nests, interpreted  =  scheduled for vectors of 16, 32, 64 bytes
- *     =  JIT for each of them, on 1, 2 and 4 threads  =  shared library  =  portable C  =  C with vector types (gcc, clang)
+ *     graph after its passes, interpreted  =  plain nests, interpreted  =  scheduled for vectors of 16, 32,
+ *                                          64 bytes
+ *     =  JIT for each of them, on 1, 2 and 4 threads  =  shared library  =  portable C  =  C with vector
+ *        types (gcc, clang)
  *
- * each with fused and with rounded multiply-adds, on ordinary inputs and on ones with NaN, infinities, -0 and subnormals.
- * Memory that nobody wrote and lanes that nothing defines hold NaN, then 1e30. What is not built is left out, and said.
+ * each with fused and with rounded multiply-adds, on ordinary inputs and on ones with NaN, infinities, -0 and
+ * subnormals. Memory that nobody wrote and lanes that nothing defines hold NaN, then 1e30. What is not built
+ * is left out, and said.
  *
  *     test_bits_bar [NAME]                     the models of tests/models (whose path holds NAME)
  *     test_bits_bar [-no-c] [-heavy=N] FOLDER...   ONNX test folders, with the inputs of their first data set
  *
- * A folder's model of more than N operations (200 million) is not interpreted: its plain nests are compiled instead.
+ * A folder's model of more than N operations (200 million) is not interpreted: its plain nests are compiled
+ * instead.
  */
 #include "tests/bars/bar_model.h"
 #include "api/summary.h"
@@ -35,7 +39,8 @@ typedef struct {
 
 static const char *way(trial *t, const char *how, int kind)
 {
-    return arena_printf(t->b->a, "%s, %s, %s, %s inputs", t->path, how, t->o.fma == FMA_FUSED ? "fused" : "rounded", kind ? "special" : "ordinary");
+    return arena_printf(t->b->a, "%s, %s, %s, %s inputs", t->path, how,
+                        t->o.fma == FMA_FUSED ? "fused" : "rounded", kind ? "special" : "ordinary");
 }
 
 static engine *make(trial *t, arena *a, const driver_options *o, engine_kind kind)
@@ -45,7 +50,7 @@ static engine *make(trial *t, arena *a, const driver_options *o, engine_kind kin
     return e;
 }
 
-/* -- Folders ------------------------------------------------------------------------------------------------------------------- */
+/* -- Folders --------------------------------------------------------------------------------------------- */
 
 static void read_data(trial *t)
 {
@@ -57,7 +62,10 @@ static void read_data(trial *t)
     t->taken = NEW_ARRAY(b->a, bool, n_in + 1);
     t->n_data = n_in;
     for (int i = 0; i < n_in; i++)
-        bar_check(b, t->path, onnx_read_value(b->ctx, b->a, arena_printf(b->a, "%s/test_data_set_0/input_%d.pb", t->folder, i), in[i].kind, &t->data[i]));
+        bar_check(b, t->path,
+                  onnx_read_value(b->ctx, b->a,
+                                  arena_printf(b->a, "%s/test_data_set_0/input_%d.pb", t->folder, i),
+                                  in[i].kind, &t->data[i]));
 }
 
 /* Structural inputs get the values of the data; open sizes are fixed if it does not go otherwise. */
@@ -98,14 +106,16 @@ static tensor *folder_inputs(trial *t, bool special)
         tensor care = *y;
         size_t width = (size_t)dtype_bytes(y->dtype), n_bytes = tensor_bytes(y);
         care.bytes = arena_alloc(b->a, n_bytes + 64);
-        if (y->dtype == DTYPE_f32 || y->dtype == DTYPE_f64 || y->dtype == DTYPE_f16) bar_fill(&care, (uint64_t)i, true);
+        if (y->dtype == DTYPE_f32 || y->dtype == DTYPE_f64 || y->dtype == DTYPE_f16)
+            bar_fill(&care, (uint64_t)i, true);
         else continue;
-        for (size_t k = 0; k < n_bytes; k += 4 * width) memcpy((char *)y->bytes + k, (char *)care.bytes + k, width);
+        for (size_t k = 0; k < n_bytes; k += 4 * width)
+            memcpy((char *)y->bytes + k, (char *)care.bytes + k, width);
     }
     return in;
 }
 
-/* -- The ways ----------------------------------------------------------------------------------------------------------------- */
+/* -- The ways -------------------------------------------------------------------------------------------- */
 
 static void plain(trial *t)
 {
@@ -116,7 +126,8 @@ static void plain(trial *t)
     t->n_out = e->n_out;
     for (int k = 0; k < N_KINDS; k++) {
         tensor *out = NEW_ARRAY(t->b->a, tensor, e->n_out + 1);
-        t->in[k] = t->folder ? folder_inputs(t, k == 1) : bar_inputs(t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
+        t->in[k] = t->folder ? folder_inputs(t, k == 1)
+                             : bar_inputs(t->b, e, (uint64_t)k + 1, k == 1, open_sizes);
         bar_check(t->b, way(t, "plain nests", k), engine_run(t->b->ctx, t->b->a, e, t->in[k], out, NULL));
         t->want[k] = bar_keep(t->b->a, e->n_out, out);
     }
@@ -155,9 +166,12 @@ static void scheduled(trial *t, int vector_bytes)
         for (int k = 0; k < N_KINDS; k++, t->n_ways++) {
             prepared p;
             tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
-            const char *what = way(t, arena_printf(t->b->a, "scheduled for %d bytes, filled with %g", vector_bytes, fills[fill]), k);
+            const char *what = way(
+                t, arena_printf(t->b->a, "scheduled for %d bytes, filled with %g", vector_bytes, fills[fill]),
+                k);
             bar_check(t->b, what, engine_prepare(t->b->ctx, a, e, t->in[k], NULL, &p));
-            bar_check(t->b, what, driver_eval_filled(t->b->ctx, a, e->program, p.sizes, t->in[k], out, fills[fill]));
+            bar_check(t->b, what,
+                      driver_eval_filled(t->b->ctx, a, e->program, p.sizes, t->in[k], out, fills[fill]));
             bar_same(t->b, what, t->n_out, out, t->want[k]);
         }
     }
@@ -175,14 +189,17 @@ static void compiled(trial *t, engine_kind kind, int vector_bytes)
     for (int k = 0; k < N_KINDS; k++)
         for (int th = 0; th < 3; th++, t->n_ways++) {
             tensor *out = NEW_ARRAY(a, tensor, t->n_out + 1);
-            const char *what = way(t, arena_printf(t->b->a, "%s, %d bytes, %d threads", engine_name[kind], host.vector_bytes, 1 << th), k);
+            const char *what = way(t,
+                                   arena_printf(t->b->a, "%s, %d bytes, %d threads", engine_name[kind],
+                                                host.vector_bytes, 1 << th),
+                                   k);
             bar_check(t->b, what, engine_run(t->b->ctx, a, e, t->in[k], out, &t->threads[th]));
             bar_same(t->b, what, t->n_out, out, t->want[k]);
         }
     arena_free(a);
 }
 
-/* -- All of them --------------------------------------------------------------------------------------------------------------- */
+/* -- All of them ----------------------------------------------------------------------------------------- */
 
 static bool with_llvm, with_c;
 static const char *with_clang;
@@ -262,7 +279,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         no_c |= strcmp(argv[i], "-no-c") == 0;
         if (strncmp(argv[i], "-heavy=", 7) == 0) heavy = atof(argv[i] + 7);
-        if (stat(argv[i], &info) == 0 && S_ISDIR(info.st_mode)) tests[n++] = (struct CMUnitTest){ argv[i], test, NULL, NULL, argv[i] };
+        if (stat(argv[i], &info) == 0 && S_ISDIR(info.st_mode))
+            tests[n++] = (struct CMUnitTest){ argv[i], test, NULL, NULL, argv[i] };
     }
     for (int i = 0; i < N_BAR_MODELS && n == 0; i++)
         if (argc < 2 || strstr(bar_models[i], argv[1]))
@@ -270,7 +288,8 @@ int main(int argc, char **argv)
     with_llvm = bar_has_llvm();
     if (!no_c) bar_with(find_c, NULL);
     with_clang = with_c ? find_clang() : NULL;
-    print_message("LLVM: %s, C: %s, by clang: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no", with_clang ? with_clang : "no");
+    print_message("LLVM: %s, C: %s, by clang: %s\n", with_llvm ? "yes" : "no", with_c ? "yes" : "no",
+                  with_clang ? with_clang : "no");
     int failed = _cmocka_run_group_tests("bits", tests, (size_t)n, NULL, NULL);
     free(tests);
     return failed;

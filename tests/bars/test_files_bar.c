@@ -1,9 +1,11 @@
 /* test_files_bar: what compiled files are, for every small model.
  *
  *     twice the same    two compiles, on one thread and on two, give the same bytes (.so, .o, .c)
- *     needs nothing     `nm -u` of an object shows memcpy, memset, memmove at most, also for the oldest x86-64, where much is
- *                       missing that LLVM would call a library for; `readelf -d` of a library shows libc alone
- *     other machines    objects for x86-64, aarch64 and riscv64, linked and run (under qemu-user), give the interpreter's bits
+ *     needs nothing     `nm -u` of an object shows memcpy, memset, memmove at most, also for the oldest
+ *                       x86-64, where much is missing that LLVM would call a library for; `readelf -d` of a
+ *                       library shows libc alone
+ *     other machines    objects for x86-64, aarch64 and riscv64, linked and run (under qemu-user), give the
+ *                       interpreter's bits
  *
  * What the machine lacks (a cross compiler, qemu) is left out with a message.
  */
@@ -22,11 +24,12 @@ static driver_options options_for(bar *b, const char *triple, const char *cpu)
     return o;
 }
 
-/* -- Twice the same -------------------------------------------------------------------------------------------------------------- */
+/* -- Twice the same -------------------------------------------------------------------------------------- */
 
 static void same(const char *path, const char *form, bytes x, bytes y)
 {
-    if (x.n != y.n || memcmp(x.at, y.at, x.n) != 0) fail_msg("%s: two compiles to %s differ (%zu and %zu bytes)", path, form, x.n, y.n);
+    if (x.n != y.n || memcmp(x.at, y.at, x.n) != 0)
+        fail_msg("%s: two compiles to %s differ (%zu and %zu bytes)", path, form, x.n, y.n);
 }
 
 typedef struct { const char *path; int threads; bytes object, library, c; } compilation;
@@ -76,7 +79,7 @@ static void twice(void **state)
     drop(&two);
 }
 
-/* -- Needs nothing ---------------------------------------------------------------------------------------------------------------- */
+/* -- Needs nothing --------------------------------------------------------------------------------------- */
 
 /* The words of a command's output that are not in `allowed`. */
 static void only(const char *path, const char *command, const char *allowed)
@@ -100,12 +103,14 @@ static void needs_nothing_on(bar *b, void *arg)
     const char *kept;
     driver_options o = options_for(b, NULL, m->cpu);
     program *p = lowered(b, m->model, &o);
-    const char *path = in_dir(b, "t.o"), *so = in_dir(b, "t.so"), *what = arena_printf(b->a, "%s for %s", m->model, o.codegen.target.cpu);
+    const char *path = in_dir(b, "t.o"), *so = in_dir(b, "t.so"),
+               *what = arena_printf(b->a, "%s for %s", m->model, o.codegen.target.cpu);
     bar_check(b, what, driver_emit(b->ctx, b->a, p, &o, EMIT_OBJECT, &object));
     write_file(path, object);
     only(what, arena_printf(b->a, "nm -u %s | sed 's/^ *U *//'", path), "memcpy memset memmove");
     bar_check(b, what, driver_emit_shared(b->ctx, b->a, p, &o, so, &kept));
-    only(what, arena_printf(b->a, "readelf -d %s | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p'", so), "libc.so.6");
+    only(what, arena_printf(b->a, "readelf -d %s | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p'", so),
+         "libc.so.6");
     unlink(path);
     unlink(so);
 }
@@ -115,14 +120,16 @@ static void needs_nothing(void **state)
     static const char *const cpus[] = { NULL, "x86-64", "haswell" };
     if (!has_program("nm") || !has_program("readelf")) { print_message("no nm or readelf\n"); skip(); }
     for (int i = 0; i < 3; i++)
-        if (!cpus[i] || strstr(target_host(0).triple, "x86_64")) bar_with(needs_nothing_on, &(model_on){ *state, cpus[i] });
+        if (!cpus[i] || strstr(target_host(0).triple, "x86_64"))
+            bar_with(needs_nothing_on, &(model_on){ *state, cpus[i] });
 }
 
-/* -- Other machines ---------------------------------------------------------------------------------------------------------------- */
+/* -- Other machines -------------------------------------------------------------------------------------- */
 
 typedef struct { const char *triple, *cpu, *compiler, *runner; } other_machine;
 static const other_machine machines[] = {
-    { "x86_64", "x86-64", "cc", "" }, { "aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64" }, { "riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64" },
+    { "x86_64", "x86-64", "cc", "" }, { "aarch64", NULL, "aarch64-linux-gnu-gcc", "qemu-aarch64" },
+    { "riscv64", NULL, "riscv64-linux-gnu-gcc", "qemu-riscv64" },
 };
 enum { N_MACHINES = sizeof machines / sizeof *machines };
 typedef struct { const char *model; const other_machine *machine; } model_there;
@@ -133,12 +140,16 @@ static void elsewhere(bar *b, void *arg)
     engine *e;
     bytes object;
     driver_options o = options_for(b, m->triple, m->cpu);
-    const char *what = arena_printf(b->a, "%s on %s", there->model, m->triple), *file = in_dir(b, "t.o"), *prog = in_dir(b, "prog");
+    const char *what = arena_printf(b->a, "%s on %s", there->model, m->triple), *file = in_dir(b, "t.o"),
+               *prog = in_dir(b, "prog");
     bar_check(b, what, engine_open(b->ctx, b->a, there->model, &o, ENGINE_loop, &e));
     bar_check(b, what, driver_emit(b->ctx, b->a, e->program, &o, EMIT_OBJECT, &object));
     write_file(file, object);
-    assert_int_equal(system(arena_printf(b->a, "%s -I. -static -O1 -o %s tests/bars/run_model.c %s", m->compiler, prog, file)), 0);
-    for (int special = 0; special < 2; special++) run_there(b, what, e, m->runner, bar_inputs(b, e, 7, special, open_sizes));
+    assert_int_equal(system(arena_printf(b->a, "%s -I. -static -O1 -o %s tests/bars/run_model.c %s",
+                                         m->compiler, prog, file)),
+                     0);
+    for (int special = 0; special < 2; special++)
+        run_there(b, what, e, m->runner, bar_inputs(b, e, 7, special, open_sizes));
     unlink(file);
     unlink(prog);
 }
@@ -150,9 +161,12 @@ static void other(void **state)
         print_message("%s or %s is not installed\n", m->compiler, m->runner);
         skip();
     }
-    static const char *const models[] = { "tests/models/convnet.onnx", "tests/models/lstm.onnx", "tests/models/attention.onnx", "tests/models/rows.graph",
-                                          "tests/models/scalars.graph", "tests/models/half.onnx", "tests/models/int8.onnx", "tests/models/control.onnx" };
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++) bar_with(elsewhere, &(model_there){ models[i], m });
+    static const char *const models[] = { "tests/models/convnet.onnx",   "tests/models/lstm.onnx",
+                                          "tests/models/attention.onnx", "tests/models/rows.graph",
+                                          "tests/models/scalars.graph",  "tests/models/half.onnx",
+                                          "tests/models/int8.onnx",      "tests/models/control.onnx" };
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        bar_with(elsewhere, &(model_there){ models[i], m });
 }
 
 int main(int argc, char **argv)
@@ -166,7 +180,8 @@ int main(int argc, char **argv)
         tests[n++] = (struct CMUnitTest){ bar_models[i], twice, NULL, NULL, (void *)bar_models[i] };
         tests[n++] = (struct CMUnitTest){ bar_models[i], needs_nothing, NULL, NULL, (void *)bar_models[i] };
     }
-    for (int i = 0; i < N_MACHINES && argc < 2; i++) tests[n++] = (struct CMUnitTest){ machines[i].triple, other, NULL, NULL, (void *)&machines[i] };
+    for (int i = 0; i < N_MACHINES && argc < 2; i++)
+        tests[n++] = (struct CMUnitTest){ machines[i].triple, other, NULL, NULL, (void *)&machines[i] };
     int failed = _cmocka_run_group_tests("files", tests, (size_t)n, NULL, NULL);
     rmdir(dir);
     return failed;

@@ -1,10 +1,12 @@
-/* test_open_bar: one library for every size: the attention model with batch and length open, at several (batch, length), each
- * against the graph interpreted at those sizes after the same passes. Also right on two threads. */
+/* test_open_bar: one library for every size: the attention model with batch and length open, at several
+ * (batch, length), each against the graph interpreted at those sizes after the same passes. Also right on two
+ * threads. */
 #include "tests/bars/bar_model.h"
 #include "backend/eval/eval.h"
 
 static const char model[] = "tests/models/attention.onnx";
-static const int64_t sizes[][2] = { { 1, 1 }, { 1, 128 }, { 3, 77 }, { 2, 15 }, { 5, 16 }, { 7, 17 }, { 1, 2 }, { 16, 1 } };
+static const int64_t sizes[][2] = { { 1, 1 },  { 1, 128 }, { 3, 77 }, { 2, 15 },
+                                    { 5, 16 }, { 7, 17 },  { 1, 2 },  { 16, 1 } };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
 static void one_library(bar *b, void *arg)
@@ -21,7 +23,8 @@ static void one_library(bar *b, void *arg)
     dlc_run_hook two = engine_threads(b->a, 2, &threads);
     for (int i = 0; i < N_SIZES; i++) {
         arena *a = arena_new(&b->ctx->mem);
-        const char *what = arena_printf(b->a, "%s at (%lld, %lld)", engine_name[kind], (long long)sizes[i][0], (long long)sizes[i][1]);
+        const char *what = arena_printf(b->a, "%s at (%lld, %lld)", engine_name[kind], (long long)sizes[i][0],
+                                        (long long)sizes[i][1]);
         tensor *in = bar_inputs(b, e, (uint64_t)i + 1, false, sizes[i]), got[2], want[2];
         int64_t *symbols = NEW_ARRAY(a, int64_t, dims_n_symbols(g->dims) + 1);
         eval_options eo = { .fma = o.fma };

@@ -1,14 +1,17 @@
-/* test_passes_bar: what a pass marked EXACT leaves out changes no bit; what a pass marked VALUE leaves out stays close.
+/* test_passes_bar: what a pass marked EXACT leaves out changes no bit; what a pass marked VALUE leaves out
+ * stays close.
  *
- * Each pass but lower and plan is switched off in turn, and stopped after half of its changes. Compared are the results of
- * the scheduled program by the interpreter of loops, with each pass followed by its verifier and by text (o.verify).
+ * Each pass but lower and plan is switched off in turn, and stopped after half of its changes. Compared are
+ * the results of the scheduled program by the interpreter of loops, with each pass followed by its verifier
+ * and by text (o.verify).
  */
 #include "tests/bars/bar_model.h"
 
 static const int64_t open_sizes[2] = { 2, 17 };
 static int64_t n_changes[PASS_COUNT];
 
-static void count_changes(void *arg, int pass, const graph *g, const program *p, int64_t changes, double seconds)
+static void count_changes(void *arg, int pass, const graph *g, const program *p, int64_t changes,
+                          double seconds)
 {
     (void)arg, (void)g, (void)p, (void)seconds;
     if (pass < PASS_COUNT) n_changes[pass] = changes;
@@ -58,7 +61,8 @@ static void each_pass(bar *b, void *arg)
         if (full[pass] < 2) continue;
         o = all;
         o.limit[pass] = full[pass] / 2 + 1;
-        what = arena_printf(b->a, "%s with %lld of %lld changes of %s", path, (long long)full[pass] / 2, (long long)full[pass], pass_info[pass].name);
+        what = arena_printf(b->a, "%s with %lld of %lld changes of %s", path, (long long)full[pass] / 2,
+                            (long long)full[pass], pass_info[pass].name);
         compare(b, what, pass, n, run(b, path, &o, what, &in, &n), want);
         n_runs++;
     }

@@ -17,12 +17,16 @@ static void places_and_hints(void **state)
 {
     (void)state;
     dlc_context *ctx = context_new();
-    diag_build(ctx, (place){ .file = "m.onnx", .node = "conv\n1", .op = "Conv" }, "expected 3 channels, found 4");
-    assert_string_equal(shown(ctx, 0), "m.onnx: error: node \"conv\\x0a1\" (Conv): expected 3 channels, found 4");
+    diag_build(ctx, (place){ .file = "m.onnx", .node = "conv\n1", .op = "Conv" },
+               "expected 3 channels, found 4");
+    assert_string_equal(shown(ctx, 0),
+                        "m.onnx: error: node \"conv\\x0a1\" (Conv): expected 3 channels, found 4");
     diag_undefined_value(ctx, (place){ .file = "g.txt", .line = 3, .col = 7 }, "x");
     ctx->diags.at[1].source_line = "  %1 = map relu %x";
-    assert_string_equal(shown(ctx, 1), "g.txt:3:7: error: %x is not defined above this line\n    %1 = map relu %x\n        ^\n"
-                                       "  hint: define a value before its first use");
+    assert_string_equal(
+        shown(ctx, 1),
+        "g.txt:3:7: error: %x is not defined above this line\n    %1 = map relu %x\n        ^\n"
+        "  hint: define a value before its first use");
     diag_internal(ctx, (place){ 0 }, "a \"quoted\" \x01 byte");
     assert_string_equal(ctx->diags.at[2].message, "internal error: a \"quoted\" \\x01 byte");
     assert_int_equal(ctx->n_errors, 3);
@@ -64,7 +68,8 @@ static void a_report_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(places_and_hints), cmocka_unit_test(long_messages_and_many), cmocka_unit_test(a_report_without_memory),
+        cmocka_unit_test(places_and_hints), cmocka_unit_test(long_messages_and_many),
+        cmocka_unit_test(a_report_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

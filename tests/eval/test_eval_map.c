@@ -70,9 +70,12 @@ static void every_row(void **state)
             for (int t = 0; t < DTYPE_COUNT; t++) {
                 if (is_storage((dtype)t) || !scalar_accepts((scalar)fn, (dtype)t)) continue;
                 bench b = bench_new();
-                run r = { .ctx = b.ctx, .arena = b.a, .expander = expander_new(b.a), .o = { .fma = (fma_mode)mode } };
+                run r = {
+                    .ctx = b.ctx, .arena = b.a, .expander = expander_new(b.a), .o = { .fma = (fma_mode)mode }
+                };
                 for (int to = 0; to < DTYPE_COUNT; to++)
-                    if (fn == SCALAR_cast ? !is_storage((dtype)to) : to == 0) compare(&b, &r, (scalar)fn, (dtype)t, (dtype)to);
+                    if (fn == SCALAR_cast ? !is_storage((dtype)to) : to == 0)
+                        compare(&b, &r, (scalar)fn, (dtype)t, (dtype)to);
                 bench_free(&b);
             }
 }

@@ -1,5 +1,5 @@
-/* test_eval_memory: with the n-th allocation failing, for every n: parsing, verifying, printing and evaluating a graph
- * with bodies either works or comes back to mem_try, and everything is released. */
+/* test_eval_memory: with the n-th allocation failing, for every n: parsing, verifying, printing and
+ * evaluating a graph with bodies either works or comes back to mem_try, and everything is released. */
 #include "backend/eval/eval.h"
 #include "ir/text.h"
 #include <setjmp.h>
@@ -10,7 +10,8 @@
 
 static const char source[] =
     "graph @g(%h: f32[4], %xs: f32[T, 4], %w: f32[4, 4]) {\n"
-    "  %0, %1 = scan carry(%h) xs(%xs) use(%w) n T : f32[4], f32[T, 4] body(%h: f32[4], %x: f32[4], %w: f32[4, 4]) {\n"
+    "  %0, %1 = scan carry(%h) xs(%xs) use(%w) n T : f32[4], f32[T, 4] body(%h: f32[4], %x: f32[4], %w: "
+    "f32[4, 4]) {\n"
     "    %0 = contract %h, %w, %x, [o | i] a[i] b[i, o] : f32[4]\n"
     "    %1 = map tanh %0 : f32[4]\n"
     "    return %1, %1\n"
@@ -29,10 +30,14 @@ static bool everything(dlc_context *ctx)
     text out = { .a = a };
     graph_print(g, &out);
     float h[4] = { 1, 2, 3, 4 }, xs[12] = { 0 }, w[16] = { 1 };
-    tensor in[3] = { { DTYPE_f32, 1, { 4 }, h }, { DTYPE_f32, 2, { 3, 4 }, xs }, { DTYPE_f32, 2, { 4, 4 }, w } }, result[2];
+    tensor in[3] = { { DTYPE_f32, 1, { 4 }, h },
+                     { DTYPE_f32, 2, { 3, 4 }, xs },
+                     { DTYPE_f32, 2, { 4, 4 }, w } },
+           result[2];
     int64_t symbols[4];
     eval_options o = { .fma = FMA_FUSED };
-    return eval_bind(ctx, g, in, symbols) == DLC_OK && eval_graph(ctx, a, g, symbols, in, result, &o) == DLC_OK;
+    return eval_bind(ctx, g, in, symbols) == DLC_OK &&
+           eval_graph(ctx, a, g, symbols, in, result, &o) == DLC_OK;
 }
 
 static void every_allocation(void **state)

@@ -1,5 +1,5 @@
-/* fuzz_graph: bytes as the text of a graph. What parses must verify, print, parse back to the same print, and (if it is
- * small and has no loops) evaluate without fault, whatever its sizes claim. */
+/* fuzz_graph: bytes as the text of a graph. What parses must verify, print, parse back to the same print, and
+ * (if it is small and has no loops) evaluate without fault, whatever its sizes claim. */
 #include "backend/eval/eval.h"
 #include "ir/text.h"
 
@@ -12,7 +12,8 @@ static bool add_work(const graph *g, const int64_t *symbols, const dim *d, int r
 {
     int64_t n = 1, x;
     for (int i = 0; i < rank; i++)
-        if (!dim_eval(g->dims, d[i], symbols, &x) || x < 0 || (x && !mul_ok(n, x, &n)) || n > MAX_WORK) return false;
+        if (!dim_eval(g->dims, d[i], symbols, &x) || x < 0 || (x && !mul_ok(n, x, &n)) || n > MAX_WORK)
+            return false;
     *work += n;
     return *work <= MAX_WORK;
 }
@@ -26,7 +27,9 @@ static bool is_small(const graph *g, const int64_t *symbols)
         if (text_bodies(x, body)) return false;
         for (int k = 0; k < x->n_out; k++)
             if (!add_work(g, symbols, x->types[k].dims, x->types[k].rank, &work)) return false;
-        if (x->prim == PRIM_contract && !add_work(g, symbols, x->contract->extent, x->contract->n_labels, &work)) return false;
+        if (x->prim == PRIM_contract &&
+            !add_work(g, symbols, x->contract->extent, x->contract->n_labels, &work))
+            return false;
         int64_t taps = 1;
         for (int k = 0; x->prim == PRIM_window && k < x->window->n; k++)
             if (!mul_ok(taps, x->window->axes[k].k, &taps) || taps > 100) return false;

@@ -1,7 +1,7 @@
 /* fuzz_loop: bytes as a kernel or a program, through parser, printer, verifier and interpreter.
  *
- * What parses prints, and parses back to the same print. What verifies runs: with few steps, on small buffers, with
- * symbols of 3, without leaving a buffer.
+ * What parses prints, and parses back to the same print. What verifies runs: with few steps, on small
+ * buffers, with symbols of 3, without leaving a buffer.
  */
 #include "backend/eval/eval_loop.h"
 
@@ -26,9 +26,11 @@ static void run_kernel(dlc_context *ctx, arena *a, const kernel_code *k)
     for (int64_t i = 0; i < k->bufs.n; i++) {
         int64_t size = elements(k->dims, k->bufs.at[i].rank, k->bufs.at[i].dims, symbols);
         if (size < 0) return;
-        if (i < k->n_params) params[i] = arena_array(a, (size_t)size, (size_t)dtype_bytes(k->bufs.at[i].dtype));
+        if (i < k->n_params)
+            params[i] = arena_array(a, (size_t)size, (size_t)dtype_bytes(k->bufs.at[i].dtype));
     }
-    eval_kernel(ctx, expander_new(a), k, params, symbols, FMA_FUSED, &(loop_eval_options){ .fill = 1e30, .max_steps = 100000 });
+    eval_kernel(ctx, expander_new(a), k, params, symbols, FMA_FUSED,
+                &(loop_eval_options){ .fill = 1e30, .max_steps = 100000 });
 }
 
 static void try_kernel(dlc_context *ctx, const char *src, size_t n)

@@ -8,7 +8,9 @@ static void import(dlc_context *ctx, bytes file)
     arena *a = arena_new(&ctx->mem);
     graph *g;
     dlc_status status = onnx_import_bytes(ctx, a, "/nonexistent/fuzz.onnx", file, NULL, &g);
-    if (status == DLC_ERR_INTERNAL || (status == DLC_OK) != (g != NULL) || (g && !graph_verify(g, "after import"))) __builtin_trap();
+    if (status == DLC_ERR_INTERNAL || (status == DLC_OK) != (g != NULL) ||
+        (g && !graph_verify(g, "after import")))
+        __builtin_trap();
     arena_free(a);
 }
 

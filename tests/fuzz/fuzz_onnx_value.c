@@ -1,4 +1,5 @@
-/* fuzz_onnx_value: bytes as a value file; the first byte says of which kind. What is read is written and read again. */
+/* fuzz_onnx_value: bytes as a value file; the first byte says of which kind. What is read is written and read
+ * again. */
 #include "frontend/onnx/onnx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

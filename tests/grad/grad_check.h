@@ -2,8 +2,8 @@
  *
  *     L(x) = sum of w * y over all float results y          S(x) = sum of v * dL/dx over all x
  *
- * w and v are fixed random numbers. L, dL/dx, S and dS/dx are results of one graph; L and S are evaluated at x + h and
- * x - h, element by element. A wrong second derivative shows even where the first is right.
+ * w and v are fixed random numbers. L, dL/dx, S and dS/dx are results of one graph; L and S are evaluated at
+ * x + h and x - h, element by element. A wrong second derivative shows even where the first is right.
  */
 #ifndef DLC_TESTS_GRAD_CHECK_H
 #define DLC_TESTS_GRAD_CHECK_H
@@ -14,7 +14,8 @@
 #include <stdlib.h>
 
 typedef struct { int n_checked, n_failed, n_skipped; double worst; } grad_counts;
-/* kinks: where differences to the left and to the right disagree, there is nothing to compare with: skipped. */
+/* kinks: where differences to the left and to the right disagree, there is nothing to compare with: skipped.
+ */
 typedef struct { double h, tolerance; int max_elements; bool second, kinks; const char *name; } grad_how;
 
 static double grad_random(bench *b)
@@ -40,7 +41,9 @@ static tensor grad_tensor(bench *b, type t, const graph *g, const int64_t *symbo
     x.bytes = arena_alloc(b->a, tensor_bytes(&x) + 8);
     for (int64_t i = 0; i < tensor_n(&x); i++)
         sv_store(t.dtype, (char *)x.bytes + i * dtype_bytes(t.dtype),
-                 is_float(t.dtype) ? sv_from_f64(t.dtype, grad_random(b)) : sv_from_i64(t.dtype, llabs((int64_t)(grad_random(b) * 4)) % (t.dtype == DTYPE_bool ? 2 : 4)));
+                 is_float(t.dtype) ? sv_from_f64(t.dtype, grad_random(b))
+                                   : sv_from_i64(t.dtype, llabs((int64_t)(grad_random(b) * 4)) %
+                                                              (t.dtype == DTYPE_bool ? 2 : 4)));
     return x;
 }
 
@@ -50,7 +53,8 @@ static value grad_sum_all(graph *g, value x)
     return reduce(g, REDUCE_sum, x, (1u << rank) - 1, false);
 }
 
-static bool grad_eval2(bench *b, const graph *g, const int64_t *symbols, const tensor *in, int n_out, double *l, double *s)
+static bool grad_eval2(bench *b, const graph *g, const int64_t *symbols, const tensor *in, int n_out,
+                       double *l, double *s)
 {
     arena *a = arena_new(&b->ctx->mem);
     tensor *out = NEW_ARRAY(a, tensor, n_out);
@@ -64,11 +68,14 @@ static bool grad_eval2(bench *b, const graph *g, const int64_t *symbols, const t
     return ok;
 }
 
-/* in[] holds values of all inputs of g (perturbed here, and put back). False: something failed to build or run. */
-static bool grad_check_graph(bench *b, graph *g, const int64_t *symbols, tensor *in, const grad_how *how, grad_counts *c)
+/* in[] holds values of all inputs of g (perturbed here, and put back). False: something failed to build or
+ * run. */
+static bool grad_check_graph(bench *b, graph *g, const int64_t *symbols, tensor *in, const grad_how *how,
+                             grad_counts *c)
 {
     int n_in = (int)g->inputs.n, n = 0;
-    value *wrt = NEW_ARRAY(b->a, value, n_in + 1), *d = NEW_ARRAY(b->a, value, n_in + 1), *dd = NEW_ARRAY(b->a, value, n_in + 1);
+    value *wrt = NEW_ARRAY(b->a, value, n_in + 1), *d = NEW_ARRAY(b->a, value, n_in + 1),
+          *dd = NEW_ARRAY(b->a, value, n_in + 1);
     int *which = NEW_ARRAY(b->a, int, n_in + 1);
     for (int i = 0; i < n_in; i++) {
         if (dtype_of(g, g->inputs.at[i]) != DTYPE_f64) continue;
@@ -118,7 +125,8 @@ static bool grad_check_graph(bench *b, graph *g, const int64_t *symbols, tensor 
     g->result_names.n = 2;
     for (int i = 0; i < n; i++) {
         double *x = in[which[i]].bytes;
-        int64_t m = tensor_n(&in[which[i]]), step = how->max_elements && m > how->max_elements ? m / how->max_elements : 1;
+        int64_t m = tensor_n(&in[which[i]]),
+                step = how->max_elements && m > how->max_elements ? m / how->max_elements : 1;
         for (int64_t e = step / 2; e < m; e += step) {
             double at = x[e], l[2], s[2], h = how->h * fmax(1, sqrt(fabs(at)));
             x[e] = at + h;
@@ -129,9 +137,12 @@ static bool grad_check_graph(bench *b, graph *g, const int64_t *symbols, tensor 
             if (!ok) return false;
             double want[2] = { (l[0] - l[1]) / (2 * h), (s[0] - s[1]) / (2 * h) };
             for (int k = 0; k < 1 + how->second; k++) {
-                double found = ((double *)out[2 + k * n + i].bytes)[e], error = fabs(found - want[k]) / (1 + fabs(want[k]));
-                double left = ((k ? s0 : l0) - (k ? s[1] : l[1])) / h, right = ((k ? s[0] : l[0]) - (k ? s0 : l0)) / h;
-                bool is_kink = how->kinks && error > how->tolerance && fabs(left - right) > 1e-3 * (1 + fabs(want[k]));
+                double found = ((double *)out[2 + k * n + i].bytes)[e],
+                       error = fabs(found - want[k]) / (1 + fabs(want[k]));
+                double left = ((k ? s0 : l0) - (k ? s[1] : l[1])) / h,
+                       right = ((k ? s[0] : l[0]) - (k ? s0 : l0)) / h;
+                bool is_kink = how->kinks && error > how->tolerance &&
+                               fabs(left - right) > 1e-3 * (1 + fabs(want[k]));
                 if (!isfinite(want[k]) || is_kink) {
                     c->n_skipped++;
                     continue;
@@ -140,8 +151,8 @@ static bool grad_check_graph(bench *b, graph *g, const int64_t *symbols, tensor 
                 if (error > c->worst || isnan(error)) c->worst = error;
                 if (error <= how->tolerance) continue;
                 if (c->n_failed++ < 5)
-                    printf("%s: order %d, input %d element %lld: %.12g, differences give %.12g\n", how->name, k + 1, which[i],
-                           (long long)e, found, want[k]);
+                    printf("%s: order %d, input %d element %lld: %.12g, differences give %.12g\n", how->name,
+                           k + 1, which[i], (long long)e, found, want[k]);
             }
         }
     }
@@ -149,7 +160,8 @@ static bool grad_check_graph(bench *b, graph *g, const int64_t *symbols, tensor 
 }
 
 /* A graph as text, its inputs random in [-1, 1] (ints 0 … 3); open dims are `open`. */
-static inline void grad_check_text(const char *name, const char *src, int64_t open, bool second, grad_counts *c)
+static inline void grad_check_text(const char *name, const char *src, int64_t open, bool second,
+                                   grad_counts *c)
 {
     bench b = bench_new();
     graph *g = bench_graph(&b, src);
@@ -162,7 +174,8 @@ static inline void grad_check_text(const char *name, const char *src, int64_t op
     int64_t *symbols = NEW_ARRAY(b.a, int64_t, dims_n_symbols(g->dims) + 8);
     for (int i = 0; i < dims_n_symbols(g->dims); i++) symbols[i] = open;
     tensor *in = NEW_ARRAY(b.a, tensor, g->inputs.n + 1);
-    for (int64_t i = 0; i < g->inputs.n; i++) in[i] = grad_tensor(&b, type_of(g, g->inputs.at[i]), g, symbols);
+    for (int64_t i = 0; i < g->inputs.n; i++)
+        in[i] = grad_tensor(&b, type_of(g, g->inputs.at[i]), g, symbols);
     grad_how how = { .h = 1e-5, .tolerance = 1e-6, .max_elements = 40, .second = second, .name = name };
     int before = c->n_failed;
     if (!grad_check_graph(&b, g, symbols, in, &how, c)) {

@@ -1,5 +1,5 @@
-/* test_grad_prims: the gradient of every primitive (tests/grad/primitives.graphs) against central differences, first and
- * second order; and that every primitive has a graph there. */
+/* test_grad_prims: the gradient of every primitive (tests/grad/primitives.graphs) against central
+ * differences, first and second order; and that every primitive has a graph there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -67,7 +67,8 @@ static void storage_formats(void **state)
     (void)state;
     int n = 0;
     for (int t = DTYPE_NONE + 1; t < DTYPE_COUNT; t++) {
-        if (!is_storage((dtype)t) || t == DTYPE_i4 || t == DTYPE_u4 || t == DTYPE_i2 || t == DTYPE_u2) continue;
+        if (!is_storage((dtype)t) || t == DTYPE_i4 || t == DTYPE_u4 || t == DTYPE_i2 || t == DTYPE_u2)
+            continue;
         for (int saturate = 0; saturate < 2; saturate++, n++) {
             bench b = bench_new();
             graph *g = graph_new(b.ctx, b.a, dims_new(b.ctx, b.a), "storage");
@@ -83,6 +84,7 @@ static void storage_formats(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_graph), cmocka_unit_test(every_primitive), cmocka_unit_test(storage_formats) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_graph), cmocka_unit_test(every_primitive),
+                                        cmocka_unit_test(storage_formats) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_grad_rows: the derivative of every row of scalar.def, found in the table, against central differences: each
- * operand, first order and all second derivatives. Elements are independent, so all are moved at once. */
+/* test_grad_rows: the derivative of every row of scalar.def, found in the table, against central differences:
+ * each operand, first order and all second derivatives. Elements are independent, so all are moved at once.
+ */
 #include "passes/grad.h"
 #include "tests/support/bench.h"
 #include <math.h>
@@ -17,13 +18,18 @@ typedef struct { bench b; graph *g; int arity, first; tensor in[3]; } row_test;
 /* Spread over (-3, 3), so that every branch and domain has points; none at a kink. */
 static double point(int i, int operand)
 {
-    double x = fmod((i + 1) * (operand == 0 ? 0.6180339887498949 : operand == 1 ? 0.7548776662466927 : 0.5698402909980532), 1);
+    double x = fmod((i + 1) * (operand == 0   ? 0.6180339887498949
+                               : operand == 1 ? 0.7548776662466927
+                                              : 0.5698402909980532),
+                    1);
     return 6 * x - 3;
 }
 
 static row_test begin(scalar fn)
 {
-    row_test t = { .b = bench_new(), .arity = scalar_info[fn].arity, .first = scalar_info[fn].result == RESULT_SELECT };
+    row_test t = { .b = bench_new(),
+                   .arity = scalar_info[fn].arity,
+                   .first = scalar_info[fn].result == RESULT_SELECT };
     t.g = graph_new(t.b.ctx, t.b.a, dims_new(t.b.ctx, t.b.a), "row");
     dim n = dim_const(N);
     value x[3];
@@ -37,7 +43,9 @@ static row_test begin(scalar fn)
             else ((double *)t.in[k].bytes)[i] = point(i, k);
         }
     }
-    add_result(t.g, fn == SCALAR_cast ? cast(t.g, cast(t.g, x[0], DTYPE_f32), DTYPE_f64) : map(t.g, fn, t.arity, x), NULL);
+    add_result(
+        t.g, fn == SCALAR_cast ? cast(t.g, cast(t.g, x[0], DTYPE_f32), DTYPE_f64) : map(t.g, fn, t.arity, x),
+        NULL);
     return t;
 }
 
@@ -61,11 +69,13 @@ static int compare(row_test *t, scalar fn, int of, int is, int k)
     for (int i = 0; i < N; i++) x[i] = point(i, k);
     for (int i = 0; i < N; i++) {
         double want = (y[0][i] - y[1][i]) / (2 * h);
-        if (!isfinite(want) || fabs(want) > 1e3) continue;         /* outside the domain, across a jump, or near a pole */
+        /* outside the domain, across a jump, or near a pole */
+        if (!isfinite(want) || fabs(want) > 1e3) continue;
         n_good++;
-        if (fabs(found[i] - want) <= (fn == SCALAR_cast ? 1e-4 : TOLERANCE) * (1 + fabs(want) * fabs(want))) continue;
-        print_error("%s: result %d by operand %d at %g: %.12g, differences give %.12g\n", scalar_info[fn].name, of, k,
-                    point(i, 0), found[i], want);
+        if (fabs(found[i] - want) <= (fn == SCALAR_cast ? 1e-4 : TOLERANCE) * (1 + fabs(want) * fabs(want)))
+            continue;
+        print_error("%s: result %d by operand %d at %g: %.12g, differences give %.12g\n",
+                    scalar_info[fn].name, of, k, point(i, 0), found[i], want);
         fail();
     }
     return n_good;

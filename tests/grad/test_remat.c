@@ -1,5 +1,5 @@
-/* test_remat: a training graph within budgets of memory: the same bits, a plan that holds, more calls the less there is;
- * and the smallest budget is named when it is too small. */
+/* test_remat: a training graph within budgets of memory: the same bits, a plan that holds, more calls the
+ * less there is; and the smallest budget is named when it is too small. */
 #include "api/driver.h"
 #include "passes/grad.h"
 #include "tests/support/bench.h"
@@ -65,8 +65,9 @@ static void budgets(void **state)
         assert_int_equal(r.status, DLC_OK);
         assert_true(r.calls > calls);
         for (int i = 0; i <= LAYERS; i++) assert_true(bench_equal(&whole.out[i], &r.out[i]));
-        print_message("%lld bytes of %lld: %lld calls, %lld without a budget\n", (long long)r.p->workspace_bytes, (long long)bytes_all,
-                      (long long)r.calls, (long long)whole.calls);
+        print_message("%lld bytes of %lld: %lld calls, %lld without a budget\n",
+                      (long long)r.p->workspace_bytes, (long long)bytes_all, (long long)r.calls,
+                      (long long)whole.calls);
         calls = r.calls;
         bench_free(&r.b);
     }

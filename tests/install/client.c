@@ -1,5 +1,6 @@
-/* client: a program outside the tree, built against an installed dlc (check_install.sh). It links libdlc, runs a region
- * on the installed thread pool if it was built with it, and a model if it was built with one. */
+/* client: a program outside the tree, built against an installed dlc (check_install.sh). It links libdlc,
+ * runs a region on the installed thread pool if it was built with it, and a model if it was built with one.
+ */
 #include <stdio.h>
 #include <string.h>
 

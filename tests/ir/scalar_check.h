@@ -1,10 +1,12 @@
-/* tests/ir/scalar_check.h: runs an expansion over blocks of arguments at once, and measures it against a longer type.
+/* tests/ir/scalar_check.h: runs an expansion over blocks of arguments at once, and measures it against a
+ * longer type.
  *
- * Blocks     each step is one loop over N elements in its C type, which the compiler turns into vectors: 2^32 arguments
- *            of a function of 40 steps take about a minute. test_scalar_accuracy compares it with sv_apply, bit for bit.
- * Measure    in units in the last place of the exact result (for f32: libm in f64; for f64: libm in long double). An
- *            infinite result counts as the power of two after the largest number. NaN must meet NaN, and the sign must
- *            be that of the exact result, of zeros, too.
+ * Blocks     each step is one loop over N elements in its C type, which the compiler turns into vectors: 2^32
+ *            arguments of a function of 40 steps take about a minute. test_scalar_accuracy compares it with
+ *            sv_apply, bit for bit.
+ * Measure    in units in the last place of the exact result (for f32: libm in f64; for f64: libm in long
+ *            double). An infinite result counts as the power of two after the largest number. NaN must meet
+ *            NaN, and the sign must be that of the exact result, of zeros, too.
  */
 #include "ir/expand.h"
 #include <assert.h>
@@ -21,51 +23,60 @@
 #endif
 
 enum { N = 256 };
-typedef union { float f[N]; double d[N]; int32_t i[N]; uint32_t u[N]; int64_t l[N]; uint64_t x[N]; uint8_t b[N]; } block;
+typedef union {
+    float f[N];
+    double d[N];
+    int32_t i[N];
+    uint32_t u[N];
+    int64_t l[N];
+    uint64_t x[N];
+    uint8_t b[N];
+} block;
 
 #define LOOP(lhs, rhs) for (int j = 0; j < N; j++) lhs[j] = (rhs)
-#define ARITH(F, T, INT)                                                                                               \
-    case SCALAR_add: LOOP(r->F, (T)((INT)p->F[j] + (INT)q->F[j])); return;                                             \
-    case SCALAR_sub: LOOP(r->F, (T)((INT)p->F[j] - (INT)q->F[j])); return;                                             \
-    case SCALAR_mul: LOOP(r->F, (T)((INT)p->F[j] * (INT)q->F[j])); return;                                             \
-    case SCALAR_neg: LOOP(r->F, (T)(-(INT)p->F[j])); return;                                                           \
-    case SCALAR_eq: LOOP(r->b, p->F[j] == q->F[j]); return;                                                            \
-    case SCALAR_lt: LOOP(r->b, p->F[j] < q->F[j]); return;                                                             \
-    case SCALAR_le: LOOP(r->b, p->F[j] <= q->F[j]); return;                                                            \
+#define ARITH(F, T, INT)                                                                \
+    case SCALAR_add: LOOP(r->F, (T)((INT)p->F[j] + (INT)q->F[j])); return;              \
+    case SCALAR_sub: LOOP(r->F, (T)((INT)p->F[j] - (INT)q->F[j])); return;              \
+    case SCALAR_mul: LOOP(r->F, (T)((INT)p->F[j] * (INT)q->F[j])); return;              \
+    case SCALAR_neg: LOOP(r->F, (T)(-(INT)p->F[j])); return;                            \
+    case SCALAR_eq: LOOP(r->b, p->F[j] == q->F[j]); return;                             \
+    case SCALAR_lt: LOOP(r->b, p->F[j] < q->F[j]); return;                              \
+    case SCALAR_le: LOOP(r->b, p->F[j] <= q->F[j]); return;                             \
     case SCALAR_select: LOOP(r->F, p->b[j] ? q->F[j] : s->F[j]); return;
-#define FLOAT_STEP(NAME, F, T, SUFFIX)                                                                                 \
-    FAST_LOOPS static void NAME(scalar fn, block *r, const block *p, const block *q, const block *s, fma_mode mode)    \
-    {                                                                                                                  \
-        switch ((int)fn) {                                                                                             \
-        ARITH(F, T, T)                                                                                                 \
-        case SCALAR_div: LOOP(r->F, p->F[j] / q->F[j]); return;                                                        \
-        case SCALAR_fma:                                                                                               \
-            if (mode == FMA_FUSED) LOOP(r->F, __builtin_fma##SUFFIX(p->F[j], q->F[j], s->F[j]));                       \
-            else LOOP(r->F, p->F[j] * q->F[j] + s->F[j]);                                                              \
-            return;                                                                                                    \
-        case SCALAR_abs: LOOP(r->F, __builtin_fabs##SUFFIX(p->F[j])); return;                                          \
-        case SCALAR_sqrt: LOOP(r->F, __builtin_sqrt##SUFFIX(p->F[j])); return;                                         \
-        case SCALAR_rint: LOOP(r->F, __builtin_rint##SUFFIX(p->F[j])); return;                                         \
-        case SCALAR_floor: LOOP(r->F, __builtin_floor##SUFFIX(p->F[j])); return;                                       \
-        case SCALAR_trunc: LOOP(r->F, __builtin_trunc##SUFFIX(p->F[j])); return;                                       \
-        }                                                                                                              \
-        fprintf(stderr, "scalar_check.h lacks %s of floats\n", scalar_info[fn].name), abort();                         \
+#define FLOAT_STEP(NAME, F, T, SUFFIX)                                                               \
+    FAST_LOOPS static void NAME(scalar fn, block *r, const block *p, const block *q, const block *s, \
+                                fma_mode mode)                                                       \
+    {                                                                                                \
+        switch ((int)fn) {                                                                           \
+        ARITH(F, T, T)                                                                               \
+        case SCALAR_div: LOOP(r->F, p->F[j] / q->F[j]); return;                                      \
+        case SCALAR_fma:                                                                             \
+            if (mode == FMA_FUSED) LOOP(r->F, __builtin_fma##SUFFIX(p->F[j], q->F[j], s->F[j]));     \
+            else LOOP(r->F, p->F[j] * q->F[j] + s->F[j]);                                            \
+            return;                                                                                  \
+        case SCALAR_abs: LOOP(r->F, __builtin_fabs##SUFFIX(p->F[j])); return;                        \
+        case SCALAR_sqrt: LOOP(r->F, __builtin_sqrt##SUFFIX(p->F[j])); return;                       \
+        case SCALAR_rint: LOOP(r->F, __builtin_rint##SUFFIX(p->F[j])); return;                       \
+        case SCALAR_floor: LOOP(r->F, __builtin_floor##SUFFIX(p->F[j])); return;                     \
+        case SCALAR_trunc: LOOP(r->F, __builtin_trunc##SUFFIX(p->F[j])); return;                     \
+        }                                                                                            \
+        fprintf(stderr, "scalar_check.h lacks %s of floats\n", scalar_info[fn].name), abort();       \
     }
 FLOAT_STEP(f32_step, f, float, f)
 FLOAT_STEP(f64_step, d, double, )
 
-#define INT_STEP(NAME, F, T, UT, WIDTH, FILL)                                                                          \
-    FAST_LOOPS static void NAME(scalar fn, block *r, const block *p, const block *q, const block *s)                   \
-    {                                                                                                                  \
-        switch ((int)fn) {                                                                                             \
-        ARITH(F, T, UT)                                                                                                \
-        case SCALAR_and: LOOP(r->F, p->F[j] & q->F[j]); return;                                                        \
-        case SCALAR_or: LOOP(r->F, p->F[j] | q->F[j]); return;                                                         \
-        case SCALAR_xor: LOOP(r->F, p->F[j] ^ q->F[j]); return;                                                        \
-        case SCALAR_shl: LOOP(r->F, (UT)q->F[j] < WIDTH ? (T)((UT)p->F[j] << q->F[j]) : 0); return;                    \
-        case SCALAR_shr: LOOP(r->F, (UT)q->F[j] < WIDTH ? p->F[j] >> q->F[j] : (T)(FILL)); return;                     \
-        }                                                                                                              \
-        fprintf(stderr, "scalar_check.h lacks %s of ints\n", scalar_info[fn].name), abort();                           \
+#define INT_STEP(NAME, F, T, UT, WIDTH, FILL)                                                         \
+    FAST_LOOPS static void NAME(scalar fn, block *r, const block *p, const block *q, const block *s)  \
+    {                                                                                                 \
+        switch ((int)fn) {                                                                            \
+        ARITH(F, T, UT)                                                                               \
+        case SCALAR_and: LOOP(r->F, p->F[j] & q->F[j]); return;                                       \
+        case SCALAR_or: LOOP(r->F, p->F[j] | q->F[j]); return;                                        \
+        case SCALAR_xor: LOOP(r->F, p->F[j] ^ q->F[j]); return;                                       \
+        case SCALAR_shl: LOOP(r->F, (UT)q->F[j] < WIDTH ? (T)((UT)p->F[j] << q->F[j]) : 0); return;   \
+        case SCALAR_shr: LOOP(r->F, (UT)q->F[j] < WIDTH ? p->F[j] >> q->F[j] : (T)(FILL)); return;    \
+        }                                                                                             \
+        fprintf(stderr, "scalar_check.h lacks %s of ints\n", scalar_info[fn].name), abort();          \
     }
 INT_STEP(i32_step, i, int32_t, uint32_t, 32, p->i[j] < 0 ? -1 : 0)
 INT_STEP(i64_step, l, int64_t, uint64_t, 64, p->l[j] < 0 ? -1 : 0)
@@ -94,7 +105,8 @@ static void cast_step(dtype from, dtype result, block *r, const block *p)
     else
         for (int j = 0; j < N; j++) {
             scalar_value v = sv_load(from, (const char *)p + j * dtype_bytes(from));
-            sv_store(result, (char *)r + j * dtype_bytes(result), sv_basic(SCALAR_cast, from, result, &v, FMA_FUSED));
+            sv_store(result, (char *)r + j * dtype_bytes(result),
+                     sv_basic(SCALAR_cast, from, result, &v, FMA_FUSED));
         }
 }
 
@@ -105,7 +117,8 @@ static block *new_blocks(const scalar_code *c)
     for (int i = 0; i < c->n_steps; i++) {
         const scalar_step *t = &c->steps[i];
         char *r = (char *)&at[c->n_in + i];
-        for (int j = 0; t->kind == STEP_CONST && j < N; j++) sv_store(t->type, r + j * dtype_bytes(t->type), t->imm);
+        for (int j = 0; t->kind == STEP_CONST && j < N; j++)
+            sv_store(t->type, r + j * dtype_bytes(t->type), t->imm);
     }
     return at;
 }
@@ -152,6 +165,7 @@ static double mod_d(double x, double y)
     double r = fmod(x, y);
     return r == 0 ? copysign(0, y) : !signbit(r) != !signbit(y) ? r + y : r;
 }
+
 static long double mod_l(long double x, long double y)
 {
     long double r = fmodl(x, y);
@@ -188,7 +202,8 @@ enum { N_FUNCTIONS = sizeof functions / sizeof *functions };
 
 typedef struct { double worst; uint64_t at[2]; uint64_t n_wrong, wrong_at[2], wrong_got; } verdict;
 
-/* ulps between got and the exact value; infinite for a NaN, sign or infinity that should not be, or be another. */
+/* ulps between got and the exact value; infinite for a NaN, sign or infinity that should not be, or be
+ * another. */
 static double ulps_f32(float got, double exact)
 {
     if (isnan(got) || isnan(exact)) return isnan(got) && isnan(exact) ? 0 : (double)INFINITY;
@@ -210,7 +225,8 @@ static double ulps_f64(double got, long double exact)
 }
 
 /* Bulk form for f32: the plain case in vector arithmetic, whatever looks odd again by ulps_f32. */
-FAST_LOOPS static inline void judge_f32(const float *got, const double *exact, const uint32_t *arg, verdict *v)
+FAST_LOOPS static inline void judge_f32(const float *got, const double *exact, const uint32_t *arg,
+                                        verdict *v)
 {
     double err[N];
     for (int j = 0; j < N; j++) {
@@ -247,7 +263,8 @@ static uint64_t next_random(uint64_t *s)               /* splitmix64 */
 static double f64_from_bits(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
 static float f32_from_bits(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
 
-/* One of: any pattern; a number of size 2^-60 … 2^12; uniform in +-1.5, +-30, +-760; near a small multiple of pi/4. */
+/* One of: any pattern; a number of size 2^-60 … 2^12; uniform in +-1.5, +-30, +-760; near a small multiple of
+ * pi/4. */
 static double random_f64(uint64_t *s)
 {
     uint64_t r = next_random(s), w = next_random(s);
@@ -274,11 +291,53 @@ static inline void random_pair(uint64_t *s, double p[2])
     if (w % 8 == 3) p[0] = (double)((int64_t)(w >> 8) % 41 - 20);
 }
 
-static const double special[] = { 0, 1, 2, 3, 0.5, 1.5, 4, 1023, 1024, 0x1p-1074, 0x1p-1022, 0x1p-149, 0x1p-126, 0x1.fffffep127,
-    0x1.fffffffffffffp1023, 0x1p52, 0x1p53, 0x1p24, 0x1p23, 0x1p77, 88.7228317, 88.8, 103.97, 104, 709.78271289338397, 710.4,
-    744.4, 745.13, 746, 89.4159, 0.3465735902799727, 0.6931471805599453, 1.5707963267948966, 3.1415926535897931,
-    6381956970095103.0 * 0x1p797 /* of all f64 the closest to a multiple of pi/2 */, 0x1.f0ffffp100, 1e22, 0x1p-25, 0x1p-54,
-    0x1p-13, 0x1p-27, 0x1p-10, 0x1p28, 0x1p65, INFINITY, NAN };
+static const double special[] = { 0,
+                                  1,
+                                  2,
+                                  3,
+                                  0.5,
+                                  1.5,
+                                  4,
+                                  1023,
+                                  1024,
+                                  0x1p-1074,
+                                  0x1p-1022,
+                                  0x1p-149,
+                                  0x1p-126,
+                                  0x1.fffffep127,
+                                  0x1.fffffffffffffp1023,
+                                  0x1p52,
+                                  0x1p53,
+                                  0x1p24,
+                                  0x1p23,
+                                  0x1p77,
+                                  88.7228317,
+                                  88.8,
+                                  103.97,
+                                  104,
+                                  709.78271289338397,
+                                  710.4,
+                                  744.4,
+                                  745.13,
+                                  746,
+                                  89.4159,
+                                  0.3465735902799727,
+                                  0.6931471805599453,
+                                  1.5707963267948966,
+                                  3.1415926535897931,
+                                  6381956970095103.0 *
+                                      0x1p797 /* of all f64 the closest to a multiple of pi/2 */,
+                                  0x1.f0ffffp100,
+                                  1e22,
+                                  0x1p-25,
+                                  0x1p-54,
+                                  0x1p-13,
+                                  0x1p-27,
+                                  0x1p-10,
+                                  0x1p28,
+                                  0x1p65,
+                                  INFINITY,
+                                  NAN };
 enum { N_SPECIAL = 2 * sizeof special / sizeof *special };
 static double special_at(int i) { return i % 2 ? -special[i / 2] : special[i / 2]; }
 
@@ -303,16 +362,25 @@ static inline void judge_block(const judged *f, dtype t, const scalar_code *c, b
             if (c->n_in > 1) memcpy(&y, (char *)&at[1] + j * n, (size_t)n);
             memcpy(&got, (const char *)r + j * n, (size_t)n);
             if (isinf(u)) {
-                if (v[mode].n_wrong++ == 0) { v[mode].wrong_at[0] = x; v[mode].wrong_at[1] = y; v[mode].wrong_got = got; }
+                if (v[mode].n_wrong++ == 0) {
+                    v[mode].wrong_at[0] = x;
+                    v[mode].wrong_at[1] = y;
+                    v[mode].wrong_got = got;
+                }
             } else if (u > v[mode].worst) { v[mode].worst = u; v[mode].at[0] = x; v[mode].at[1] = y; }
         }
     }
 }
 
-static inline void set_element(dtype t, block *b, int j, double x) { if (t == DTYPE_f32) b->f[j] = (float)x; else b->d[j] = x; }
+static inline void set_element(dtype t, block *b, int j, double x)
+{
+    if (t == DTYPE_f32) b->f[j] = (float)x;
+    else b->d[j] = x;
+}
 
 /* n_random arguments (rounded up to blocks) and all specials, or all pairs of specials. */
-static inline void judge_random(const judged *f, dtype t, const scalar_code *c, block *at, int64_t n_random, uint64_t seed, verdict v[2])
+static inline void judge_random(const judged *f, dtype t, const scalar_code *c, block *at, int64_t n_random,
+                                uint64_t seed, verdict v[2])
 {
     int n_pairs = c->n_in == 1 ? N_SPECIAL : N_SPECIAL * N_SPECIAL;
     for (int i = 0; i < n_pairs; i += N) {
@@ -328,8 +396,10 @@ static inline void judge_random(const judged *f, dtype t, const scalar_code *c, 
             double p[2] = { 0 };
             if (c->n_in > 1) random_pair(&seed, p);
             else p[0] = random_f64(&seed);
-            if (t == DTYPE_f32 && next_random(&seed) % 8 == 0) p[0] = f32_from_bits((uint32_t)next_random(&seed));
-            if (t == DTYPE_f32 && next_random(&seed) % 8 == 0) p[1] = f32_from_bits((uint32_t)next_random(&seed));
+            if (t == DTYPE_f32 && next_random(&seed) % 8 == 0)
+                p[0] = f32_from_bits((uint32_t)next_random(&seed));
+            if (t == DTYPE_f32 && next_random(&seed) % 8 == 0)
+                p[1] = f32_from_bits((uint32_t)next_random(&seed));
             set_element(t, &at[0], j, p[0]);
             if (c->n_in > 1) set_element(t, &at[1], j, p[1]);
         }
@@ -351,7 +421,8 @@ static inline void judge_patterns(const judged *f, expander *e, uint64_t stride,
     block *at = new_blocks(c);
     for (uint64_t first = 0; first < UINT64_C(1) << 32; first += stride * N) {
         double exact[N];
-        for (uint64_t j = 0; j < N; j++) at[0].u[j] = (uint32_t)(first + stride * j + (stride > 1 ? (first / N + j) % stride : 0));
+        for (uint64_t j = 0; j < N; j++)
+            at[0].u[j] = (uint32_t)(first + stride * j + (stride > 1 ? (first / N + j) % stride : 0));
         for (int j = 0; j < N; j++) exact[j] = f->f64(at[0].f[j]);
         for (int mode = 0; mode < 2; mode++) {
             run_blocks(c, at, (fma_mode)mode);

@@ -50,7 +50,8 @@ static const char *show(value v)
 
 #define assert_type(v, s) assert_string_equal(show(v), s)
 #define assert_message(v, s) \
-    do { assert_false(is_value(v)); assert_int_equal(ctx->diags.n, 1); assert_string_equal(ctx->diags.at[0].message, s); \
+    do { assert_false(is_value(v)); assert_int_equal(ctx->diags.n, 1); \
+         assert_string_equal(ctx->diags.at[0].message, s); \
          context_clear_diags(ctx); g->failed = false; } while (0)
 
 static dim sym(const char *s) { return dim_symbol(g->dims, s); }
@@ -80,13 +81,21 @@ static void types(void **state)
     assert_type(reduce(g, REDUCE_argmax, x, 0x2, false), "i64[N, 8, 8]");
     assert_type(reshape(g, x, 2, DIMS(sym("N"), K(192))), "f32[N, 192]");
     assert_type(transpose(g, x, (int[]){ 0, 2, 3, 1 }), "f32[N, 8, 8, 3]");
-    assert_type(slice(g, x, DIMS(K(0), K(0), K(7), K(0)), DIMS(sym("N"), K(2), K(4), K(8)), (int64_t[]){ 1, 1, -2, 1 }), "f32[N, 2, 4, 8]");
+    assert_type(slice(g, x, DIMS(K(0), K(0), K(7), K(0)), DIMS(sym("N"), K(2), K(4), K(8)),
+                      (int64_t[]){ 1, 1, -2, 1 }),
+                "f32[N, 2, 4, 8]");
     assert_type(concat(g, 2, (value[]){ x, in("f32[M, 3, 8, 8]") }, 0), "f32[M + N, 3, 8, 8]");
     value zero = constant(g, DTYPE_f32, 0, NULL, &(float){ 0 }, NULL);
-    assert_type(pad(g, x, DIMS(K(0), K(0), K(1), K(1)), DIMS(K(0), K(0), K(2), K(-1)), (int64_t[]){ 0, 0, 1, 0 }, zero), "f32[N, 3, 18, 8]");
+    assert_type(pad(g, x, DIMS(K(0), K(0), K(1), K(1)), DIMS(K(0), K(0), K(2), K(-1)),
+                    (int64_t[]){ 0, 0, 1, 0 }, zero),
+                "f32[N, 3, 18, 8]");
     relation r = { 1, 2, 1, 1 };
-    contract_spec conv = { .la = "ncyx", .lb = "ocrs", .lo = "nopq", .n_windows = 2,
-                           .windows = (window_spec[]){ { 'y', 'r', 'p', r, K(4) }, { 'x', 's', 'q', r, K(4) } } };
+    contract_spec conv = { .la = "ncyx",
+                           .lb = "ocrs",
+                           .lo = "nopq",
+                           .n_windows = 2,
+                           .windows = (window_spec[]){ { 'y', 'r', 'p', r, K(4) },
+                                                       { 'x', 's', 'q', r, K(4) } } };
     value y = contract(g, x, w, NO_VALUE, &conv);
     assert_type(y, "f32[N, 16, 4, 4]");
     const contract_attr *c = node_of(g, y)->contract;
@@ -111,16 +120,21 @@ static void messages(void **state)
 {
     (void)state;
     value x = in("f32[N, 4]"), y = in("f32[M, 4]");
-    assert_message(map(g, SCALAR_add, 2, (value[]){ x, y }), "map add: extents N and M of axis 0 differ: f32[N, 4] and f32[M, 4]");
-    assert_message(map(g, SCALAR_add, 2, (value[]){ x, cast(g, x, DTYPE_i32) }), "map add: operands of equal type expected, found f32[N, 4] and i32[N, 4]");
+    assert_message(map(g, SCALAR_add, 2, (value[]){ x, y }),
+                   "map add: extents N and M of axis 0 differ: f32[N, 4] and f32[M, 4]");
+    assert_message(map(g, SCALAR_add, 2, (value[]){ x, cast(g, x, DTYPE_i32) }),
+                   "map add: operands of equal type expected, found f32[N, 4] and i32[N, 4]");
     assert_message(reshape(g, x, 1, DIMS(K(12))), "reshape: f32[N, 4] has 4*N elements, [12] has 12");
-    assert_message(transpose(g, x, (int[]){ 1, 1 }), "transpose: axis 1 at place 1 is not a permutation of the 2 axes of f32[N, 4]");
+    assert_message(transpose(g, x, (int[]){ 1, 1 }),
+                   "transpose: axis 1 at place 1 is not a permutation of the 2 axes of f32[N, 4]");
     assert_message(slice(g, x, DIMS(K(0), K(1)), DIMS(sym("N"), K(4)), (int64_t[]){ 1, 1 }),
                    "slice: 4 positions from 1 by 1 are not all inside axis 1 of f32[N, 4]");
     contract_spec s = { .la = "nk", .lb = "mk", .lo = "n" };
-    assert_message(contract(g, x, y, NO_VALUE, &s), "contract: label m occurs once; reduce or broadcast it apart");
+    assert_message(contract(g, x, y, NO_VALUE, &s),
+                   "contract: label m occurs once; reduce or broadcast it apart");
     s.lo = "nm";
-    assert_message(contract(g, x, in("f32[3, 5]"), NO_VALUE, &s), "contract: label k is 4 and 5 in f32[N, 4] and f32[3, 5]");
+    assert_message(contract(g, x, in("f32[3, 5]"), NO_VALUE, &s),
+                   "contract: label k is 4 and 5 in f32[N, 4] and f32[3, 5]");
     assert_false(is_value(map(g, SCALAR_exp, 1, &(value){ 0 })));      /* no second message */
     assert_int_equal(ctx->diags.n, 0);
 }
@@ -134,7 +148,8 @@ static void equal_nodes_are_one(void **state)
     contract_spec s = { .la = "nk", .lb = "mk", .lo = "nm" }, other = { .la = "ai", .lb = "bi", .lo = "ab" };
     value y = in("f32[M, 4]");
     assert_true(same_value(contract(g, x, y, NO_VALUE, &s), contract(g, x, y, NO_VALUE, &other)));
-    assert_true(same_value(constant_dims(g, DTYPE_i64, DIMS(K(3), K(5)), 2), constant(g, DTYPE_i64, 1, DIMS(K(2)), (int64_t[]){ 3, 5 }, "w")));
+    assert_true(same_value(constant_dims(g, DTYPE_i64, DIMS(K(3), K(5)), 2),
+                           constant(g, DTYPE_i64, 1, DIMS(K(2)), (int64_t[]){ 3, 5 }, "w")));
     float ones[6] = { 1, 1, 1, 1, 1, 1 };
     value splat = constant(g, DTYPE_f32, 2, DIMS(K(2), K(3)), ones, NULL);
     assert_int_equal(node_of(g, splat)->prim, PRIM_broadcast);
@@ -184,7 +199,8 @@ static bool build_something(dlc_context *c)
         value y = constant(h, DTYPE_f32, 1, &one, &k, NULL);
         x = map(h, SCALAR_mul, 2, (value[]){ x, y });
     }
-    value w = input(h, "w", DTYPE_f32, 2, (const dim[]){ n, dim_addk(h->dims, dim_mulk(h->dims, n, 2), 1) }), out[1];
+    value w = input(h, "w", DTYPE_f32, 2, (const dim[]){ n, dim_addk(h->dims, dim_mulk(h->dims, n, 2), 1) }),
+          out[1];
     contract_spec s = { .la = "i", .lb = "ij", .lo = "j" };
     value y = contract(h, x, w, NO_VALUE, &s), zero = constant_dim(h, DTYPE_i64, n);
     graph *body = graph_body(h, "step");

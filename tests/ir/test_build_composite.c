@@ -1,4 +1,5 @@
-/* Composites, by value: each is built over inputs, run by the graph interpreter, and compared with a plain loop. */
+/* Composites, by value: each is built over inputs, run by the graph interpreter, and compared with a plain
+ * loop. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -58,15 +59,17 @@ static void is_close(tensor y, int64_t n, const double *want, double tolerance)
     assert_int_equal(tensor_n(&y), n);
     for (int64_t i = 0; i < n; i++) {
         double have = sv_to_f64(y.dtype, sv_load(y.dtype, (char *)y.bytes + i * dtype_bytes(y.dtype)));
-        if (fabs(have - want[i]) > tolerance * (1 + fabs(want[i]))) fail_msg("element %d: %.17g, expected %.17g", (int)i, have, want[i]);
+        if (fabs(have - want[i]) > tolerance * (1 + fabs(want[i])))
+            fail_msg("element %d: %.17g, expected %.17g", (int)i, have, want[i]);
     }
 }
 
-/* -- Storage formats: decoded by their definition; encoded to the nearest code, the even one of two ----------------------- */
+/* -- Storage formats: decoded by their definition; encoded to the nearest code, the even one of two ------ */
 
 static const struct { dtype t; int e, m, bias; double top; } formats[] = {
     { DTYPE_f8e4m3fn, 4, 3, 7, 448 },  { DTYPE_f8e4m3fnuz, 4, 3, 8, 240 }, { DTYPE_f8e5m2, 5, 2, 15, 57344 },
-    { DTYPE_f8e5m2fnuz, 5, 2, 16, 57344 }, { DTYPE_f4e2m1, 2, 1, 1, 6 }, { DTYPE_f6e2m3, 2, 3, 1, 7.5 }, { DTYPE_f6e3m2, 3, 2, 3, 28 },
+    { DTYPE_f8e5m2fnuz, 5, 2, 16, 57344 }, { DTYPE_f4e2m1, 2, 1, 1, 6 }, { DTYPE_f6e2m3, 2, 3, 1, 7.5 },
+    { DTYPE_f6e3m2, 3, 2, 3, 28 },
 };
 
 static double by_definition(int k, int code)
@@ -138,7 +141,7 @@ static void encodes_small_ints(void **state)
     assert_memory_equal(y.bytes, ((uint8_t[]){ 0, 7, 8, 15, 0, 15, 8, 7 }), 8);
 }
 
-/* -- Products ------------------------------------------------------------------------------------------------------------------ */
+/* -- Products -------------------------------------------------------------------------------------------- */
 
 static void matmul_batches(void **state)
 {
@@ -146,7 +149,8 @@ static void matmul_batches(void **state)
     float a[12], b[12];
     for (int i = 0; i < 12; i++) a[i] = (float)i, b[i] = (float)(i * i % 7);
     /* a[3, 1, 2, 2] b[2, 2, 3] -> [3, 2, 2, 3] */
-    tensor y = run(matmul(g, in(DTYPE_f32, 4, SIZE(3, 1, 2, 2), a), in(DTYPE_f32, 3, SIZE(2, 2, 3), b), DTYPE_NONE, DTYPE_NONE));
+    tensor y = run(matmul(g, in(DTYPE_f32, 4, SIZE(3, 1, 2, 2), a), in(DTYPE_f32, 3, SIZE(2, 2, 3), b),
+                          DTYPE_NONE, DTYPE_NONE));
     double want[36];
     for (int i = 0; i < 36; i++) {
         int n = i % 3, m = i / 3 % 2, p = i / 6 % 2, q = i / 12;
@@ -180,14 +184,23 @@ static void conv_1d(bool transposed, int64_t groups, int64_t C, int64_t M)
             for (int64_t c = m / mg * cg; c < (m / mg + 1) * cg; c++)
                 for (int k = 0; k < KERNEL; k++)
                     for (int i = 0; i < I; i++) {
-                        bool hit = transposed ? STRIDE * i + DIL * k - PAD == o : i == STRIDE * o + DIL * k - PAD;
-                        int64_t at = transposed ? (c * mg + m % mg) * KERNEL + k : (m * cg + c % cg) * KERNEL + k;
+                        bool hit = transposed ? STRIDE * i + DIL * k - PAD == o
+                                              : i == STRIDE * o + DIL * k - PAD;
+                        int64_t at = transposed ? (c * mg + m % mg) * KERNEL + k
+                                                : (m * cg + c % cg) * KERNEL + k;
                         if (hit) s += (double)(x[c * I + i] * w[at]);
                     }
             want[m * O + o] = s;
         }
-    conv_spec s = { .n = 1, .stride = { STRIDE }, .dil = { DIL }, .pad = { PAD }, .size = { dim_const(O) }, .groups = groups,
-                    .transposed = transposed, .acc = DTYPE_NONE, .out = DTYPE_NONE };
+    conv_spec s = { .n = 1,
+                    .stride = { STRIDE },
+                    .dil = { DIL },
+                    .pad = { PAD },
+                    .size = { dim_const(O) },
+                    .groups = groups,
+                    .transposed = transposed,
+                    .acc = DTYPE_NONE,
+                    .out = DTYPE_NONE };
     g->inputs.n = 0;
     value vx = in(DTYPE_f32, 3, SIZE(1, C, I), x);
     value vw = in(DTYPE_f32, 3, SIZE(transposed ? C : M, transposed ? mg : cg, KERNEL), w);
@@ -206,7 +219,7 @@ static void convolutions(void **state)
     }
 }
 
-/* -- Rows, running sums, indices --------------------------------------------------------------------------------------------------- */
+/* -- Rows, running sums, indices ------------------------------------------------------------------------- */
 
 static void rows(void **state)
 {
@@ -225,11 +238,14 @@ static void running(void **state)
 {
     (void)state;
     const int32_t x[] = { 1, 2, 3, 4, 5, 6 };
-    is_close(run(cumulate(g, CUM_add, in(DTYPE_i32, 2, SIZE(2, 3), x), 1, false, false)), 6, (double[]){ 1, 3, 6, 4, 9, 15 }, 0);
+    is_close(run(cumulate(g, CUM_add, in(DTYPE_i32, 2, SIZE(2, 3), x), 1, false, false)), 6,
+             (double[]){ 1, 3, 6, 4, 9, 15 }, 0);
     g->inputs.n = 0;
-    is_close(run(cumulate(g, CUM_add, in(DTYPE_i32, 2, SIZE(2, 3), x), 1, true, true)), 6, (double[]){ 5, 3, 0, 11, 6, 0 }, 0);
+    is_close(run(cumulate(g, CUM_add, in(DTYPE_i32, 2, SIZE(2, 3), x), 1, true, true)), 6,
+             (double[]){ 5, 3, 0, 11, 6, 0 }, 0);
     g->inputs.n = 0;
-    is_close(run(cumulate(g, CUM_mul, in(DTYPE_i32, 2, SIZE(2, 3), x), 0, false, false)), 6, (double[]){ 1, 2, 3, 4, 10, 18 }, 0);
+    is_close(run(cumulate(g, CUM_mul, in(DTYPE_i32, 2, SIZE(2, 3), x), 0, false, false)), 6,
+             (double[]){ 1, 2, 3, 4, 10, 18 }, 0);
     g->inputs.n = 0;
     is_close(run(cumulate(g, CUM_max, in(DTYPE_i32, 2, SIZE(2, 3), x), 1, true, false)), 6,
              (double[]){ INT32_MIN, 1, 2, INT32_MIN, 4, 5 }, 0);
@@ -240,13 +256,15 @@ static void indices(void **state)
     (void)state;
     const float x[] = { 0, 1, 2, 10, 11, 12 };
     const int64_t i[] = { -1, 0, 2, 1 }, j[] = { 2, 0 };
-    value vx = in(DTYPE_f32, 2, SIZE(2, 3), x), vi = wrap_index(g, in(DTYPE_i64, 2, SIZE(2, 2), i), dim_const(3));
+    value vx = in(DTYPE_f32, 2, SIZE(2, 3), x),
+          vi = wrap_index(g, in(DTYPE_i64, 2, SIZE(2, 2), i), dim_const(3));
     tensor y = run(take(g, vx, vi, 1));
     assert_int_equal(y.rank, 3);
     is_close(y, 8, (double[]){ 2, 0, 2, 1, 12, 10, 12, 11 }, 0);
     is_close(run(take_along(g, vx, vi, 1)), 4, (double[]){ 2, 0, 12, 11 }, 0);
     g->inputs.n = 0;
-    value known = constant(g, DTYPE_i64, 1, (dim[]){ dim_const(2) }, j, NULL), s = take(g, in(DTYPE_f32, 2, SIZE(2, 3), x), known, 1);
+    value known = constant(g, DTYPE_i64, 1, (dim[]){ dim_const(2) }, j, NULL),
+          s = take(g, in(DTYPE_f32, 2, SIZE(2, 3), x), known, 1);
     assert_int_equal(node_of(g, s)->prim, PRIM_slice);                 /* 2, 0: a progression */
     is_close(run(s), 4, (double[]){ 2, 0, 12, 10 }, 0);
 }
@@ -276,7 +294,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        T(decodes), T(encodes), T(encodes_small_ints), T(matmul_batches), T(convolutions), T(rows), T(running), T(indices),
+        T(decodes), T(encodes), T(encodes_small_ints), T(matmul_batches), T(convolutions), T(rows),
+        T(running), T(indices),
         T(random_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Random chains of primitives, built twice: over a constant, where everything folds, and over an input with the same
- * elements, where only rewrites apply. The interpreter must give the same bits for both. */
+/* Random chains of primitives, built twice: over a constant, where everything folds, and over an input with
+ * the same elements, where only rewrites apply. The interpreter must give the same bits for both. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -40,7 +40,8 @@ static twin leaf(chain *c, dtype t, int rank, const dim *d, int lo, int hi)
     int first = lo + below(hi - lo + 1);
     for (int64_t i = 0; i < n; i++) {
         int x = same ? first : lo + below(hi - lo + 1);
-        sv_store(t, p + i * size, is_float(t) && x == 0 && below(2) ? sv_from_f64(t, -0.0) : sv_from_i64(t, x));
+        sv_store(t, p + i * size,
+                 is_float(t) && x == 0 && below(2) ? sv_from_f64(t, -0.0) : sv_from_i64(t, x));
     }
     assert_true(c->n_in < MAX_LEAVES);
     tensor *in = &c->in[c->n_in++];
@@ -82,7 +83,9 @@ static twin random_broadcast(chain *c, twin x)
 {
     dim d[MAX_RANK];
     int rank = rank_of(c->g, x.folded);
-    for (int i = 0; i < rank; i++) d[i] = dim_is(dim_of(c->g, x.folded, i), 1) && below(2) ? dim_const(below(3) + 1) : dim_of(c->g, x.folded, i);
+    for (int i = 0; i < rank; i++)
+        d[i] = dim_is(dim_of(c->g, x.folded, i), 1) && below(2) ? dim_const(below(3) + 1)
+                                                                : dim_of(c->g, x.folded, i);
     return (twin){ broadcast(c->g, x.folded, rank, d), broadcast(c->g, x.computed, rank, d) };
 }
 
@@ -115,10 +118,12 @@ static twin random_pad(chain *c, twin x)
         lo[i] = dim_const(below(3));
         hi[i] = dim_const(below(3));
         interior[i] = below(4) == 0;
-        if (extent(c, x.folded, i) > 2 && below(3) == 0) lo[i] = dim_const(-below(2)), hi[i] = dim_const(-below(2));
+        if (extent(c, x.folded, i) > 2 && below(3) == 0)
+            lo[i] = dim_const(-below(2)), hi[i] = dim_const(-below(2));
     }
     twin w = leaf(c, dtype_of(c->g, x.folded), 0, NULL, 0, 1);
-    return (twin){ pad(c->g, x.folded, lo, hi, interior, w.folded), pad(c->g, x.computed, lo, hi, interior, w.folded) };
+    return (twin){ pad(c->g, x.folded, lo, hi, interior, w.folded),
+                   pad(c->g, x.computed, lo, hi, interior, w.folded) };
 }
 
 static twin random_concat(chain *c, twin x, twin other)
@@ -141,14 +146,18 @@ static twin random_gather(chain *c, twin x)
     if (!rank) return x;
     int axis = below(rank), n = (int)extent(c, x.folded, axis);
     dim d[2] = { dim_const(1 + below(3)), dim_const(2) };
-    twin i = leaf(c, below(2) ? DTYPE_i64 : DTYPE_i32, below(rank < 3 ? 3 : 2), d, below(4) ? 0 : -1, below(4) && n ? n - 1 : n);
+    twin i = leaf(c, below(2) ? DTYPE_i64 : DTYPE_i32, below(rank < 3 ? 3 : 2), d, below(4) ? 0 : -1,
+                  below(4) && n ? n - 1 : n);
     value idx = below(2) ? i.folded : i.computed;
-    return (twin){ gather(c->g, x.folded, 1, &i.folded, &axis, 0, NULL, NULL), gather(c->g, x.computed, 1, &idx, &axis, 0, NULL, NULL) };
+    return (twin){ gather(c->g, x.folded, 1, &i.folded, &axis, 0, NULL, NULL),
+                   gather(c->g, x.computed, 1, &idx, &axis, 0, NULL, NULL) };
 }
 
 static twin random_map(chain *c, twin x)
 {
-    static const scalar binary[] = { SCALAR_add, SCALAR_sub, SCALAR_mul, SCALAR_div, SCALAR_max, SCALAR_min, SCALAR_mod, SCALAR_fmod };
+    static const scalar binary[] = {
+        SCALAR_add, SCALAR_sub, SCALAR_mul, SCALAR_div, SCALAR_max, SCALAR_min, SCALAR_mod, SCALAR_fmod
+    };
     static const scalar unary[] = { SCALAR_neg, SCALAR_abs, SCALAR_relu, SCALAR_sign };
     type t = type_of(c->g, x.folded);
     if (below(4) == 0) {
@@ -160,7 +169,8 @@ static twin random_map(chain *c, twin x)
     twin y = leaf(c, t.dtype, t.rank, d, -2, 2);
     value yc = below(2) ? y.folded : y.computed;
     if (below(4) == 0) {
-        value less = map(c->g, SCALAR_lt, 2, (value[]){ x.folded, y.folded }), less_c = map(c->g, SCALAR_lt, 2, (value[]){ x.computed, yc });
+        value less = map(c->g, SCALAR_lt, 2, (value[]){ x.folded, y.folded }),
+              less_c = map(c->g, SCALAR_lt, 2, (value[]){ x.computed, yc });
         return (twin){ map(c->g, SCALAR_select, 3, (value[]){ less, y.folded, x.folded }),
                        map(c->g, SCALAR_select, 3, (value[]){ less_c, yc, x.computed }) };
     }

@@ -111,7 +111,8 @@ static void parts(void **state)
     value xy = concat(g, 2, (value[]){ x, y }, 0);
     assert_same(slice(g, xy, DIMS(K(0)), DIMS(N), STEPS(1)), x);
     assert_same(slice(g, xy, DIMS(N), DIMS(K(8)), STEPS(1)), y);
-    value a = slice(g, y, DIMS(K(0)), DIMS(K(3)), STEPS(1)), b = slice(g, y, DIMS(K(3)), DIMS(K(5)), STEPS(1));
+    value a = slice(g, y, DIMS(K(0)), DIMS(K(3)), STEPS(1)),
+          b = slice(g, y, DIMS(K(3)), DIMS(K(5)), STEPS(1));
     assert_same(concat(g, 2, (value[]){ a, b }, 0), y);
     assert_prim(concat(g, 2, (value[]){ b, a }, 0), concat);
     assert_int_equal(node_of(g, concat(g, 2, (value[]){ xy, y }, 0))->n_in, 3);
@@ -121,10 +122,13 @@ static void parts(void **state)
     assert_prim(pad_undef(g, cut, DIMS(K(0)), DIMS(K(4))), pad);
     value zero = constant(g, DTYPE_f32, 0, NULL, &(float){ 0 }, NULL);
     value p = pad(g, y, DIMS(K(1)), DIMS(K(1)), STEPS(0), zero);
-    assert_same(pad(g, p, DIMS(K(2)), DIMS(K(0)), STEPS(0), zero), pad(g, y, DIMS(K(3)), DIMS(K(1)), STEPS(0), zero));
-    assert_same(pad(g, y, DIMS(K(0)), DIMS(K(0)), STEPS(3), zero), pad(g, y, DIMS(K(0)), DIMS(K(0)), STEPS(3), zero));
+    assert_same(pad(g, p, DIMS(K(2)), DIMS(K(0)), STEPS(0), zero),
+                pad(g, y, DIMS(K(3)), DIMS(K(1)), STEPS(0), zero));
+    assert_same(pad(g, y, DIMS(K(0)), DIMS(K(0)), STEPS(3), zero),
+                pad(g, y, DIMS(K(0)), DIMS(K(0)), STEPS(3), zero));
     assert_same(slice(g, p, DIMS(K(1)), DIMS(K(8)), STEPS(1)), y);
-    value i = constant_dim(g, DTYPE_i64, K(2)), three = constant_dims(g, DTYPE_i64, DIMS(K(6), K(4), K(2)), 3);
+    value i = constant_dim(g, DTYPE_i64, K(2)),
+          three = constant_dims(g, DTYPE_i64, DIMS(K(6), K(4), K(2)), 3);
     value m = input(g, "m", DTYPE_f32, 2, DIMS(N, K(8)));
     assert_prim(gather(g, m, 1, &i, (int[]){ 1 }, 0, NULL, NULL), reshape);
     assert_prim(gather(g, y, 1, &three, (int[]){ 0 }, 0, NULL, NULL), slice);
@@ -144,7 +148,8 @@ static void shapes_leave_nothing(void **state)
     assert_string_equal(show_ints(all), "N, -1, N");
     value two = constant_dims(g, DTYPE_i64, DIMS(K(2)), 1);
     assert_string_equal(show_ints(map2(SCALAR_mul, all, two)), "2*N, -2, 2*N");
-    assert_string_equal(show_ints(map2(SCALAR_div, map2(SCALAR_add, all, two), two)), "N floordiv 2 + 1, 0, N floordiv 2 + 1");
+    assert_string_equal(show_ints(map2(SCALAR_div, map2(SCALAR_add, all, two), two)),
+                        "N floordiv 2 + 1, 0, N floordiv 2 + 1");
 }
 
 static void folding(void **state)
@@ -155,7 +160,8 @@ static void folding(void **state)
     value ints = cast(g, shape, DTYPE_i32);
     assert_int_equal(type_of(g, ints).dtype, DTYPE_i32);
     assert_string_equal(show_ints(ints), "N, 3, 8");
-    value zero = constant_dims(g, DTYPE_i64, DIMS(K(0)), 1), minus = constant_dims(g, DTYPE_i64, DIMS(K(-1)), 1);
+    value zero = constant_dims(g, DTYPE_i64, DIMS(K(0)), 1),
+          minus = constant_dims(g, DTYPE_i64, DIMS(K(-1)), 1);
     assert_string_equal(show_ints(map2(SCALAR_lt, minus, shape)), "1, 1, 1");
     assert_string_equal(show_ints(map2(SCALAR_eq, shape, zero)), "unknown");       /* N may be 0 */
     value c = map2(SCALAR_eq, shape, minus);

@@ -56,7 +56,8 @@ static void canonical_forms(void **state)
         { "((N + 1) floordiv 2 + 1) floordiv 2", "(N + 3) floordiv 4" }, { "(N*M*4) floordiv (2*N)", "2*M" },
         { "(N*M + N) floordiv (M + 1)", "N" }, { "(5*N + 7) mod 5", "2" }, { "min(N, N + 2)", "N" },
         { "max(N, 0)", "N" }, { "min(M, N) - min(N, M)", "0" }, { "2*(N floordiv 2)", "2*(N floordiv 2)" },
-        { "-N + 1", "-N + 1" }, { "-(N floordiv 3)", "-(N floordiv 3)" }, { "\"batch size\" + 1", "\"batch size\" + 1" },
+        { "-N + 1", "-N + 1" }, { "-(N floordiv 3)", "-(N floordiv 3)" },
+        { "\"batch size\" + 1", "\"batch size\" + 1" },
         { "(N mod 4) floordiv 4", "0" }, { "3 - 5", "-2" }, { "min(N, 3)*2", "2*min(N, 3)" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -103,7 +104,7 @@ static void overflow_is_bad_and_sticky(void **state)
     assert_true(dim_is_bad(dim_div(t, dim_const(1), dim_const(0))));
     assert_true(dim_is_bad(dim_div(t, dim_const(1), parse("N - M"))));
     dim d = parse("N + 1");
-    for (int i = 0; i < 40; i++) d = dim_mul(t, d, parse("N + M + K + 1"));     /* grows without end: refused */
+    for (int i = 0; i < 40; i++) d = dim_mul(t, d, parse("N + M + K + 1"));   /* grows without end: refused */
     assert_true(dim_is_bad(d));
 }
 
@@ -182,10 +183,11 @@ static void bounded_by_another(void **state)
     dim n = parse("N"), m = parse("M"), count = parse("count");
     assert_false(dim_known_le(t, count, n));
     dim_symbol_at_most(t, count, n);
-    assert_true(dim_known_le(t, count, n) && dim_known_le(t, dim_mulk(t, count, 3), dim_add(t, dim_mulk(t, n, 3), m)));
+    assert_true(dim_known_le(t, count, n) &&
+                dim_known_le(t, dim_mulk(t, count, 3), dim_add(t, dim_mulk(t, n, 3), m)));
     assert_false(dim_known_lt(t, count, n) || dim_known_le(t, n, count));
     assert_true(dim_same(dim_min(t, count, n), count));
-    dim_symbol_at_most(t, n, count);                  /* later than N: not noted, or proofs would go in circles */
+    dim_symbol_at_most(t, n, count);              /* later than N: not noted, or proofs would go in circles */
     assert_false(dim_known_le(t, n, count));
     dim of_both = parse("found");
     dim_symbol_at_most(t, of_both, dim_mul(t, n, m));

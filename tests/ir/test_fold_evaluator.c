@@ -1,4 +1,5 @@
-/* Float sums, contracts, windows, sorts and scatters of constants fold to what the interpreter computes from inputs. */
+/* Float sums, contracts, windows, sorts and scatters of constants fold to what the interpreter computes from
+ * inputs. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -15,7 +16,8 @@ static int five(graph *g, value x, value y, value *out)
     contract_spec s = { .la = "mk", .lb = "kn", .lo = "mn" };
     window_axis w = { 1, K(3), 3, { 1, 2, 1, 1 } };
     value idx = constant_dims(g, DTYPE_i64, (const dim[]){ K(1), K(1), K(3) }, 3);
-    value head = slice(g, x, (const dim[]){ K(0), K(0) }, (const dim[]){ K(3), K(5) }, (const int64_t[]){ 1, 1 });
+    value head = slice(g, x, (const dim[]){ K(0), K(0) }, (const dim[]){ K(3), K(5) },
+                       (const int64_t[]){ 1, 1 });
     out[0] = reduce(g, REDUCE_sum, x, 3, false);
     out[1] = contract(g, x, y, NO_VALUE, &s);
     out[2] = window_reduce(g, WINDOW_sum, x, 1, &w);
@@ -46,7 +48,8 @@ static void folded_is_computed(void **state)
     for (int i = 0; i < n; i++) add_result(g, computed[i], NULL);
     tensor in[2] = { { DTYPE_f32, 2, { 4, 5 }, x }, { DTYPE_f32, 2, { 5, 2 }, y } }, out[5];
     eval_options options = { .fma = FMA_FUSED };
-    if (eval_graph(ctx, a, g, NULL, in, out, &options)) fail_msg("%s", ctx->diags.n ? ctx->diags.at[0].message : "failed");
+    if (eval_graph(ctx, a, g, NULL, in, out, &options))
+        fail_msg("%s", ctx->diags.n ? ctx->diags.at[0].message : "failed");
     for (int i = 0; i < n; i++) {
         const void *p;
         int64_t count;

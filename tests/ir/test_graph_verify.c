@@ -1,5 +1,5 @@
-/* test_graph_verify: for each rule of ir/graph_verify.c a graph that breaks it (made by hand, past the builder), and the
- * rule that is reported. */
+/* test_graph_verify: for each rule of ir/graph_verify.c a graph that breaks it (made by hand, past the
+ * builder), and the rule that is reported. */
 #include "tests/support/bench.h"
 #include "ir/text.h"
 #include <setjmp.h>
@@ -56,7 +56,8 @@ static void expect(fixture *f, int rule)
     char want[40];
     snprintf(want, sizeof want, "test: rule %d of the graph", rule);
     bool found = false;
-    for (int64_t i = 0; i < f->b.ctx->diags.n; i++) found |= strstr(f->b.ctx->diags.at[i].message, want) != NULL;
+    for (int64_t i = 0; i < f->b.ctx->diags.n; i++)
+        found |= strstr(f->b.ctx->diags.at[i].message, want) != NULL;
     if (!found) bench_messages(&f->b);
     assert_true(found);
     bench_free(&f->b);
@@ -194,7 +195,7 @@ static void inference(void **state)
     ((map_attr *)own(&f, find(f.g, PRIM_map), sizeof(map_attr)))->fn = SCALAR_and;        /* floats */
     expect(&f, 9);
     f = fresh();
-    cond_attr *c = own(&f, find(f.g, PRIM_cond), sizeof(cond_attr));                      /* bodies of other inputs */
+    cond_attr *c = own(&f, find(f.g, PRIM_cond), sizeof(cond_attr));              /* bodies of other inputs */
     value u = c->then_body->inputs.at[0];
     type *t = NEW(f.b.a, type);
     *t = (type){ DTYPE_f32, 0, NULL };
@@ -209,7 +210,7 @@ static void bodies(void **state)
     ((cond_attr *)own(&f, find(f.g, PRIM_cond), sizeof(cond_attr)))->else_body = NULL;
     expect(&f, 10);
     f = fresh();
-    find(find(f.g, PRIM_cond)->cond->then_body, PRIM_map)->n_in = 0;                      /* a rule broken inside */
+    find(find(f.g, PRIM_cond)->cond->then_body, PRIM_map)->n_in = 0;                /* a rule broken inside */
     expect(&f, 3);
 }
 
@@ -230,9 +231,12 @@ static void kernels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_good_graph), cmocka_unit_test(values), cmocka_unit_test(order), cmocka_unit_test(arity),
-        cmocka_unit_test(inputs), cmocka_unit_test(results), cmocka_unit_test(types), cmocka_unit_test(constants),
-        cmocka_unit_test(tables), cmocka_unit_test(inference), cmocka_unit_test(bodies), cmocka_unit_test(kernels),
+        cmocka_unit_test(a_good_graph), cmocka_unit_test(values), cmocka_unit_test(order),
+        cmocka_unit_test(arity),
+        cmocka_unit_test(inputs), cmocka_unit_test(results), cmocka_unit_test(types),
+        cmocka_unit_test(constants),
+        cmocka_unit_test(tables), cmocka_unit_test(inference), cmocka_unit_test(bodies),
+        cmocka_unit_test(kernels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The index of lifetimes against looking at all of them; and offsets of open temporaries against their lifetimes. */
+/* The index of lifetimes against looking at all of them; and offsets of open temporaries against their
+ * lifetimes. */
 #include "ir/interval_index.h"
 #include "ir/lifetime.h"
 #include "ir/open_plan.h"
@@ -52,7 +53,8 @@ static const char chain[] =
     "program @p {\n"
     "  input x: f32[N, 8]\n  input z: f32[M]\n  output y: f32[M]\n"
     "  temp a: f32[N, 8]\n  temp b: f32[N, 8]\n  temp c: f32[N, 8]\n  temp d: f32[M]\n  temp e: f32[M]\n"
-    "  call @f(x, a)\n  call @f(a, b)\n  call @g(a, z, d)\n  call @f(b, c)\n  call @g(c, d, e)\n  call @g(c, e, y)\n"
+    "  call @f(x, a)\n  call @f(a, b)\n  call @g(a, z, d)\n  call @f(b, c)\n  call @g(c, d, e)\n"
+    "  call @g(c, e, y)\n"
     "}\n";
 
 static void open_temporaries_share_memory(void **state)
@@ -77,8 +79,10 @@ static void open_temporaries_share_memory(void **state)
             assert_true(offset[x] % 64 == 0 && offset[x] + size[o->size_of[x]] <= total);
             for (int64_t j = 0; j < i; j++) {
                 int y = o->item_of[j];
-                if (y < 0 || lives->of[j].last < lives->of[i].first || lives->of[i].last < lives->of[j].first) continue;
-                assert_true(offset[x] + size[o->size_of[x]] <= offset[y] || offset[y] + size[o->size_of[y]] <= offset[x]);
+                if (y < 0 || lives->of[j].last < lives->of[i].first || lives->of[i].last < lives->of[j].first)
+                    continue;
+                assert_true(offset[x] + size[o->size_of[x]] <= offset[y] ||
+                            offset[y] + size[o->size_of[y]] <= offset[x]);
             }
         }
         if (symbols[0] && symbols[1]) assert_true(total < sum);
@@ -90,6 +94,7 @@ static void open_temporaries_share_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(finds_what_meets), cmocka_unit_test(open_temporaries_share_memory) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(finds_what_meets),
+                                        cmocka_unit_test(open_temporaries_share_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

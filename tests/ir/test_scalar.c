@@ -23,10 +23,12 @@ static uint64_t apply(scalar fn, dtype t, uint64_t x, uint64_t y, uint64_t z)
     scalar_value in[3] = { { x }, { y }, { z } };
     return sv_apply(e, fn, t, t, in, FMA_FUSED).bits;
 }
+
 static uint64_t casted(dtype from, dtype to, uint64_t x)
 {
     return sv_apply(e, SCALAR_cast, from, to, &(scalar_value){ x }, FMA_FUSED).bits;
 }
+
 static int64_t ints(scalar fn, dtype t, int64_t x, int64_t y)
 {
     return sv_to_i64(t, (scalar_value){ apply(fn, t, ib(t, x), ib(t, y), 0) });
@@ -143,7 +145,7 @@ static void float_rows(void **state)
 static void narrow_floats(void **state)
 {
     (void)state;
-    for (uint32_t h = 0; h < 65536; h++) {            /* every code there and back, and the same value halved */
+    for (uint32_t h = 0; h < 65536; h++) {          /* every code there and back, and the same value halved */
         bool f16_nan = (h & 0x7fff) > 0x7c00, bf_nan = (h & 0x7fff) > 0x7f80;
         double x = sv_to_f64(DTYPE_f16, (scalar_value){ h }), y = sv_to_f64(DTYPE_bf16, (scalar_value){ h });
         assert_int_equal(isnan(x), f16_nan);
@@ -153,7 +155,8 @@ static void narrow_floats(void **state)
     }
     /* between neighbours: below the middle down, above it up, the middle to even */
     for (uint32_t h = 0; h < 0x7bff; h++) {
-        double lo = sv_to_f64(DTYPE_f16, (scalar_value){ h }), hi = sv_to_f64(DTYPE_f16, (scalar_value){ h + 1 });
+        double lo = sv_to_f64(DTYPE_f16, (scalar_value){ h }),
+               hi = sv_to_f64(DTYPE_f16, (scalar_value){ h + 1 });
         double mid = (lo + hi) / 2;
         assert_int_equal(sv_from_f64(DTYPE_f16, mid).bits, h + (h & 1));
         assert_int_equal(sv_from_f64(DTYPE_f16, nextafter(mid, 0)).bits, h);

@@ -1,4 +1,5 @@
-/* tests/ir/test_scalar_log_slow.c: log log1p asinh acosh atanh over all 2^32 arguments of f32, fused and rounded. */
+/* tests/ir/test_scalar_log_slow.c: log log1p asinh acosh atanh over all 2^32 arguments of f32, fused and
+ * rounded. */
 #include "tests/ir/scalar_check.h"
 
 int main(void)

@@ -1,5 +1,5 @@
-/* tests/ir/test_scalar_random_slow.c: 10^8 arguments of f64 for each function of one operand, 10^7 pairs for the others,
- * in f32, too. A seed as argument gives other ones.
+/* tests/ir/test_scalar_random_slow.c: 10^8 arguments of f64 for each function of one operand, 10^7 pairs for
+ * the others, in f32, too. A seed as argument gives other ones.
  */
 #include "tests/ir/scalar_check.h"
 

@@ -88,7 +88,8 @@ static void told(const char *what, size_t n)
 static void hostile(void **state)
 {
     (void)state;
-    static const char *const parts[] = { "(", "[", "{", "if ", "fn(x) = ", "-", "not ", "[i] => ", "sum[i] ", "x |> ", "1 ** ", "f(", "1 + ", "x.a" };
+    static const char *const parts[] = { "(",       "[",       "{",     "if ",   "fn(x) = ", "-",    "not ",
+                                         "[i] => ", "sum[i] ", "x |> ", "1 ** ", "f(",       "1 + ", "x.a" };
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
         char *s = malloc(1 << 20);
         size_t n = (size_t)sprintf(s, "a = "), m = strlen(parts[k]);
@@ -96,9 +97,19 @@ static void hostile(void **state)
         told(s, n);
         free(s);
     }
-    static const char *const texts[] = { "fn f(x) = f(x)\na = f(1)\nmodel M(x: f32[f(1)]) -> (y: f32) = x", "a = b\nb = a\nmodel M(x: f32[a]) -> (y: f32[a]) = x",
-        "a = [0] * 1000000000\nmodel M(x: f32) -> (y: f32) = a", "model M(x: f32) -> (y: f32) { for i in 0..1000000000 { x = x + 1 }; x }",
-        "model M(x: f32[1 // 0]) -> (y: f32) = x", "\"", "\xff\xfe", "a = 0x", "a = 1e999999", "use \"/nonexistent.dl\"", "model M(x: f32[N]) -> (y: f32[N]) = x[:, :, :]" };
+    static const char *const texts[] = {
+        "fn f(x) = f(x)\na = f(1)\nmodel M(x: f32[f(1)]) -> (y: f32) = x",
+        "a = b\nb = a\nmodel M(x: f32[a]) -> (y: f32[a]) = x",
+        "a = [0] * 1000000000\nmodel M(x: f32) -> (y: f32) = a",
+        "model M(x: f32) -> (y: f32) { for i in 0..1000000000 { x = x + 1 }; x }",
+        "model M(x: f32[1 // 0]) -> (y: f32) = x",
+        "\"",
+        "\xff\xfe",
+        "a = 0x",
+        "a = 1e999999",
+        "use \"/nonexistent.dl\"",
+        "model M(x: f32[N]) -> (y: f32[N]) = x[:, :, :]"
+    };
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) told(texts[k], strlen(texts[k]));
 }
 
@@ -118,7 +129,7 @@ static void format_file(const char *path)
     unlink(temporary);
     assert_int_equal(s, DLC_OK);
     assert_string_equal(text_str(&once), text_str(&twice));
-    size_t n, i = 0, j = 0;                                 /* but for blanks and empty lines, the same text */
+    size_t n, i = 0, j = 0;                                /* but for blanks and empty lines, the same text */
     const char *old = read_all(a, path, &n);
     for (;;) {
         while (old[i] == ' ' || old[i] == '\n') i++;
@@ -147,7 +158,8 @@ static void formatted(void **state)
     }
 }
 
-/* linear.dl with W = 2, b = 1 from a file of weights gives 7 for 3; a file that claims too much is refused. */
+/* linear.dl with W = 2, b = 1 from a file of weights gives 7 for 3; a file that claims too much is refused.
+ */
 static void weights(void **state)
 {
     (void)state;
@@ -155,13 +167,16 @@ static void weights(void **state)
         dlc_context *ctx = context_new();
         arena *a = arena_new(&ctx->mem);
         driver_options o = driver_defaults();
-        const char *json = "{\"__metadata__\": {}, \"Line.Dense.W\": {\"dtype\": \"F32\", \"shape\": [1, 1], \"data_offsets\": [0, 4]},"
-                           " \"Line.Dense.b\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}";
+        const char *json =
+            "{\"__metadata__\": {}, \"Line.Dense.W\": {\"dtype\": \"F32\", \"shape\": [1, 1], "
+            "\"data_offsets\": [0, 4]},"
+            " \"Line.Dense.b\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}";
         float v[2] = { 2, 1 }, x = 3;
         uint64_t n = strlen(json);
         char path[] = "/tmp/dlc_weights_XXXXXX.safetensors";
         int f = mkstemps(path, 12);
-        assert_true(f >= 0 && write(f, &n, 8) == 8 && write(f, json, n) == (ssize_t)n && write(f, v, damaged ? 6 : 8) > 0);
+        assert_true(f >= 0 && write(f, &n, 8) == 8 && write(f, json, n) == (ssize_t)n &&
+                    write(f, v, damaged ? 6 : 8) > 0);
         close(f);
         o.weights = path;
         graph *g = NULL;
@@ -183,6 +198,9 @@ static void weights(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile), cmocka_unit_test(formatted), cmocka_unit_test(weights) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_programs), cmocka_unit_test(values), cmocka_unit_test(hostile),
+        cmocka_unit_test(formatted), cmocka_unit_test(weights)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_lang_doc: the blocks of docs/language.md that are marked `dl`: each is a program that checks without an error, and its
- * models give the values that the page says. They stand in a folder of their own, with examples/ beside them.
+/* test_lang_doc: the blocks of docs/language.md that are marked `dl`: each is a program that checks without
+ * an error, and its models give the values that the page says. They stand in a folder of their own, with
+ * examples/ beside them.
  */
 #include "api/driver.h"
 #include "tests/support/program_values.h"
@@ -20,7 +21,8 @@ static void run_block(const char *path, const char *s, size_t n, int line, int *
     assert_non_null(f);
     assert_int_equal(fwrite("\n", 1, 1, f) + fwrite(s, 1, n, f), n + 1);
     fclose(f);
-    if (driver_check(ctx, a, path, &o) != DLC_OK) fail_msg("docs/language.md:%d: %s", line + ctx->diags.at[0].at.line - 1, ctx->diags.at[0].message);
+    if (driver_check(ctx, a, path, &o) != DLC_OK)
+        fail_msg("docs/language.md:%d: %s", line + ctx->diags.at[0].at.line - 1, ctx->diags.at[0].message);
     context_free(ctx);
     *n_values += program_values(path, 2e-6);
 }

@@ -1,5 +1,5 @@
-/* test_lang_messages: the messages of the language, each by a small wrong program (messages.txt says how it is written); and
- * those that take an option, a file of weights or a large file to provoke.
+/* test_lang_messages: the messages of the language, each by a small wrong program (messages.txt says how it
+ * is written); and those that take an option, a file of weights or a large file to provoke.
  */
 #include "api/driver.h"
 #include "api/tensor_file.h"
@@ -49,7 +49,8 @@ static void put(const char *name, const char *s, size_t n)
     fclose(f);
 }
 
-/* "LINE:COLUMN: MESSAGE" of the first error, the folder as $. (The `7` of messages.txt is row lang_said: what an assert says.) */
+/* "LINE:COLUMN: MESSAGE" of the first error, the folder as $. (The `7` of messages.txt is row lang_said: what
+ * an assert says.) */
 static const char *told_by(dlc_context *ctx, arena *a, const char *command, const driver_options *o)
 {
     graph *g;
@@ -74,7 +75,8 @@ static void by_programs(void **state)
     assert_true(file_map(all->arena, "tests/lang/messages.txt", &b, &err));
     const char *p = strstr(arena_strndup(all->arena, (const char *)b.at, b.n), "\n== ");
     for (; p; n++) {
-        const char *line = p + 4, *end = strchr(line, '\n'), *next = strstr(end, "\n== "), *want = strchr(line, ' ') + 1;
+        const char *line = p + 4, *end = strchr(line, '\n'), *next = strstr(end, "\n== "),
+                   *want = strchr(line, ' ') + 1;
         dlc_context *ctx = context_new();
         arena *a = arena_new(&ctx->mem);
         driver_options o = driver_defaults();
@@ -93,8 +95,10 @@ static void by_programs(void **state)
     assert_true(n >= 130);
 }
 
-static const char linear[] = "model Line(x: f32[N, 1]) -> (y: f32[N, 1]) = x |> Dense(1)\ntrain fit(steps: 1) {\n    data d = (x: [[1.0], [2.0]])\n"
-                             "    loss = mse(Line(d.x), d.x)\n    minimize loss with SGD()\n}\n";
+static const char linear[] =
+    "model Line(x: f32[N, 1]) -> (y: f32[N, 1]) = x |> Dense(1)\ntrain fit(steps: 1) {\n"
+    "    data d = (x: [[1.0], [2.0]])\n"
+    "    loss = mse(Line(d.x), d.x)\n    minimize loss with SGD()\n}\n";
 
 static void said(const char *source, size_t n, const char *command, const driver_options *o, const char *want)
 {
@@ -126,9 +130,12 @@ static void by_options(void **state)
 static void in_operators(void **state)
 {
     (void)state;
-    static const char *const programs[] = { "op com.example.Swish(beta = 1.0)(x: f32[N, M]) -> f32[N, M] = x |> Dense(12)\n",
-                                            "op com.example.Swish(beta = 1.0)(x: T[..S]) -> T[..S] = x + uniform([..S])\n" };
-    static const char *const want[] = { "1:68: an operator of ONNX has no parameters and states", "1:61: an operator of ONNX draws no random values" };
+    static const char *const programs[] = {
+        "op com.example.Swish(beta = 1.0)(x: f32[N, M]) -> f32[N, M] = x |> Dense(12)\n",
+        "op com.example.Swish(beta = 1.0)(x: T[..S]) -> T[..S] = x + uniform([..S])\n"
+    };
+    static const char *const want[] = { "1:68: an operator of ONNX has no parameters and states",
+                                        "1:61: an operator of ONNX draws no random values" };
     for (int i = 0; i < 2; i++) {
         dlc_context *ctx = context_new();
         arena *a = arena_new(&ctx->mem);
@@ -140,7 +147,8 @@ static void in_operators(void **state)
         o.ops = &ops;
         driver_import(ctx, a, "examples/swish_net.onnx", &o, &g);
         assert_true(ctx->diags.n > 0);
-        const char *got = arena_printf(a, "%d:%d: %s", ctx->diags.at[0].at.line, ctx->diags.at[0].at.col, ctx->diags.at[0].message);
+        const char *got = arena_printf(a, "%d:%d: %s", ctx->diags.at[0].at.line, ctx->diags.at[0].at.col,
+                                       ctx->diags.at[0].message);
         if (strcmp(got, want[i]) != 0) fail_msg("want %s\n  got  %s", want[i], got);
         context_free(ctx);
     }
@@ -158,7 +166,8 @@ static void by_files(void **state)
     assert_int_equal(tensors_write(ctx, a, in_folder("w.npz"), 1, &w), DLC_OK);
     assert_int_equal(tensors_write(ctx, a, in_folder("o.npz"), 1, &other), DLC_OK);
     o.weights = arena_strdup(a, in_folder("w.npz"));
-    said(linear, strlen(linear), "compile", &o, "1:51: the weights' `Line.Dense.W` does not have the type f32[1, 1]");
+    said(linear, strlen(linear), "compile", &o,
+         "1:51: the weights' `Line.Dense.W` does not have the type f32[1, 1]");
     o.weights = arena_strdup(a, in_folder("o.npz"));
     said(linear, strlen(linear), "compile", &o, "1:51: the weights have no `Line.Dense.W`");
     o.weights = NULL;
@@ -176,7 +185,8 @@ static void by_files(void **state)
     text_put(&tall, "t\n");
     for (int i = 0; i < 2000; i++) text_put(&tall, "word\n");
     put("l.csv", text_str(&tall), (size_t)tall.n);
-    static const char columns[] = "model M() -> f32[2] = csv(\"w.csv\").c1\n", unnamed[] = "model M() -> f32[2] = csv(\"c.csv\").c1\n",
+    static const char columns[] = "model M() -> f32[2] = csv(\"w.csv\").c1\n",
+                      unnamed[] = "model M() -> f32[2] = csv(\"c.csv\").c1\n",
                       words[] = "model M() -> i64[2, 2] = words(\"l.csv\", \"t\", length: 1048576).text\n";
     said(columns, strlen(columns), "check", &o, "1:23: \"$/w.csv\": more than 4096 columns");
     said(unnamed, strlen(unnamed), "check", &o, "1:23: the table has more than 60 columns");
@@ -191,6 +201,7 @@ static void by_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(by_programs), cmocka_unit_test(by_options), cmocka_unit_test(in_operators), cmocka_unit_test(by_files) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(by_programs), cmocka_unit_test(by_options),
+                                        cmocka_unit_test(in_operators), cmocka_unit_test(by_files) };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,5 +1,5 @@
-/* test_lang_ops: operators that a program defines, in ONNX models: values, attributes, several results, and what is told when
- * a definition does not fit the node that calls it.
+/* test_lang_ops: operators that a program defines, in ONNX models: values, attributes, several results, and
+ * what is told when a definition does not fit the node that calls it.
  */
 #include "api/driver.h"
 #include "backend/eval/eval.h"
@@ -37,7 +37,8 @@ static const char *results_over(dlc_context *ctx, arena *a, const char *path, in
     assert_true(graph_verify(g, "import"));
     assert_int_equal(eval_graph(ctx, a, g, NULL, &in, out, &e), DLC_OK);
     for (int64_t i = 0; i < g->results.n; i++)
-        for (int64_t k = 0; k < tensor_n(&out[i]); k++) text_printf(&t, "%.4f ", (double)((float *)out[i].bytes)[k]);
+        for (int64_t k = 0; k < tensor_n(&out[i]); k++)
+            text_printf(&t, "%.4f ", (double)((float *)out[i].bytes)[k]);
     return text_str(&t);
 }
 
@@ -61,18 +62,23 @@ static void values(void **state)
     (void)state;
     check("in x f32 2 2\nout y\ny = example:Swish x", 1, "0.7311 -0.2384 2.8577 3.9281 ");
     check("in x f32 2 2\nout y\ny = example:Swish x | beta=1.5", 1, "0.8176 -0.0949 2.9670 3.9901 ");
-    check("in x f32 2 2\nconst k f32 [] = 2\nout a\nout b\na b = example:Halves x k", 1, "2.0000 -4.0000 3.0000 4.0000 ");
+    check("in x f32 2 2\nconst k f32 [] = 2\nout a\nout b\na b = example:Halves x k", 1,
+          "2.0000 -4.0000 3.0000 4.0000 ");
     check("in x f32 2 2\nout a\na = example:Halves x _ | axis=0", 1, "1.0000 -2.0000 ");
-    check("in x f32 2 2\nout y\ny d = Identity x\nz = Relu y", 1, "takes");         /* others are checked as ever */
+    check("in x f32 2 2\nout y\ny d = Identity x\nz = Relu y", 1, "takes");   /* others are checked as ever */
 }
 
 static void refused(void **state)
 {
     (void)state;
-    check("in x f32 2 2\nout y\ny = example:Swish x", 0, "operator com.example.Swish belongs to a domain that is not known");
-    check("in x f32 2 2\nout y\ny = example:Swish x | gamma=1", 1, "operator `com.example.Swish` has no argument `gamma`");
-    check("in x f32 2 2\nout y\ny = example:Swish x x", 1, "operator `com.example.Swish` takes 1 argument, found 2");
-    check("in x f32 2 2\nout y\nout z\ny z = example:Swish x", 1, "operator `com.example.Swish` gives 1 value, a model takes 2 of it");
+    check("in x f32 2 2\nout y\ny = example:Swish x", 0,
+          "operator com.example.Swish belongs to a domain that is not known");
+    check("in x f32 2 2\nout y\ny = example:Swish x | gamma=1", 1,
+          "operator `com.example.Swish` has no argument `gamma`");
+    check("in x f32 2 2\nout y\ny = example:Swish x x", 1,
+          "operator `com.example.Swish` takes 1 argument, found 2");
+    check("in x f32 2 2\nout y\nout z\ny z = example:Swish x", 1,
+          "operator `com.example.Swish` gives 1 value, a model takes 2 of it");
 }
 
 /* The node that called is named by a note. */
@@ -96,6 +102,7 @@ static void names_the_node(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(refused), cmocka_unit_test(names_the_node) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(refused),
+                                        cmocka_unit_test(names_the_node) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* test_train: programs trained as dlc train does, against golden curves (data drawn, or in examples/)
  *
- * The curves come from a reference implementation in single precision; the bound is the one of their first ten steps. */
+ * The curves come from a reference implementation in single precision; the bound is the one of their first
+ * ten steps. */
 #include "api/driver.h"
 #include "tests/support/golden_curve.h"
 #include <setjmp.h>
@@ -11,7 +12,9 @@
 static void curves(void **state)
 {
     (void)state;
-    static const char *const names[] = { "linear", "logistic", "xor", "gan", "gru_sequence", "fewshot", "iris", "custom_op" };
+    static const char *const names[] = {
+        "linear", "logistic", "xor", "gan", "gru_sequence", "fewshot", "iris", "custom_op"
+    };
     int ok = 0, n = sizeof names / sizeof *names;
     for (int i = 0; i < n; i++) ok += golden_curve(names[i], 1e-4);
     assert_int_equal(ok, n);

@@ -9,7 +9,9 @@
 static void curves(void **state)
 {
     (void)state;
-    static const char *const names[] = { "ctc", "lstm_classifier", "seq2seq", "transformer_lm", "unet", "cifar_cnn" };
+    static const char *const names[] = {
+        "ctc", "lstm_classifier", "seq2seq", "transformer_lm", "unet", "cifar_cnn"
+    };
     int ok = 0, n = sizeof names / sizeof *names;
     for (int i = 0; i < n; i++) ok += golden_curve(names[i], 1e-2);
     assert_int_equal(ok, n);

@@ -84,9 +84,13 @@ static sample random_expr(int depth)
     int op = (int)below(9);
     if (op >= 6) {
         c = (int64_t[]){ 2, 3, 4, 7, 8, 16, 14, 1 }[below(8)];
-        s.e = op == 6 ? x_floordiv(k, p.e, x_int(k, c)) : op == 7 ? x_mod(k, p.e, x_int(k, c)) : x_mul(k, p.e, x_int(k, c));
+        s.e = op == 6   ? x_floordiv(k, p.e, x_int(k, c))
+              : op == 7 ? x_mod(k, p.e, x_int(k, c))
+                        : x_mul(k, p.e, x_int(k, c));
         for (int i = 0; i < 8; i++)
-            s.want[i] = op == 6 ? floor_div(p.want[i], c) : op == 7 ? p.want[i] - c * floor_div(p.want[i], c) : p.want[i] * c;
+            s.want[i] = op == 6   ? floor_div(p.want[i], c)
+                        : op == 7 ? p.want[i] - c * floor_div(p.want[i], c)
+                                  : p.want[i] * c;
         return s;
     }
     q = random_expr(depth - 1);
@@ -99,7 +103,12 @@ static sample random_expr(int depth)
     }
     for (int i = 0; i < 8; i++) {
         int64_t x = p.want[i], y = q.want[i];
-        s.want[i] = op < 2 ? x + y : op == 2 ? x - y : op == 3 ? x * y : op == 4 ? (x < y ? x : y) : x > y ? x : y;
+        s.want[i] = op < 2    ? x + y
+                    : op == 2 ? x - y
+                    : op == 3 ? x * y
+                    : op == 4 ? (x < y ? x : y)
+                    : x > y   ? x
+                              : y;
     }
     return s;
 }
@@ -122,9 +131,11 @@ static void check(const sample *s, const expr *e, const char *what)
     for (int i = 0; i < 8; i++) {
         at_point(i);
         int64_t got = eval(e);
-        if (got != s->want[i]) fail_msg("%s: %s is %lld, not %lld, at %lld %lld %lld %lld, N %lld M %lld", what, text_of(e), (long long)got,
-                                        (long long)s->want[i], (long long)value_of[0], (long long)value_of[1], (long long)value_of[2],
-                                        (long long)value_of[3], (long long)symbol[0], (long long)symbol[1]);
+        if (got != s->want[i])
+            fail_msg("%s: %s is %lld, not %lld, at %lld %lld %lld %lld, N %lld M %lld", what, text_of(e),
+                     (long long)got, (long long)s->want[i], (long long)value_of[0], (long long)value_of[1],
+                     (long long)value_of[2], (long long)value_of[3], (long long)symbol[0],
+                     (long long)symbol[1]);
     }
 }
 
@@ -166,7 +177,8 @@ static void random_expressions(void **unused)
         check(&s, simple, "simplified");
         range r = x_range(k, &in, s.e);
         for (int i = 0; i < 8; i++)
-            if (s.want[i] < r.lo || s.want[i] > r.hi) fail_msg("%s in %lld..%lld", text_of(s.e), (long long)r.lo, (long long)r.hi);
+            if (s.want[i] < r.lo || s.want[i] > r.hi)
+                fail_msg("%s in %lld..%lld", text_of(s.e), (long long)r.lo, (long long)r.hi);
         const expr *again = reread(text_of(s.e));
         check(&s, again, "read back");
         assert_string_equal(text_of(s.e), text_of(again));

@@ -42,7 +42,8 @@ static float *blank(int n)
 static void run(const kernel_code *k, void *const *params, const int64_t *symbols, fma_mode mode)
 {
     double fills[] = { NAN, 1e30 };
-    for (int i = 0; i < 2; i++) assert_true(eval_kernel(ctx, ex, k, params, symbols, mode, &(loop_eval_options){ .fill = fills[i] }));
+    for (int i = 0; i < 2; i++)
+        assert_true(eval_kernel(ctx, ex, k, params, symbols, mode, &(loop_eval_options){ .fill = fills[i] }));
 }
 
 static void dense(void **state)
@@ -72,7 +73,8 @@ static void conv(void **state)
 {
     (void)state;
     enum { C = 4, H = 14 };
-    float *x = noise(C * H * H * 16), *w = noise(C * C * 9 * 256), *b = noise(64), *y = blank(C * H * H * 16), *z = blank(C * H * H * 16);
+    float *x = noise(C * H * H * 16), *w = noise(C * C * 9 * 256), *b = noise(64), *y = blank(C * H * H * 16),
+          *z = blank(C * H * H * 16);
     run(file("conv3x3"), (void *[]){ x, w, b, y }, NULL, FMA_FUSED);
     run(file("conv3x3_scheduled"), (void *[]){ x, w, b, z }, NULL, FMA_FUSED);
     assert_memory_equal(y, z, C * H * H * 16 * 4);
@@ -84,7 +86,8 @@ static void conv(void **state)
                 for (int s = 0; s < 3; s++)
                     for (int c = 0; c < 16; c++) {
                         if (i + r < 1 || i + r > H || j + s < 1 || j + s > H) continue;
-                        acc = fmaf(x[((ci * H + i + r - 1) * H + j + s - 1) * 16 + c], w[((((O * C + ci) * 3 + r) * 3 + s) * 16 + c) * 16 + o], acc);
+                        acc = fmaf(x[((ci * H + i + r - 1) * H + j + s - 1) * 16 + c],
+                                   w[((((O * C + ci) * 3 + r) * 3 + s) * 16 + c) * 16 + o], acc);
                     }
         float want = acc < 0 ? 0 : acc;
         assert_memory_equal(&want, &y[n], 4);
@@ -110,7 +113,8 @@ static void softmax(void **state)
         double m = -INFINITY, sum = 0;
         for (int j = 0; j < 128; j++) m = fmax(m, x[i * 128 + j]);
         for (int j = 0; j < 128; j++) sum += exp(x[i * 128 + j] - m);
-        for (int j = 0; j < 128; j++) assert_true(fabs(y[i * 128 + j] - exp(x[i * 128 + j] - m) / sum) < 1e-7);
+        for (int j = 0; j < 128; j++)
+            assert_true(fabs(y[i * 128 + j] - exp(x[i * 128 + j] - m) / sum) < 1e-7);
     }
 }
 
@@ -129,7 +133,8 @@ static void maxpool(void **state)
                 float m = -INFINITY;
                 for (int r = 2 * i - 1; r < 2 * i + 2; r++)
                     for (int s = 2 * j - 1; s < 2 * j + 2; s++)
-                        if (r >= 0 && r < H && s >= 0 && s < W && x[(n * H + r) * W + s] > m) m = x[(n * H + r) * W + s];
+                        if (r >= 0 && r < H && s >= 0 && s < W && x[(n * H + r) * W + s] > m)
+                            m = x[(n * H + r) * W + s];
                 assert_true(m == y[(n * P + i) * Q + j]);
             }
 }
@@ -138,21 +143,27 @@ static void maxpool(void **state)
 static void rows(void **state)
 {
     (void)state;
-    static const dtype types[] = { DTYPE_f32, DTYPE_f64, DTYPE_i64, DTYPE_i32, DTYPE_u8, DTYPE_bool, DTYPE_i8, DTYPE_u64 };
-    static const double samples[] = { 0, -0.0, 1, -1, 2.5, -3.75, 100, 1e30, INFINITY, -INFINITY, NAN, 1e-42, 0.3, 31, 255 };
+    static const dtype types[] = {
+        DTYPE_f32, DTYPE_f64, DTYPE_i64, DTYPE_i32, DTYPE_u8, DTYPE_bool, DTYPE_i8, DTYPE_u64
+    };
+    static const double samples[] = {
+        0, -0.0, 1, -1, 2.5, -3.75, 100, 1e30, INFINITY, -INFINITY, NAN, 1e-42, 0.3, 31, 255
+    };
     enum { N = sizeof samples / sizeof *samples };
     for (int fn = 0; fn < SCALAR_COUNT; fn++) {
         for (size_t ti = 0; ti < sizeof types / sizeof *types; ti++) {
             dtype s = types[ti];
             if (fn == SCALAR_cast || !scalar_accepts((scalar)fn, s)) continue;
-            if (!scalar_info[fn].is_basic && !scalar_expand(ex, (scalar)fn, s)) continue;      /* not yet expanded */
+            /* not yet expanded */
+            if (!scalar_info[fn].is_basic && !scalar_expand(ex, (scalar)fn, s)) continue;
             int n = scalar_info[fn].arity;
             dtype r = scalar_info[fn].result == RESULT_CMP ? DTYPE_bool : s;
             kernel_code *k = kernel_new(ctx, a, t, "rows", ANCHOR_map);
             dim size[] = { dim_const(N) };
             int in[3], out;
             for (int i = 0; i < n; i++)
-                in[i] = kernel_param(k, "x", fn == SCALAR_select && i == 0 ? DTYPE_bool : s, ROLE_in, 1, size);
+                in[i] = kernel_param(k, "x", fn == SCALAR_select && i == 0 ? DTYPE_bool : s, ROLE_in, 1,
+                                     size);
             out = kernel_param(k, "y", r, ROLE_out, 1, size);
             const expr *i = x_var(k, kernel_var(k, "i", LOOP_plain)), *args[3];
             for (int j = 0; j < n; j++) args[j] = x_load(k, in[j], &i);
@@ -165,21 +176,26 @@ static void rows(void **state)
                 for (int j = 0; j < n; j++) {
                     dtype sj = k->bufs.at[in[j]].dtype;
                     for (int e = 0; e < N; e++)
-                        sv_store(sj, (char *)memory[j] + e * dtype_bytes(sj), sv_from_f64(sj, samples[(e + j * shift) % N]));
+                        sv_store(sj, (char *)memory[j] + e * dtype_bytes(sj),
+                                 sv_from_f64(sj, samples[(e + j * shift) % N]));
                     params[j] = memory[j];
                 }
                 params[n] = memory[3];
                 for (int mode = 0; mode < 2; mode++) {
-                    assert_true(eval_kernel(ctx, ex, k, params, NULL, (fma_mode)mode, &(loop_eval_options){ 0 }));
+                    assert_true(
+                        eval_kernel(ctx, ex, k, params, NULL, (fma_mode)mode, &(loop_eval_options){ 0 }));
                     for (int e = 0; e < N; e++) {
                         scalar_value v[3];
-                        for (int j = 0; j < n; j++) v[j] = sv_load(k->bufs.at[in[j]].dtype, (char *)memory[j] + e * dtype_bytes(k->bufs.at[in[j]].dtype));
+                        for (int j = 0; j < n; j++)
+                            v[j] = sv_load(k->bufs.at[in[j]].dtype,
+                                           (char *)memory[j] + e * dtype_bytes(k->bufs.at[in[j]].dtype));
                         scalar_value want = sv_apply(ex, (scalar)fn, s, DTYPE_NONE, v, (fma_mode)mode);
                         scalar_value got = sv_load(r, (char *)memory[3] + e * dtype_bytes(r));
                         bool both_nan = is_float(r) && isnan(sv_to_f64(r, want)) && isnan(sv_to_f64(r, got));
                         if (!both_nan && want.bits != got.bits)
-                            fail_msg("%s at %s, mode %d: %llx, not %llx", scalar_info[fn].name, dtype_info[s].name, mode,
-                                     (unsigned long long)got.bits, (unsigned long long)want.bits);
+                            fail_msg("%s at %s, mode %d: %llx, not %llx", scalar_info[fn].name,
+                                     dtype_info[s].name, mode, (unsigned long long)got.bits,
+                                     (unsigned long long)want.bits);
                     }
                 }
             }
@@ -194,7 +210,8 @@ static void refuses(const char *body, const char *message)
     assert_non_null(k);
     float x[32] = { 0 }, y[8];
     int64_t n = 0;
-    assert_false(eval_kernel(ctx, ex, k, (void *[]){ x, &n, y }, NULL, FMA_FUSED, &(loop_eval_options){ .max_steps = 100000 }));
+    assert_false(eval_kernel(ctx, ex, k, (void *[]){ x, &n, y }, NULL, FMA_FUSED,
+                             &(loop_eval_options){ .max_steps = 100000 }));
     assert_int_equal(ctx->diags.n, 1);
     assert_non_null(strstr(ctx->diags.at[0].message, message));
     context_clear_diags(ctx);

@@ -8,13 +8,20 @@ static const char *printed(const kernel_code *k, const expr *e)
     return text_str(&s);
 }
 
-static kernel_code *parse(const char *s) { return kernel_parse(ctx, a, dims_new(ctx, a), "test.loop", s, strlen(s)); }
+static kernel_code *parse(const char *s)
+{
+    return kernel_parse(ctx, a, dims_new(ctx, a), "test.loop", s, strlen(s));
+}
 
 /* The expression written in an index, through the parser. */
 static void gives(const char *in, const char *out)
 {
-    char *src = arena_printf(a, "symbol N in 1..64\nsymbol M in 1..64\nkernel @k(x: i64[1000] in, f: f32[9] in, b: bool[2] out, y: i64[1] out) {\n"
-                             "for i in 0..16, j in 0..16, k in 0..16 {\n y[0] = %s\n}\n}\n", in);
+    char *src = arena_printf(
+        a,
+        "symbol N in 1..64\nsymbol M in 1..64\n"
+        "kernel @k(x: i64[1000] in, f: f32[9] in, b: bool[2] out, y: i64[1] out) {\n"
+        "for i in 0..16, j in 0..16, k in 0..16 {\n y[0] = %s\n}\n}\n",
+        in);
     kernel_code *k = parse(src);
     assert_non_null(k);
     const stmt *s = k->body.at[0]->body.at[0]->body.at[0]->body.at[0];
@@ -86,7 +93,8 @@ static void by_ranges(void **state)
     const expr *three = x_add(k, x_add(k, flat, x_int(k, 16)), x_int(k, 0));
     assert_string_equal(printed(k, x_simplify(k, &s, x_floordiv(k, three, x_int(k, 16)))), "i + 1");
     assert_string_equal(printed(k, x_simplify(k, &s, x_op2(k, SCALAR_min, v[0], x_int(k, 7)))), "i");
-    assert_string_equal(printed(k, x_simplify(k, &s, x_op2(k, SCALAR_lt, v[0], x_add(k, v[1], x_int(k, 8))))), "true");
+    assert_string_equal(printed(k, x_simplify(k, &s, x_op2(k, SCALAR_lt, v[0], x_add(k, v[1], x_int(k, 8))))),
+                        "true");
     assert_string_equal(printed(k, x_simplify(k, &s, x_op2(k, SCALAR_lt, v[0], x_int(k, 7)))), "i < 7");
     range r = x_range(k, &s, x_sub(k, flat, v[2]));
     assert_int_equal(r.lo, -3);
@@ -106,8 +114,11 @@ static void by_ranges(void **state)
 /* Written as it prints. */
 static void same(const char *statement)
 {
-    char *src = arena_printf(a, "kernel @k(x: i64[N, M] in, f: f32[9] in, d: f64[] in, h: f16[9] in, u: u8[9] in, b: bool[2] out, "
-                             "y: f32[9] out, z: i64[] out, w: bool[] out) {\n  for i in 0..N {\n    %s\n  }\n}\n", statement);
+    char *src = arena_printf(
+        a,
+        "kernel @k(x: i64[N, M] in, f: f32[9] in, d: f64[] in, h: f16[9] in, u: u8[9] in, b: bool[2] out, "
+        "y: f32[9] out, z: i64[] out, w: bool[] out) {\n  for i in 0..N {\n    %s\n  }\n}\n",
+        statement);
     kernel_code *k = parse(src);
     assert_non_null(k);
     assert_string_equal(kernel_show(k), src);
@@ -117,20 +128,30 @@ static void statements(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "y[0] = 0.1", "y[0] = -0", "y[0] = -inf", "y[0] = nan", "y[0] = nan(0x7fc00001)", "y[0] = 1e-45", "y[0] = 3.4028235e+38",
-        "y[0] = f[i] + 0", "y[0] = 1 - f[i] * 2", "y[0] = (f[i] + 1) * (f[i] - 1)", "y[0] = f[i] - (f[i] - f[1])",
+        "y[0] = 0.1", "y[0] = -0", "y[0] = -inf", "y[0] = nan", "y[0] = nan(0x7fc00001)", "y[0] = 1e-45",
+        "y[0] = 3.4028235e+38",
+        "y[0] = f[i] + 0", "y[0] = 1 - f[i] * 2", "y[0] = (f[i] + 1) * (f[i] - 1)",
+        "y[0] = f[i] - (f[i] - f[1])",
         "y[0] = f[i] / (f[1] * f[2]) / f[3]", "y[0] = -f[i]", "y[0] = -(f[i] + 1)", "y[0] = -(-f[i])",
         "y[0] = f[0] < 0 ? 0 : f[0]", "y[0] = f[0] < 0 ? (f[1] < 0 ? 1 : 2) : f[0] == 1 ? 3 : 4",
-        "y[0] = (f[0] < 0 ? f32(1) : 2) * f[0]", "y[0] = fma(f[0], 2, -0.5)", "y[0] = fma(f32(1), 2, 3)", "y[0] = exp(f32(1))",
-        "y[0] = f32(d[])", "y[0] = f32(f64(f[0]) * 0.5)", "y[0] = f32(h[0]) + 1", "y[0] = f32(i)", "y[0] = bitcast(f32, i32(i))",
-        "z[] = i64(u[i] + 250)", "z[] = x[i, (i + 1) mod M]", "z[] = i*(x[0, 0] floordiv 3)", "z[] = i floordiv (i + 1)",
+        "y[0] = (f[0] < 0 ? f32(1) : 2) * f[0]", "y[0] = fma(f[0], 2, -0.5)", "y[0] = fma(f32(1), 2, 3)",
+        "y[0] = exp(f32(1))",
+        "y[0] = f32(d[])", "y[0] = f32(f64(f[0]) * 0.5)", "y[0] = f32(h[0]) + 1", "y[0] = f32(i)",
+        "y[0] = bitcast(f32, i32(i))",
+        "z[] = i64(u[i] + 250)", "z[] = x[i, (i + 1) mod M]", "z[] = i*(x[0, 0] floordiv 3)",
+        "z[] = i floordiv (i + 1)",
         "z[] = and(i, 7)", "z[] = shl(i, 3)", "z[] = pow(2, 3)", "z[] = min(i, 3)", "z[] = i / 3",
-        "w[] = true", "w[] = i < 3 and i < N or not f[i] < 0", "w[] = (i < 3 or i < 4) and b[0]", "w[] = not (i < 3 and b[0])",
-        "w[] = 0 <= x[i, 0] < 5", "w[] = 0 < f[0]", "w[] = i == 3", "w[] = 3 <= f[0] < 4", "w[] = b[0] ? b[1] : false",
-        "let q = f[0] * f[0]\n    y[0] = q * q", "let q = f32(0.25)\n    y[0] = q", "let q = 5\n    y[0] = f32(q)",
-        "reg r: f32[4, 16] = f[0]\n    r[1, i] = 2\n    y[0] = r[1, i]", "stack s: f64[8]\n    s[i] = 1\n    y[0] = f32(s[i])",
+        "w[] = true", "w[] = i < 3 and i < N or not f[i] < 0", "w[] = (i < 3 or i < 4) and b[0]",
+        "w[] = not (i < 3 and b[0])",
+        "w[] = 0 <= x[i, 0] < 5", "w[] = 0 < f[0]", "w[] = i == 3", "w[] = 3 <= f[0] < 4",
+        "w[] = b[0] ? b[1] : false",
+        "let q = f[0] * f[0]\n    y[0] = q * q", "let q = f32(0.25)\n    y[0] = q",
+        "let q = 5\n    y[0] = f32(q)",
+        "reg r: f32[4, 16] = f[0]\n    r[1, i] = 2\n    y[0] = r[1, i]",
+        "stack s: f64[8]\n    s[i] = 1\n    y[0] = f32(s[i])",
         "reg r: f32[16] = 0\n    y[0] = tree(add, r) + 1", "prefetch x[i, i + 1]", "prefetch write y[i + 64]",
-        "y[0] = 2\n    for a in 0..3, b.c in a..N {\n      y[a] = 1\n    }", "unroll for v in 0..4 {\n      vector for l in 0..8 {\n        y[v] = f[l]\n      }\n    }",
+        "y[0] = 2\n    for a in 0..3, b.c in a..N {\n      y[a] = 1\n    }",
+        "unroll for v in 0..4 {\n      vector for l in 0..8 {\n        y[v] = f[l]\n      }\n    }",
         "if i < 3 {\n      y[0] = 1\n    } else {\n      y[0] = 2\n    }",
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)

@@ -3,7 +3,11 @@
 
 static kernel_code *kernel(const char *body)
 {
-    char *src = arena_printf(a, "kernel @k(x: f32[4, 32] in, h: f16[8] in, idx: i64[32] in, n: i64[] in, y: f32[64] out, z: f32[4, 64] inout) {\n%s\n}\n", body);
+    char *src = arena_printf(
+        a,
+        "kernel @k(x: f32[4, 32] in, h: f16[8] in, idx: i64[32] in, n: i64[] in, y: f32[64] out, z: f32[4, "
+        "64] inout) {\n%s\n}\n",
+        body);
     kernel_code *k = kernel_parse(ctx, a, t, "test.loop", src, strlen(src));
     assert_non_null(k);
     return k;
@@ -62,7 +66,9 @@ static void rule_2_types(void **state)
     put(k, s_store(k, 4, &f, f));
     refused(k, 2);
     k = kernel("");
-    expr mixed = { .kind = EXPR_op, .fn = SCALAR_add, .type = DTYPE_f32, .n_args = 2, .args = (const expr *[]){ f, i } };
+    expr mixed = {
+        .kind = EXPR_op, .fn = SCALAR_add, .type = DTYPE_f32, .n_args = 2, .args = (const expr *[]){ f, i }
+    };
     put(k, s_store(k, 4, &i, &mixed));
     refused(k, 2);
 }
@@ -160,7 +166,9 @@ static void rule_11_lanes(void **state)
     good("vector for i in 0..8 { y[i] = y[i] + 1 }");
     good("vector for i in 0..8 { reg r: f32[] = 0\nfor j in 0..4 { r[] = r[] + x[j, i] }\ny[i] = r[] }");
     good("vector for i in 0..8 { for j in 0..2 { y[2*i + j] = 1 } }");
-    good("vector for i in 0..8 { y[8*i] = x[0, i floordiv 2] }\nvector for i in 0..8 { y[4*(i floordiv 4) + i mod 4] = 1 }");
+    good(
+        "vector for i in 0..8 { y[8*i] = x[0, i floordiv 2] }\n"
+        "vector for i in 0..8 { y[4*(i floordiv 4) + i mod 4] = 1 }");
 }
 
 static void rule_11_flat(void **state)
@@ -186,8 +194,10 @@ static void rule_12_threads(void **state)
 static void registers(void **state)
 {
     (void)state;
-    kernel_code *k = kernel("reg r: f32[4, 8] = 0\nreg s: f32[16] = 0\nunroll for i in 0..4 { vector for l in 0..8 { r[i, l] = 1 } }\n"
-                            "for i in 0..16 { s[i] = r[3, 0] }");
+    kernel_code *k = kernel(
+        "reg r: f32[4, 8] = 0\nreg s: f32[16] = 0\n"
+        "unroll for i in 0..4 { vector for l in 0..8 { r[i, l] = 1 } }\n"
+        "for i in 0..16 { s[i] = r[3, 0] }");
     assert_true(buffer_in_registers(k, 6));
     assert_false(buffer_in_registers(k, 7));
     assert_false(buffer_in_registers(k, 0));
@@ -210,8 +220,10 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rule_1_exist), T(rule_2_types), T(rule_3_variables), T(rule_4_temps), T(rule_5_locals), T(rule_6_roles), T(rule_7_narrow),
-        T(rule_8_constant), T(rule_9_nesting), T(rule_10_tree), T(rule_11_lanes), T(rule_11_flat), T(rule_12_threads), T(registers), T(files),
+        T(rule_1_exist), T(rule_2_types), T(rule_3_variables), T(rule_4_temps), T(rule_5_locals),
+        T(rule_6_roles), T(rule_7_narrow),
+        T(rule_8_constant), T(rule_9_nesting), T(rule_10_tree), T(rule_11_lanes), T(rule_11_flat),
+        T(rule_12_threads), T(registers), T(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,20 +10,26 @@ static program *parse(const char *src)
     return p;
 }
 
-#define KERNELS \
-    "kernel @add(x: f32[4] in, y: f32[4] in, z: f32[4] out) {\n  for i in 0..4 {\n    z[i] = x[i] + y[i]\n  }\n}\n\n" \
-    "kernel @less(x: f32[4] in, p: bool[] out) {\n  p[] = x[0] < 8\n}\n\n" \
-    "kernel @count(x: f32[4] in, n: i64[] out) {\n  reg c: i64[] = 0\n  for i in 0..4 {\n    if 0 < x[i] {\n      c[] = c[] + 1\n    }\n  }\n  n[] = c[]\n}\n\n" \
-    "kernel @shift(x: f32[4] in, y: f32[4] out) move writes_early {\n  for i in 0..4 {\n    y[i] = x[(i + 1) mod 4]\n  }\n}\n\n"
+#define KERNELS                                                                                 \
+    "kernel @add(x: f32[4] in, y: f32[4] in, z: f32[4] out) {\n"                                \
+    "  for i in 0..4 {\n    z[i] = x[i] + y[i]\n  }\n}\n\n"                                     \
+    "kernel @less(x: f32[4] in, p: bool[] out) {\n  p[] = x[0] < 8\n}\n\n"                      \
+    "kernel @count(x: f32[4] in, n: i64[] out) {\n  reg c: i64[] = 0\n"                         \
+    "  for i in 0..4 {\n    if 0 < x[i] {\n      c[] = c[] + 1\n    }\n  }\n  n[] = c[]\n}\n\n" \
+    "kernel @shift(x: f32[4] in, y: f32[4] out) move writes_early {\n  for i in 0..4 {\n"                        \
+    "    y[i] = x[(i + 1) mod 4]\n  }\n}\n\n"
 
 static const char *const everything =
     "symbol K in 0..4\n" KERNELS
-    "kernel @sum(x: f32[K] in, y: f32[4] out) {\n  for i in 0..4 {\n    y[i] = 0\n  }\n  for i in 0..K {\n    y[0] = y[0] + x[i]\n  }\n}\n\n"
+    "kernel @sum(x: f32[K] in, y: f32[4] out) {\n  for i in 0..4 {\n    y[i] = 0\n  }\n  for i in 0..K {\n"
+    "    y[0] = y[0] + x[i]\n  }\n}\n\n"
     "program @every rounded workspace 4096 least 100 {\n"
     "  input x: f32[4]\n  output y: f32[4]\n  output total: f32[4]\n"
-    "  const one: f32[4] = [1, 1, -0, nan]\n  const table: u8[20] = hex \"000102030405060708090a0b0c0d0e0f10111213\"\n"
+    "  const one: f32[4] = [1, 1, -0, nan]\n"
+    "  const table: u8[20] = hex \"000102030405060708090a0b0c0d0e0f10111213\"\n"
     "  const two: f32[4] = [2, 2, 2, 2]\n"
-    "  temp p: bool[] at 64\n  temp n: i64[]\n  temp t: f32[3, 4] at 128\n  temp u: f32[4] in t + 4\n  state s: f32[4]\n  temp few: f32[K] bytes 16\n"
+    "  temp p: bool[] at 64\n  temp n: i64[]\n  temp t: f32[3, 4] at 128\n  temp u: f32[4] in t + 4\n"
+    "  state s: f32[4]\n  temp few: f32[K] bytes 16\n"
     "  call @add(x, two, t[0])\n"
     "  while w max 100 test {\n    call @less(t[0], p)\n  } if p {\n    call @add(t[0], two, t[0])\n  }\n"
     "  call @add(t[0], two, u)\n"
@@ -44,9 +50,11 @@ static void text_form(void **state)
 static void graph_constant(void **state)
 {
     (void)state;
-    const char *src = KERNELS "program @g {\n  input x: f32[4]\n  output y: f32[4]\n  const w: f32[4] = {\n"
-                      "    graph @w() {\n      %a = const [1, 2, 3, 4] : f32[4]\n      %0 = map exp %a : f32[4]\n      return %0\n    }\n  }\n"
-                      "  call @add(x, w, y)\n}\n";
+    const char *src = KERNELS
+        "program @g {\n  input x: f32[4]\n  output y: f32[4]\n  const w: f32[4] = {\n"
+        "    graph @w() {\n      %a = const [1, 2, 3, 4] : f32[4]\n      %0 = map exp %a : f32[4]\n"
+        "      return %0\n    }\n  }\n"
+        "  call @add(x, w, y)\n}\n";
     program *p = program_parse(ctx, a, "test.loop", src, strlen(src));
     if (!p) { context_clear_diags(ctx); skip(); }
     program *q = parse(program_show(p));
@@ -54,10 +62,15 @@ static void graph_constant(void **state)
     assert_string_equal(program_show(p), program_show(q));
 }
 
-static bool run(program *p, const float *x, float *y, float *total, float *s, int64_t *k, void *workspace, double fill)
+static bool run(program *p, const float *x, float *y, float *total, float *s, int64_t *k, void *workspace,
+                double fill)
 {
-    eval_io io = { .inputs = (const void *const[]){ x }, .outputs = (void *[]){ y, total }, .states = (void *[]){ s }, .symbols = k,
-                   .workspace = workspace, .workspace_bytes = 4096 };
+    eval_io io = { .inputs = (const void *const[]){ x },
+                   .outputs = (void *[]){ y, total },
+                   .states = (void *[]){ s },
+                   .symbols = k,
+                   .workspace = workspace,
+                   .workspace_bytes = 4096 };
     return eval_program(ctx, ex, p, &io, &(loop_eval_options){ .fill = fill, .max_steps = 1000000 });
 }
 
@@ -66,7 +79,7 @@ static void runs(void **state)
     (void)state;
     char *src = arena_strdup(a, everything);
     char *few = strstr(src, "  call @sum(few, total)");
-    memcpy(few, "  call @sum(x, total)  ", strlen("  call @sum(few, total)"));        /* K of the 4 elements of x */
+    memcpy(few, "  call @sum(x, total)  ", strlen("  call @sum(few, total)"));  /* K of the 4 elements of x */
     program *p = parse(src);
     float x[4] = { 1, 2, 0, 4 }, y[4], total[4], workspace[1024];
     for (int planned = 0; planned < 2; planned++) {
@@ -129,12 +142,15 @@ static void lstm(void **state)
     }
 }
 
-/* -- Rules ---------------------------------------------------------------------------------------------------------------- */
+/* -- Rules ----------------------------------------------------------------------------------------------- */
 
 static program *small(const char *rest)
 {
-    return parse(arena_printf(a, KERNELS "program @p {\n  input x: f32[4]\n  output y: f32[4]\n  const one: f32[4] = [1, 1, 1, 1]\n"
-                              "  temp t: f32[3, 4]\n  temp n: i64[]\n  temp p: bool[]\n  temp q: bool[4]\n%s\n}\n", rest));
+    return parse(arena_printf(
+        a,
+        KERNELS "program @p {\n  input x: f32[4]\n  output y: f32[4]\n  const one: f32[4] = [1, 1, 1, 1]\n"
+                "  temp t: f32[3, 4]\n  temp n: i64[]\n  temp p: bool[]\n  temp q: bool[4]\n%s\n}\n",
+        rest));
 }
 
 static void refused(const program *p, int rule)
@@ -164,7 +180,8 @@ static void rules(void **state)
     refused(small("call @add(x, t[0], y)"), 24);
     refused(small("cond p { }"), 24);
     refused(small("call @add(x, x, t[0])\ncall @shift(t[0], t[0])"), 25);
-    assert_true(program_verify(small("call @add(x, x, t[0])\ncall @shift(t[0], t[1])\ncall @add(t[0], t[1], t[0])"), "test"));
+    assert_true(program_verify(
+        small("call @add(x, x, t[0])\ncall @shift(t[0], t[1])\ncall @add(t[0], t[1], t[0])"), "test"));
     refused(small("call @count(x, n)\ncond n { }"), 26);
     p = small("call @count(x, n)\nsetdim K = n");
     p->body.at[1]->symbol = 7;
@@ -181,7 +198,7 @@ static void rules(void **state)
     p->bufs.at[2].data = NULL;
     refused(p, 28);
     refused(parse("kernel @k(x: f32[4] in) {\n  x[0] = 1\n}\nprogram @p {\n  input x: f32[4]\n}\n"), 6);
-    assert_true(program_verify(parse(everything), "test") || ctx->diags.n == 1);       /* `few` is never written */
+    assert_true(program_verify(parse(everything), "test") || ctx->diags.n == 1);  /* `few` is never written */
     context_clear_diags(ctx);
 }
 
@@ -201,7 +218,10 @@ static bool attempt(uint64_t n)
         program_verify(p, "test");
         float x[4] = { 1, 2, 3, 4 }, y[4], total[4], st[4] = { 0 };
         int64_t k[1] = { 4 };
-        eval_io io = { .inputs = (const void *const[]){ x }, .outputs = (void *[]){ y, total }, .states = (void *[]){ st }, .symbols = k };
+        eval_io io = { .inputs = (const void *const[]){ x },
+                       .outputs = (void *[]){ y, total },
+                       .states = (void *[]){ st },
+                       .symbols = k };
         eval_program(c, expander_new(m), p, &io, &(loop_eval_options){ .fill = 0 });
         mem_end(&c->mem, &f);
         done = true;
@@ -220,6 +240,8 @@ static void out_of_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(text_form), T(graph_constant), T(runs), T(lstm), T(rules), T(out_of_memory) };
+    const struct CMUnitTest tests[] = {
+        T(text_form), T(graph_constant), T(runs), T(lstm), T(rules), T(out_of_memory)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,8 @@ static program *make(dlc_context *ctx, arena *a)
     text_put(&t, "kernel @k(");
     for (int i = 0; i < PARTS; i++) text_printf(&t, "x%d: f32[2] in, ", i);
     text_printf(&t, "y: f32[%d, 2] out) {\n", PARTS);
-    for (int i = 0; i < PARTS; i++) text_printf(&t, "  for d in 0..2 {\n    reg r: f32[] = x%d[d]\n    y[%d, d] = r[]\n  }\n", i, i);
+    for (int i = 0; i < PARTS; i++)
+        text_printf(&t, "  for d in 0..2 {\n    reg r: f32[] = x%d[d]\n    y[%d, d] = r[]\n  }\n", i, i);
     text_put(&t, "}\nprogram @p {\n");
     for (int i = 0; i < PARTS; i++) text_printf(&t, "  input i%d_: f32[2]\n", i);
     text_printf(&t, "  output y: f32[%d, 2]\n  call @k(", PARTS);

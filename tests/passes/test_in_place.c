@@ -1,4 +1,5 @@
-/* kernel_in_place: which outputs may overwrite which inputs; and that plan_check does not believe a plan that says so. */
+/* kernel_in_place: which outputs may overwrite which inputs; and that plan_check does not believe a plan that
+ * says so. */
 #include "ir/apart.h"
 #include "passes/pipeline.h"
 #include <setjmp.h>
@@ -8,37 +9,52 @@
 typedef struct { const char *name; bool may; const char *text; } row;
 
 static const row rows[] = {
-    { "each element in its turn", true, "kernel @k(x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = relu(x[i]) } }" },
+    { "each element in its turn", true,
+      "kernel @k(x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = relu(x[i]) } }" },
     { "dims that multiply to the same", true,
-      "kernel @k(x: f32[2, 4] in, y: f32[8] out) { for i in 0..2, j in 0..4 { y[4*i + j] = relu(x[i, j]) } }" },
+      "kernel @k(x: f32[2, 4] in, y: f32[8] out) { for i in 0..2, j in 0..4 { y[4*i + j] = relu(x[i, j]) } "
+      "}" },
     { "backwards", false, "kernel @k(x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = x[7 - i] } }" },
-    { "a transpose", false, "kernel @k(x: f32[4, 4] in, y: f32[4, 4] out) { for i in 0..4, j in 0..4 { y[i, j] = x[j, i] } }" },
-    { "the neighbour", false, "kernel @k(x: f32[9] in, y: f32[9] out) { for i in 0..8 { y[i] = x[i + 1] } }" },
+    { "a transpose", false,
+      "kernel @k(x: f32[4, 4] in, y: f32[4, 4] out) { for i in 0..4, j in 0..4 { y[i, j] = x[j, i] } }" },
+    { "the neighbour", false,
+      "kernel @k(x: f32[9] in, y: f32[9] out) { for i in 0..8 { y[i] = x[i + 1] } }" },
     { "rows, read whole before they are stored", true,
-      "kernel @k(x: f32[4, 8] in, y: f32[4, 8] out) row { for i in 0..4 { reg s: f32[] = 0 for l in 0..8 { s[] = s[] + x[i, l] }"
+      "kernel @k(x: f32[4, 8] in, y: f32[4, 8] out) row { for i in 0..4 { reg s: f32[] = 0 for l in 0..8 { "
+      "s[] = s[] + x[i, l] }"
       " for l in 0..8 { y[i, l] = x[i, l] / s[] } } }" },
     { "a row that is read after a part of it is stored", false,
-      "kernel @k(x: f32[4, 8] in, y: f32[4, 8] out) row { for i in 0..4 { for l in 0..8 { reg s: f32[] = 0 for m in 0..8 { s[] = s[] + x[i, m] }"
+      "kernel @k(x: f32[4, 8] in, y: f32[4, 8] out) row { for i in 0..4 { for l in 0..8 { reg s: f32[] = 0 "
+      "for m in 0..8 { s[] = s[] + x[i, m] }"
       " y[i, l] = x[i, l] / s[] } } }" },
-    { "read again after the store", false, "kernel @k(x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = relu(x[i]) y[i] = x[i] } }" },
+    { "read again after the store", false,
+      "kernel @k(x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = relu(x[i]) y[i] = x[i] } }" },
     { "tiles, and a tail behind them", true,
-      "kernel @k(x: f32[20] in, y: f32[20] out) { for o in 0..2 { vector for i in 0..8 { y[8*o + i] = relu(x[8*o + i]) } }"
+      "kernel @k(x: f32[20] in, y: f32[20] out) { for o in 0..2 { vector for i in 0..8 { y[8*o + i] = "
+      "relu(x[8*o + i]) } }"
       " for t in 0..4 { y[t + 16] = relu(x[t + 16]) } }" },
     { "a tail that reads what was stored", false,
-      "kernel @k(x: f32[20] in, y: f32[20] out) { for i in 0..16 { y[i] = relu(x[i]) } for t in 0..4 { y[t + 16] = relu(x[t + 15]) } }" },
+      "kernel @k(x: f32[20] in, y: f32[20] out) { for i in 0..16 { y[i] = relu(x[i]) } for t in 0..4 { y[t + "
+      "16] = relu(x[t + 15]) } }" },
     { "a residual behind a sum", true,
-      "kernel @k(a: f32[4, 8] in, w: f32[8, 4] const, x: f32[4, 4] in, y: f32[4, 4] out) contract { parallel for n in 0..4 { for o in 0..4 {"
+      "kernel @k(a: f32[4, 8] in, w: f32[8, 4] const, x: f32[4, 4] in, y: f32[4, 4] out) contract { parallel "
+      "for n in 0..4 { for o in 0..4 {"
       " reg s: f32[] = 0 for i in 0..8 { s[] = fma(a[n, i], w[i, o], s[]) } y[n, o] = s[] + x[n, o] } } }" },
     { "partial sums that rest in the result", false,
-      "kernel @k(a: f32[4, 8] in, w: f32[8, 4] const, x: f32[4, 4] in, y: f32[4, 4] out) contract { for c in 0..2, n in 0..4, o in 0..4 {"
-      " reg s: f32[] = y[n, o] for i in 0..4 { s[] = fma(a[n, 4*c + i], w[4*c + i, o], s[]) } if c < 1 { y[n, o] = s[] } else {"
+      "kernel @k(a: f32[4, 8] in, w: f32[8, 4] const, x: f32[4, 4] in, y: f32[4, 4] out) contract { for c in "
+      "0..2, n in 0..4, o in 0..4 {"
+      " reg s: f32[] = y[n, o] for i in 0..4 { s[] = fma(a[n, 4*c + i], w[4*c + i, o], s[]) } if c < 1 { "
+      "y[n, o] = s[] } else {"
       " y[n, o] = s[] + x[n, o] } } }" },
     { "an index that is data", false,
       "kernel @k(p: i64[8] in, x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = x[p[i]] } }" },
-    { "another type", false, "kernel @k(x: f32[8] in, y: i32[8] out) { for i in 0..8 { y[i] = i32(x[i]) } }" },
+    { "another type", false,
+      "kernel @k(x: f32[8] in, y: i32[8] out) { for i in 0..8 { y[i] = i32(x[i]) } }" },
     { "it says itself that it does not", false,
       "kernel @k(x: f32[8] in, y: f32[8] out) writes_early { for i in 0..8 { y[i] = relu(x[i]) } }" },
-    { "open sizes", true, "kernel @k(x: f32[N, M] in, y: f32[N, M] out) { for i in 0..N, j in 0..M { y[i, j] = relu(x[i, j]) } }" },
+    { "open sizes", true,
+      "kernel @k(x: f32[N, M] in, y: f32[N, M] out) { for i in 0..N, j in 0..M { y[i, j] = relu(x[i, j]) } "
+      "}" },
 };
 
 static int param(const kernel_code *k, const char *name)
@@ -56,7 +72,8 @@ static void the_proof(void **state)
         dims *d = dims_new(ctx, ctx->arena);
         kernel_code *k = kernel_parse(ctx, ctx->arena, d, "test", rows[i].text, strlen(rows[i].text));
         if (!k) fail_msg("%s does not parse", rows[i].name);
-        if (kernel_in_place(k, param(k, "x"), param(k, "y")) != rows[i].may) fail_msg("%s: should be %s", rows[i].name, rows[i].may ? "proved" : "refused");
+        if (kernel_in_place(k, param(k, "x"), param(k, "y")) != rows[i].may)
+            fail_msg("%s: should be %s", rows[i].name, rows[i].may ? "proved" : "refused");
         context_free(ctx);
     }
 }
@@ -73,7 +90,8 @@ static bool check(const char *src)
 
 #define PROGRAM(index, place) \
     "kernel @k(x: f32[8] in, y: f32[8] out) { for i in 0..8 { y[i] = x[" index "] } }" \
-    "program @p workspace 64 least 64 { input a: f32[8] output b: f32[8] temp t: f32[8] at 0 temp u: f32[8] " place \
+    "program @p workspace 64 least 64 { input a: f32[8] output b: f32[8] " \
+    "temp t: f32[8] at 0 temp u: f32[8] " place \
     " call @k(a, t) call @k(t, u) call @k(u, b) }"
 
 static void the_checker(void **state)

@@ -1,6 +1,6 @@
-/* test_pool: every iteration runs exactly once, for any n and any number of threads, spinning, asleep, nested,
- * and from several callers; workers have the default floating-point mode; DLC_NUM_THREADS is obeyed. Also built
- * with ThreadSanitizer (tests/CMakeLists.txt). */
+/* test_pool: every iteration runs exactly once, for any n and any number of threads, spinning, asleep,
+ * nested, and from several callers; workers have the default floating-point mode; DLC_NUM_THREADS is obeyed.
+ * Also built with ThreadSanitizer (tests/CMakeLists.txt). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -46,7 +46,8 @@ tensor bench_random(bench *b, dtype t, int rank, const int64_t *d)
         uint64_t w = word(b);
         double m = (double)(w >> 20) / (double)(1ull << 44) * ldexp(1, (int)(w % 8) - 4);
         scalar_value v = t == DTYPE_bool ? (scalar_value){ w & 1 }
-                       : is_float(t) ? sv_from_f64(t, w >> 19 & 1 ? -m : m) : sv_from_i64(t, (int64_t)(w % 19) - 9);
+                         : is_float(t)   ? sv_from_f64(t, w >> 19 & 1 ? -m : m)
+                                         : sv_from_i64(t, (int64_t)(w % 19) - 9);
         sv_store(t, (char *)x.bytes + i * dtype_bytes(t), v);
     }
     return x;
@@ -56,14 +57,17 @@ bool bench_eval(bench *b, const graph *g, fma_mode mode, const tensor *in, tenso
 {
     int64_t *symbols = NEW_ARRAY(b->a, int64_t, dims_n_symbols(g->dims) + 1);
     eval_options o = { .fma = mode };
-    if (eval_bind(b->ctx, g, in, symbols) == DLC_OK && eval_graph(b->ctx, b->a, g, symbols, in, out, &o) == DLC_OK) return true;
+    if (eval_bind(b->ctx, g, in, symbols) == DLC_OK &&
+        eval_graph(b->ctx, b->a, g, symbols, in, out, &o) == DLC_OK)
+        return true;
     bench_messages(b);
     return false;
 }
 
 bool bench_equal(const tensor *x, const tensor *y)
 {
-    if (x->dtype != y->dtype || x->rank != y->rank || memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims)) {
+    if (x->dtype != y->dtype || x->rank != y->rank ||
+        memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims)) {
         printf("types differ\n");
         return false;
     }

@@ -10,11 +10,12 @@ bench bench_new(void);
 void bench_free(bench *b);
 /* Parses and verifies; prints the messages and returns NULL on error. */
 graph *bench_graph(bench *b, const char *src);
-/* A tensor of constant dims with given elements (copied), or random ones: floats of all exponents near 1, small ints. */
+/* A tensor of constant dims with given elements (copied), or random ones: floats of all exponents near 1,
+ * small ints. */
 tensor bench_tensor(bench *b, dtype t, int rank, const int64_t *d, const void *elements);
 tensor bench_random(bench *b, dtype t, int rank, const int64_t *d);
 /* Evaluates; symbols come from the inputs. False: messages were printed. */
 bool bench_eval(bench *b, const graph *g, fma_mode mode, const tensor *in, tensor *out);
-bool bench_equal(const tensor *x, const tensor *y);        /* bits, all NaN equal; prints the first difference */
+bool bench_equal(const tensor *x, const tensor *y);     /* bits, all NaN equal; prints the first difference */
 void bench_messages(bench *b);
 #endif

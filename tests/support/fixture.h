@@ -1,7 +1,8 @@
-/* tests/support/fixture.h: what most tests of the library begin with: a context, and an arena in it. There is no place
- * to jump to when an allocation fails: the program ends (mem_fail), which a test may.
+/* tests/support/fixture.h: what most tests of the library begin with: a context, and an arena in it. There is
+ * no place to jump to when an allocation fails: the program ends (mem_fail), which a test may.
  *
- * A test with more of its own makes `fixture` the first member of its struct and calls fixture_open and fixture_close.
+ * A test with more of its own makes `fixture` the first member of its struct and calls fixture_open and
+ * fixture_close.
  */
 #ifndef DLC_TESTS_FIXTURE_H
 #define DLC_TESTS_FIXTURE_H

@@ -20,18 +20,24 @@ void loop_messages(dlc_context *ctx)
     }
 }
 
-static uint64_t next(loop_case *c) { return c->seed = c->seed * 6364136223846793005u + 1442695040888963407u, c->seed >> 24; }
+static uint64_t next(loop_case *c)
+{
+    return c->seed = c->seed * 6364136223846793005u + 1442695040888963407u, c->seed >> 24;
+}
 
 /* Mostly small numbers; for floats a few NaN, infinities, zeros of both signs and subnormals. */
 static void fill(loop_case *c, dtype t, void *p, int64_t n)
 {
-    static const double special[] = { NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -3e-42, 65504, 1e38, 5e-324 };
+    static const double special[] = {
+        NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -3e-42, 65504, 1e38, 5e-324
+    };
     for (int64_t i = 0; i < n; i++) {
         double x = (double)(int64_t)(next(c) % 4001 - 2000) / 256;
         if (is_float(t) && next(c) % 97 == 0) x = special[next(c) % 10];
         if (t == DTYPE_bool) x = (double)(next(c) & 1);
         if (is_int(t)) x = (double)(int64_t)(next(c) % 16) - (is_signed(t) ? 8 : 0);
-        sv_store(t, (char *)p + i * dtype_bytes(t), is_storage(t) ? (scalar_value){ next(c) & 15 } : sv_from_f64(t, x));
+        sv_store(t, (char *)p + i * dtype_bytes(t),
+                 is_storage(t) ? (scalar_value){ next(c) & 15 } : sv_from_f64(t, x));
     }
 }
 
@@ -51,7 +57,9 @@ static program *program_of(loop_case *c, dims *d, kernel_code *k)
         const buffer *f = &k->bufs.at[i];
         bool is_out = f->role == ROLE_out || f->role == ROLE_inout;
         int index = is_out ? p->n_outputs++ : p->n_inputs++;
-        args[i] = (view){ program_buf(p, f->name, is_out ? PBUF_output : PBUF_input, index, f->dtype, f->rank, f->dims), NULL };
+        args[i] = (view){ program_buf(p, f->name, is_out ? PBUF_output : PBUF_input, index, f->dtype, f->rank,
+                                      f->dims),
+                          NULL };
     }
     prog_op *call = program_op(p, &p->body, PROG_call);
     call->kernel = id;
@@ -67,7 +75,8 @@ static int64_t elements(const program *p, const pbuf *f, const int64_t *sym)
     return e;
 }
 
-void loop_compare(loop_case *c, program *p, const dlc_model *m, const void *weights, dlc_run_hook hook, const char *what)
+void loop_compare(loop_case *c, program *p, const dlc_model *m, const void *weights, dlc_run_hook hook,
+                  const char *what)
 {
     int64_t sym[64], sym2[64];
     for (int i = 0; i < dims_n_symbols(p->dims); i++) {
@@ -101,7 +110,7 @@ void loop_compare(loop_case *c, program *p, const dlc_model *m, const void *weig
     memset(workspace, 0xff, (size_t)m->workspace(sym));
     dlc_run run = { .hook = hook, .workspace = workspace, .weights = weights };
     assert_int_equal(m->run(&run, sym, (const void *const *)in, got), DLC_RUN_OK);
-    for (int i = 0; i < m->n_dims; i++) {              /* sizes out of bounds are refused before anything is touched */
+    for (int i = 0; i < m->n_dims; i++) {     /* sizes out of bounds are refused before anything is touched */
         if (m->dims[i].is_result) continue;
         int64_t kept = sym[i], bad[] = { m->dims[i].lo - 1, m->dims[i].hi + 1, INT64_MIN, INT64_MAX };
         for (int j = 0; j < 4; j++) {
@@ -184,8 +193,16 @@ void loop_file(const char *path, int turn, loop_taker take)
     context_free(c.ctx);
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
-static int is_loop(const struct dirent *d) { size_t n = strlen(d->d_name); return n > 5 && strcmp(d->d_name + n - 5, ".loop") == 0; }
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int is_loop(const struct dirent *d)
+{
+    size_t n = strlen(d->d_name);
+    return n > 5 && strcmp(d->d_name + n - 5, ".loop") == 0;
+}
 
 void loop_folder(const char *folder, loop_taker take)
 {

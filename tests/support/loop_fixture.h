@@ -1,5 +1,5 @@
-/* tests/support/loop_fixture.h: a context, an arena, dims and an expander for each test of the loop program; messages that a
- * test leaves are printed after it. */
+/* tests/support/loop_fixture.h: a context, an arena, dims and an expander for each test of the loop program;
+ * messages that a test leaves are printed after it. */
 #ifndef DLC_TESTS_LOOP_FIXTURE_H
 #define DLC_TESTS_LOOP_FIXTURE_H
 #include <stdarg.h>

@@ -23,9 +23,14 @@ static int numbers(const char *s, const char *end, double *out, int max)
 {
     int n = 0;
     while (s < end && n < max) {
-        if (!strncmp(s, "true", 4) || !strncmp(s, "false", 5)) { out[n++] = *s == 't'; s += *s == 't' ? 4 : 5; }
-        else if (strchr("-0123456789", *s)) { char *p; out[n++] = strtod(s, &p); s = p; }
-        else s++;
+        if (!strncmp(s, "true", 4) || !strncmp(s, "false", 5)) {
+            out[n++] = *s == 't';
+            s += *s == 't' ? 4 : 5;
+        } else if (strchr("-0123456789", *s)) {
+            char *p;
+            out[n++] = strtod(s, &p);
+            s = p;
+        } else s++;
     }
     return n;
 }
@@ -45,9 +50,14 @@ static bool value_as_said(const char *file, double atol, const char *model, cons
               && eval_graph(ctx, a, g, NULL, NULL, &out, &ev) == DLC_OK && tensor_n(&out) == n;
     for (int i = 0; ok && i < n; i++) {
         double got = sv_to_f64(out.dtype, sv_load(out.dtype, (char *)out.bytes + i * dtype_bytes(out.dtype)));
-        if (!(fabs(got - want[i]) <= atol * fmax(1, fabs(want[i])))) { printf("%s: element %d is %g, said %g\n", model, i, got, want[i]); ok = false; }
+        if (!(fabs(got - want[i]) <= atol * fmax(1, fabs(want[i])))) {
+            printf("%s: element %d is %g, said %g\n", model, i, got, want[i]);
+            ok = false;
+        }
     }
-    if (!ok) printf("%s fails%s%s\n", model, ctx->diags.n ? ": " : "", ctx->diags.n ? ctx->diags.at[0].message : "");
+    if (!ok)
+        printf("%s fails%s%s\n", model, ctx->diags.n ? ": " : "",
+               ctx->diags.n ? ctx->diags.at[0].message : "");
     context_free(ctx);
     return ok;
 }

@@ -9,14 +9,21 @@
 #include <cmocka.h>
 
 static const double floats[] = {
-    0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, -1.5, 2.5, 3, -7, 0.1, -0.3, 1e-3, 127, 128, 129.5, -128.5, 255.5, 256, 32767.5, 65504, 65519.9, 65520,
-    8388607.5, 8388608.5, 4194303.5, -4194304.5, 2147483647.0, 2147483648.0, -2147483649.0, 4294967296.0, 4503599627370495.5, 9223372036854775807.0,
-    -9223372036854775808.0, 18446744073709551616.0, 1e30, -1e30, 3.4028234663852886e38, 1e39, 1e300, -1e308, 1.1754943508222875e-38, 1e-40, 1.4e-45, 7e-46,
-    5.9604644775390625e-8, 2.98e-8, 6.1e-5, 6.097555160522461e-05, 5e-324, 2.2250738585072014e-308, 1e-300, 88.5, -88, 104, -104, 700, -745, 20, 1e5,
-    0.9999999, 1.0000001, 1.0000000000000002, 0.99999999999999989, 3.1415926535897931, 1.5707963267948966, (double)INFINITY, -(double)INFINITY, (double)NAN,
+    0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, -1.5, 2.5, 3, -7, 0.1, -0.3, 1e-3, 127, 128, 129.5, -128.5, 255.5, 256,
+    32767.5, 65504, 65519.9, 65520,
+    8388607.5, 8388608.5, 4194303.5, -4194304.5, 2147483647.0, 2147483648.0, -2147483649.0, 4294967296.0,
+    4503599627370495.5, 9223372036854775807.0,
+    -9223372036854775808.0, 18446744073709551616.0, 1e30, -1e30, 3.4028234663852886e38, 1e39, 1e300, -1e308,
+    1.1754943508222875e-38, 1e-40, 1.4e-45, 7e-46,
+    5.9604644775390625e-8, 2.98e-8, 6.1e-5, 6.097555160522461e-05, 5e-324, 2.2250738585072014e-308, 1e-300,
+    88.5, -88, 104, -104, 700, -745, 20, 1e5,
+    0.9999999, 1.0000001, 1.0000000000000002, 0.99999999999999989, 3.1415926535897931, 1.5707963267948966,
+    (double)INFINITY, -(double)INFINITY, (double)NAN,
 };
-static const int64_t ints[] = { 0, 1, -1, 2, -2, 3, 5, 7, 8, 10, 15, 16, 31, 32, 33, 63, 64, 100, 127, 128, -127, -128, -129, 255, 256, 32767, -32768, 65535,
-    65536, 2147483647, -2147483648LL, 4294967295LL, 4294967296LL, INT64_MAX, INT64_MIN, INT64_MAX - 1, 1LL << 53, (1LL << 53) + 1, -(1LL << 53) - 1,
+static const int64_t ints[] = { 0, 1, -1, 2, -2, 3, 5, 7, 8, 10, 15, 16, 31, 32, 33, 63, 64, 100, 127, 128,
+    -127, -128, -129, 255, 256, 32767, -32768, 65535,
+    65536, 2147483647, -2147483648LL, 4294967295LL, 4294967296LL, INT64_MAX, INT64_MIN, INT64_MAX - 1,
+    1LL << 53, (1LL << 53) + 1, -(1LL << 53) - 1,
     (1LL << 24) + 1, -(1LL << 24) - 1, 0x7fffffc0, 0x7fffff7f80LL, 1LL << 62, (1LL << 62) + 129 };
 
 static uint64_t seed = 3;
@@ -25,7 +32,9 @@ static uint64_t next(void) { return seed = seed * 6364136223846793005u + 1442695
 static scalar_value pick(dtype t)
 {
     if (t == DTYPE_bool) return (scalar_value){ next() & 1 };
-    if (!is_float(t)) return sv_from_i64(t, next() % 3 ? ints[next() % (sizeof ints / sizeof *ints)] : (int64_t)(next() << 30));
+    if (!is_float(t))
+        return sv_from_i64(t, next() % 3 ? ints[next() % (sizeof ints / sizeof *ints)]
+                                         : (int64_t)(next() << 30));
     if (next() % 3) return sv_from_f64(t, floats[next() % (sizeof floats / sizeof *floats)]);
     uint64_t bits = next() << 32 ^ next();                            /* any pattern */
     int w = 8 * dtype_bytes(t);
@@ -55,7 +64,8 @@ static kernel_code *kernel_of(const row_case *r, dims *d, const row_job *j)
     if (j->vector) at = x_add(k, x_mul(k, at, x_int(k, j->vector)), x_var(k, l));
     for (int i = 0; i < arity; i++) args[i] = x_load(k, in[i], &at);
     const expr *y = j->fn == SCALAR_cast ? x_cast(k, args[0], j->to) : x_op(k, j->fn, arity, args);
-    stmt *loop = s_for(k, v, x_int(k, 0), x_int(k, j->vector ? r->n / j->vector : r->n), MARK_serial), *inner = loop;
+    stmt *loop = s_for(k, v, x_int(k, 0), x_int(k, j->vector ? r->n / j->vector : r->n), MARK_serial),
+         *inner = loop;
     if (j->vector) {
         inner = s_for(k, l, x_int(k, 0), x_int(k, j->vector), MARK_vector);
         block_push(k, &loop->body, inner);
@@ -100,16 +110,20 @@ void row_check(const row_case *r, const row_job *jobs, int n_jobs, fma_mode mode
         int arity = scalar_info[j->fn].arity, shown = 0;
         for (int m = 0; m < r->n; m++) {
             scalar_value x[3] = { { 0 } };
-            for (int k = 0; k < arity; k++) x[k] = sv_load(operand(j, k), (const char *)r->in[first + k] + m * dtype_bytes(operand(j, k)));
+            for (int k = 0; k < arity; k++)
+                x[k] = sv_load(operand(j, k),
+                               (const char *)r->in[first + k] + m * dtype_bytes(operand(j, k)));
             scalar_value want = sv_apply(r->ex, j->fn, j->t, j->to, x, mode);
             scalar_value got = sv_load(result(j), (char *)r->out[i] + m * dtype_bytes(result(j)));
             if (same(result(j), want, got)) continue;
             wrong++;
             if (shown++ < 3)
-                fprintf(stderr, "%s %s%s%s, %d lanes, %s, mode %d: %llx %llx %llx: want %llx, got %llx\n", scalar_info[j->fn].name,
-                        dtype_info[j->t].name, j->fn == SCALAR_cast ? " to " : "", j->fn == SCALAR_cast ? dtype_info[j->to].name : "", j->vector, what,
-                        mode, (unsigned long long)x[0].bits, (unsigned long long)x[1].bits, (unsigned long long)x[2].bits,
-                        (unsigned long long)want.bits, (unsigned long long)got.bits);
+                fprintf(stderr, "%s %s%s%s, %d lanes, %s, mode %d: %llx %llx %llx: want %llx, got %llx\n",
+                        scalar_info[j->fn].name, dtype_info[j->t].name, j->fn == SCALAR_cast ? " to " : "",
+                        j->fn == SCALAR_cast ? dtype_info[j->to].name : "", j->vector, what, mode,
+                        (unsigned long long)x[0].bits, (unsigned long long)x[1].bits,
+                        (unsigned long long)x[2].bits, (unsigned long long)want.bits,
+                        (unsigned long long)got.bits);
         }
         first += arity;
     }

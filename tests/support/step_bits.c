@@ -20,7 +20,8 @@ static int compare(const char *what, const training *t, const void *a, const voi
 static bool run_command(const char *command) { return system(command) == 0; }
 
 /* Of the file's library: the states at the end are those at `base`. */
-static int compare_library(arena *a, const char *what, const char *path, const training *t, int64_t steps, const void *base)
+static int compare_library(arena *a, const char *what, const char *path, const training *t, int64_t steps,
+                           const void *base)
 {
     void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     const dlc_model *m = h ? dlsym(h, "dlc_model_v1") : NULL;
@@ -31,20 +32,28 @@ static int compare_library(arena *a, const char *what, const char *path, const t
     return bad;
 }
 
-static int compare_files(dlc_context *ctx, arena *a, const char *file, settings *set, const training *t, int64_t steps, const void *base)
+static int compare_files(dlc_context *ctx, arena *a, const char *file, settings *set, const training *t,
+                         int64_t steps, const void *base)
 {
     char dir[] = "/tmp/step_bits.XXXXXX";
     if (!mkdtemp(dir)) return 1;
-    const char *so = arena_printf(a, "%s/m.so", dir), *c = arena_printf(a, "%s/m.c", dir), *cso = arena_printf(a, "%s/mc.so", dir);
-    int bad = output_compile(ctx, a, file, so, OUTPUT_so, set, NULL) != DLC_OK || output_compile(ctx, a, file, c, OUTPUT_c, set, NULL) != DLC_OK;
+    const char *so = arena_printf(a, "%s/m.so", dir), *c = arena_printf(a, "%s/m.c", dir),
+               *cso = arena_printf(a, "%s/mc.so", dir);
+    int bad = output_compile(ctx, a, file, so, OUTPUT_so, set, NULL) != DLC_OK ||
+              output_compile(ctx, a, file, c, OUTPUT_c, set, NULL) != DLC_OK;
     const char *options = "-O1 -std=c99 -pedantic -Wall -Wextra -Werror -Dm_SHARED -shared -fPIC";
-    bad += !run_command(arena_printf(a, "cd %s && cc %s %s $(test -f m.bin && echo '-Dm_INCBIN=\"m.bin\"') -o mc.so m.c", dir, options, set->driver.c_fma ? "-mfma" : ""));
-    if (!bad) bad = compare_library(a, "library", so, t, steps, base) + compare_library(a, "C", cso, t, steps, base);
+    bad += !run_command(
+        arena_printf(a, "cd %s && cc %s %s $(test -f m.bin && echo '-Dm_INCBIN=\"m.bin\"') -o mc.so m.c", dir,
+                     options, set->driver.c_fma ? "-mfma" : ""));
+    if (!bad)
+        bad = compare_library(a, "library", so, t, steps, base) +
+              compare_library(a, "C", cso, t, steps, base);
     if (!run_command(arena_printf(a, "rm -r %s", dir))) bad++;
     return bad;
 }
 
-int step_bits(dlc_context *ctx, arena *a, const char *file, const char *name, int64_t steps, bool is_rounded, double *losses)
+int step_bits(dlc_context *ctx, arena *a, const char *file, const char *name, int64_t steps, bool is_rounded,
+              double *losses)
 {
     settings set = settings_default();
     set.driver.train = name ? name : "";

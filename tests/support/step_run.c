@@ -33,7 +33,9 @@ static void shuffle(runner *r)
         const lang_data *d = r->t->data[k];
         int64_t n = d->n_part[0], *p = NEW_ARRAY(r->a, int64_t, n + 1);
         for (int64_t i = 0; i < n; i++) p[i] = i;
-        if (r->t->shuffle) lang_permutation(n, arena_printf(r->a, "%s.%s.shuffle", r->t->name, d->name), r->t->seed, (uint32_t)r->epoch, p);
+        if (r->t->shuffle)
+            lang_permutation(n, arena_printf(r->a, "%s.%s.shuffle", r->t->name, d->name), r->t->seed,
+                             (uint32_t)r->epoch, p);
         for (int64_t i = 0; i < n; i++) r->order[k][i] = d->part[0][p[i]];
     }
 }
@@ -49,7 +51,8 @@ static const void *drawn(runner *r, const tensor *like)
     for (int64_t i = 0; i < n; i++) {
         x = x * 6364136223846793005u + 1442695040888963407u;
         double v = (double)(x >> 40) / (1 << 23) - 1;
-        sv_store(t.dtype, (char *)t.bytes + i * dtype_bytes(t.dtype), sv_from_f64(t.dtype, is_float(t.dtype) ? v : v < 0));
+        sv_store(t.dtype, (char *)t.bytes + i * dtype_bytes(t.dtype),
+                 sv_from_f64(t.dtype, is_float(t.dtype) ? v : v < 0));
     }
     return t.bytes;
 }
@@ -68,7 +71,9 @@ static const void *batch_of(runner *r, const char *name)
             int64_t per_epoch = r->t->data[0]->n_part[0] / r->batch, from = r->step % per_epoch * r->batch;
             size_t row = tensor_bytes(&d->t[f]) / (size_t)d->samples;
             char *x = aligned(r->a, r->batch * (int64_t)row);
-            for (int64_t i = 0; i < r->batch; i++) memcpy(x + (size_t)i * row, (char *)d->t[f].bytes + (size_t)r->order[k][(from + i) % d->n_part[0]] * row, row);
+            for (int64_t i = 0; i < r->batch; i++)
+                memcpy(x + (size_t)i * row,
+                       (char *)d->t[f].bytes + (size_t)r->order[k][(from + i) % d->n_part[0]] * row, row);
             return x;
         }
     }
@@ -131,7 +136,8 @@ static double one_step(runner *r, const dlc_model *m, bool in_halves)
     return number(grad->outputs[0].dtype, out[0]);
 }
 
-static void run_steps(runner *r, const dlc_model *m, int64_t steps, bool is_fresh, bool in_halves, double *losses)
+static void run_steps(runner *r, const dlc_model *m, int64_t steps, bool is_fresh, bool in_halves,
+                      double *losses)
 {
     const lang_training *t = r->t;
     int64_t n = t->data[0]->n_part[0], most = 0;
@@ -157,7 +163,8 @@ static void run_steps(runner *r, const dlc_model *m, int64_t steps, bool is_fres
     }
 }
 
-void *step_run(arena *a, const dlc_model *m, const lang_training *t, int64_t steps, int threads, bool in_halves, double *losses)
+void *step_run(arena *a, const dlc_model *m, const lang_training *t, int64_t steps, int threads,
+               bool in_halves, double *losses)
 {
     runner r = { .a = a, .t = t, .states = aligned(a, m->states_bytes), .val_loss = INFINITY };
     dlc_pool *pool = threads > 1 ? dlc_pool_create(threads) : NULL;

@@ -1,9 +1,12 @@
-/* dlc_text: graphs as text, alone: for text tests, harnesses and work by hand; `dlc opt` and `dlc run` do more.
+/* dlc_text: graphs as text, alone: for text tests, harnesses and work by hand; `dlc opt` and `dlc run` do
+ * more.
  *
  *     dlc_text FILE                  parse, verify, print                        (FILE -: standard input)
  *     dlc_text --brief FILE          long constants shown as ...
- *     dlc_text --eval FILE           evaluate; the inputs are the results of a second graph in FILE, `graph @inputs()`
- *     dlc_text --eval --in A,B --out PREFIX FILE       inputs are raw files; results are written to PREFIX0, PREFIX1 …
+ *     dlc_text --eval FILE           evaluate; the inputs are the results of a second graph in FILE, `graph
+ *                                    @inputs()`
+ *     dlc_text --eval --in A,B --out PREFIX FILE       inputs are raw files; results are written to PREFIX0,
+ *     PREFIX1 …
  *     dlc_text --same FILE FILE      random inputs, several sizes: equal bits?
  *         --close                    no: the second's error against f64 at most twice the first's
  *         --rounded                  multiply-add with two roundings
@@ -37,8 +40,10 @@ static bool read_arguments(tool *t, int argc, char **argv)
         else if (!strcmp(argv[i], "--close")) t->close = true;
         else if (!strcmp(argv[i], "--brief")) t->brief = true;
         else if (!strcmp(argv[i], "--rounded")) t->o.fma = FMA_ROUNDED;
-        else if (!strcmp(argv[i], "--undef") && more) { t->o.fills_undef = true; t->o.undef = atof(argv[++i]); }
-        else if (!strcmp(argv[i], "--in") && more) t->in = argv[++i];
+        else if (!strcmp(argv[i], "--undef") && more) {
+            t->o.fills_undef = true;
+            t->o.undef = atof(argv[++i]);
+        } else if (!strcmp(argv[i], "--in") && more) t->in = argv[++i];
         else if (!strcmp(argv[i], "--out") && more) t->out = argv[++i];
         else if (!strcmp(argv[i], "--sym") && more && t->n_sym < 16) t->sym[t->n_sym++] = argv[++i];
         else if (t->n_files < 2) t->file[t->n_files++] = argv[i];
@@ -82,13 +87,14 @@ static void put_tensor(text *out, const tensor *x)
     for (int64_t i = 0; i < tensor_n(x); i++) {
         text_put(out, i ? ", " : " ");
         const char *p = (const char *)x->bytes + i * dtype_bytes(x->dtype);
-        if (is_float(x->dtype) && isnan(sv_to_f64(x->dtype, sv_load(x->dtype, p)))) text_put(out, "nan");   /* which is not defined */
+        /* which is not defined */
+        if (is_float(x->dtype) && isnan(sv_to_f64(x->dtype, sv_load(x->dtype, p)))) text_put(out, "nan");
         else put_scalar(out, x->dtype, p);
     }
     text_put(out, "\n");
 }
 
-/* -- Evaluation --------------------------------------------------------------------------------------------------------- */
+/* -- Evaluation ------------------------------------------------------------------------------------------ */
 
 static void set_symbols(tool *t, const graph *g, int64_t *symbols)
 {
@@ -114,7 +120,8 @@ static tensor *inputs_from_files(tool *t, const graph *g, const int64_t *symbols
         if (path) read_all(t, path, &data);
         path = comma ? comma + 1 : NULL;
         if ((size_t)data.n != tensor_bytes(&in[i])) {
-            printf("input %lld: expected %zu bytes, found %lld\n", (long long)i, tensor_bytes(&in[i]), (long long)data.n);
+            printf("input %lld: expected %zu bytes, found %lld\n", (long long)i, tensor_bytes(&in[i]),
+                   (long long)data.n);
             return NULL;
         }
         in[i].bytes = arena_copy(t->a, text_str(&data), (size_t)data.n);
@@ -169,10 +176,11 @@ static bool run_eval(tool *t)
     if (!in || (!t->in && eval_bind(t->ctx, g, in, symbols) != DLC_OK)) return false;
     if (!t->in) set_symbols(t, g, symbols);
     tensor *out = NEW_ARRAY(t->a, tensor, g->results.n + 1);
-    return eval_graph(t->ctx, t->a, g, symbols, in, out, &t->o) == DLC_OK && write_results(t, out, g->results.n);
+    return eval_graph(t->ctx, t->a, g, symbols, in, out, &t->o) == DLC_OK &&
+           write_results(t, out, g->results.n);
 }
 
-/* -- Comparison ------------------------------------------------------------------------------------------------------------ */
+/* -- Comparison ------------------------------------------------------------------------------------------ */
 
 static uint64_t random_word(uint64_t *s)
 {
@@ -204,7 +212,8 @@ static bool fill_inputs(tool *t, const graph *g, const int64_t *symbols, tensor 
             if (!dim_eval(g->dims, ty.dims[k], symbols, &in[i].dims[k]) || in[i].dims[k] < 0) return false;
         in[i].bytes = arena_alloc(t->a, tensor_bytes(&in[i]));
         for (int64_t e = 0; e < tensor_n(&in[i]); e++)
-            sv_store(ty.dtype, (char *)in[i].bytes + e * dtype_bytes(ty.dtype), random_element(ty.dtype, t->close, seed));
+            sv_store(ty.dtype, (char *)in[i].bytes + e * dtype_bytes(ty.dtype),
+                     random_element(ty.dtype, t->close, seed));
     }
     return true;
 }
@@ -215,7 +224,8 @@ static bool equal_element(dtype t, const void *a, const void *b)
     return x.bits == y.bits || (is_float(t) && isnan(sv_to_f64(t, x)) && isnan(sv_to_f64(t, y)));
 }
 
-/* The largest error of x against `wide`, and the largest magnitude; elements that are not finite in `wide` do not count. */
+/* The largest error of x against `wide`, and the largest magnitude; elements that are not finite in `wide` do
+ * not count. */
 static double error_of(const tensor *x, const tensor *wide, double *scale)
 {
     double worst = 0;
@@ -232,7 +242,9 @@ static double error_of(const tensor *x, const tensor *wide, double *scale)
 /* Twice the error of a, and two units in the last place of the largest value (a may be right by luck). */
 static bool close_results(const tensor *a, const tensor *b, const tensor *wide, int64_t result)
 {
-    static const double unit[DTYPE_COUNT] = { [DTYPE_f64] = 0x1p-50, [DTYPE_f32] = 0x1p-23, [DTYPE_f16] = 0x1p-10, [DTYPE_bf16] = 0x1p-7 };
+    static const double unit[DTYPE_COUNT] = {
+        [DTYPE_f64] = 0x1p-50, [DTYPE_f32] = 0x1p-23, [DTYPE_f16] = 0x1p-10, [DTYPE_bf16] = 0x1p-7
+    };
     double scale = 0, before = error_of(a, wide, &scale), after = error_of(b, wide, &scale);
     if (after <= 2 * before + 2 * unit[a->dtype] * scale) return true;
     printf("result %lld: error %g, before %g, of values up to %g\n", (long long)result, after, before, scale);
@@ -268,7 +280,8 @@ static bool equal_results(tool *t, const graph *g, const tensor *a, const tensor
 }
 
 /* The results of g in f64 for the same inputs; NULL if there is no such graph. */
-static tensor *wide_results(tool *t, const graph *g, const int64_t *symbols, const tensor *in, const eval_options *o)
+static tensor *wide_results(tool *t, const graph *g, const int64_t *symbols, const tensor *in,
+                            const eval_options *o)
 {
     graph *w = t->close ? eval_widened(g) : NULL;
     if (!w) return NULL;
@@ -279,7 +292,8 @@ static tensor *wide_results(tool *t, const graph *g, const int64_t *symbols, con
         x[i].dtype = DTYPE_f64;
         double *d = x[i].bytes = arena_alloc(t->a, tensor_bytes(&x[i]));
         for (int64_t e = 0; e < tensor_n(&x[i]); e++)
-            d[e] = sv_to_f64(in[i].dtype, sv_load(in[i].dtype, (const char *)in[i].bytes + e * dtype_bytes(in[i].dtype)));
+            d[e] = sv_to_f64(in[i].dtype,
+                             sv_load(in[i].dtype, (const char *)in[i].bytes + e * dtype_bytes(in[i].dtype)));
     }
     return eval_graph(t->ctx, t->a, w, symbols, x, out, o) == DLC_OK ? out : NULL;
 }
@@ -297,7 +311,8 @@ static bool compare_once(tool *t, const graph *g, const graph *h, int round)
     static const int64_t sizes[] = { 3, 1, 2, 17, 8, 5 };
     uint64_t seed = (uint64_t)round;
     int n = dims_n_symbols(g->dims);
-    int64_t *sg = NEW_ARRAY(t->a, int64_t, n + 1), *sh = NEW_ARRAY(t->a, int64_t, dims_n_symbols(h->dims) + 1);
+    int64_t *sg = NEW_ARRAY(t->a, int64_t, n + 1),
+            *sh = NEW_ARRAY(t->a, int64_t, dims_n_symbols(h->dims) + 1);
     for (int i = 0; i < n; i++) {
         int64_t lo, hi;
         dims_symbol_range(g->dims, i, &lo, &hi);

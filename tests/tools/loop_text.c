@@ -5,8 +5,8 @@
  *         --rounded                     multiply-add with two roundings (kernels)
  *         --sym N=3                     value of a symbol; else random, at most 9 and within its bounds
  *
- * --same: buffers are matched by position. What is only written begins as NaN and ends equal; what nobody wrote is NaN,
- * then 1e30. Messages go to standard output. Exit: 0, 1 wrong input or different.
+ * --same: buffers are matched by position. What is only written begins as NaN and ends equal; what nobody
+ * wrote is NaN, then 1e30. Messages go to standard output. Exit: 0, 1 wrong input or different.
  */
 #include "backend/eval/eval_loop.h"
 #include <math.h>
@@ -47,7 +47,7 @@ static void print_messages(tool *t)
     context_clear_diags(t->ctx);
 }
 
-/* -- Reading ------------------------------------------------------------------------------------------------------------ */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
 static bool has_program(const char *s)
 {
@@ -74,7 +74,8 @@ static bool load(tool *t, const char *path, subject *s)
             const pbuf *b = &s->p->bufs.at[i];
             bool given = b->kind == PBUF_const && !b->data;
             if (b->kind == PBUF_temp || (b->kind == PBUF_const && !given)) continue;
-            s->at[s->n++] = (outer){ b->dtype, b->rank, b->dims, b->kind != PBUF_output, b->kind == PBUF_output || b->kind == PBUF_state };
+            s->at[s->n++] = (outer){ b->dtype, b->rank, b->dims, b->kind != PBUF_output,
+                                     b->kind == PBUF_output || b->kind == PBUF_state };
         }
         return program_verify(s->p, "parse");
     }
@@ -85,12 +86,13 @@ static bool load(tool *t, const char *path, subject *s)
     s->at = NEW_ARRAY(t->a, outer, s->n);
     for (int i = 0; i < s->n; i++) {
         const buffer *b = &s->k->bufs.at[i];
-        s->at[i] = (outer){ b->dtype, b->rank, b->dims, b->role != ROLE_out, b->role == ROLE_out || b->role == ROLE_inout };
+        s->at[i] = (outer){ b->dtype, b->rank, b->dims, b->role != ROLE_out,
+                            b->role == ROLE_out || b->role == ROLE_inout };
     }
     return kernel_verify(s->k, "parse");
 }
 
-/* -- Comparing ------------------------------------------------------------------------------------------------------------- */
+/* -- Comparing ------------------------------------------------------------------------------------------- */
 
 static uint64_t random_word(uint64_t *s)
 {
@@ -116,7 +118,8 @@ static int64_t symbol_value(const tool *t, const dims *d, int i, uint64_t *s)
     const char *name = dims_symbol_name(d, i);
     int64_t lo, hi;
     for (int k = 0; k < t->n_sym; k++)
-        if (!strncmp(t->sym[k], name, strlen(name)) && t->sym[k][strlen(name)] == '=') return atoll(t->sym[k] + strlen(name) + 1);
+        if (!strncmp(t->sym[k], name, strlen(name)) && t->sym[k][strlen(name)] == '=')
+            return atoll(t->sym[k] + strlen(name) + 1);
     dims_symbol_range(d, i, &lo, &hi);
     if (hi > lo + 9) hi = lo + 9;
     return lo + (int64_t)(random_word(s) % (uint64_t)(hi - lo + 1));
@@ -127,7 +130,8 @@ static bool run(tool *t, subject *s, void **data, int64_t *symbols, double fill)
     expander *e = expander_new(t->a);
     loop_eval_options o = { .fill = fill };
     if (s->k) return eval_kernel(t->ctx, e, s->k, data, symbols, t->rounded ? FMA_ROUNDED : FMA_FUSED, &o);
-    void **in = NEW_ARRAY(t->a, void *, s->n), **out = NEW_ARRAY(t->a, void *, s->n), **st = NEW_ARRAY(t->a, void *, s->n);
+    void **in = NEW_ARRAY(t->a, void *, s->n), **out = NEW_ARRAY(t->a, void *, s->n),
+         **st = NEW_ARRAY(t->a, void *, s->n);
     int n = 0;
     for (int64_t i = 0; i < s->p->bufs.n; i++) {
         pbuf *b = &s->p->bufs.at[i];
@@ -156,12 +160,14 @@ static bool compare(tool *t, subject *x, subject *y, int round, uint64_t *seed)
         int64_t v;
         count[i] = 1;
         for (int j = 0; j < b->rank; j++)
-            if (!dim_eval(x->d, b->dims[j], symbols[0], &v) || v < 0 || !mul_ok(count[i], v, &count[i])) return false;
+            if (!dim_eval(x->d, b->dims[j], symbols[0], &v) || v < 0 || !mul_ok(count[i], v, &count[i]))
+                return false;
         size_t width = (size_t)dtype_bytes(b->dtype);
         data[0][i] = arena_array(t->a, (size_t)count[i], width);
         dtype c = is_storage(b->dtype) ? carrier_dtype(b->dtype) : b->dtype;
         for (int64_t j = 0; j < count[i]; j++)
-            sv_store(c, (char *)data[0][i] + (size_t)j * width, b->is_read ? random_element(b->dtype, round < 2, seed) : sv_from_f64(c, NAN));
+            sv_store(c, (char *)data[0][i] + (size_t)j * width,
+                     b->is_read ? random_element(b->dtype, round < 2, seed) : sv_from_f64(c, NAN));
         data[1][i] = arena_copy(t->a, data[0][i], (size_t)count[i] * width);
     }
     double fill = round % 2 ? 1e30 : NAN;
@@ -171,8 +177,10 @@ static bool compare(tool *t, subject *x, subject *y, int round, uint64_t *seed)
         for (int64_t j = 0; x->at[i].is_written && j < count[i]; j++) {
             size_t at = (size_t)j * (size_t)dtype_bytes(dt);
             scalar_value p = sv_load(dt, (char *)data[0][i] + at), q = sv_load(dt, (char *)data[1][i] + at);
-            if (p.bits == q.bits || (is_float(dt) && isnan(sv_to_f64(dt, p)) && isnan(sv_to_f64(dt, q)))) continue;
-            printf("buffer %d, element %lld: %.17g and %.17g\n", i, (long long)j, sv_to_f64(dt, p), sv_to_f64(dt, q));
+            if (p.bits == q.bits || (is_float(dt) && isnan(sv_to_f64(dt, p)) && isnan(sv_to_f64(dt, q))))
+                continue;
+            printf("buffer %d, element %lld: %.17g and %.17g\n", i, (long long)j, sv_to_f64(dt, p),
+                   sv_to_f64(dt, q));
             return false;
         }
     }
@@ -183,7 +191,10 @@ static bool run_same(tool *t, subject *x, subject *y)
 {
     if (x->n != y->n || !x->k != !y->k) { printf("the buffers differ in number\n"); return false; }
     for (int i = 0; i < x->n; i++)
-        if (x->at[i].dtype != y->at[i].dtype || x->at[i].rank != y->at[i].rank) { printf("buffer %d differs in type\n", i); return false; }
+        if (x->at[i].dtype != y->at[i].dtype || x->at[i].rank != y->at[i].rank) {
+            printf("buffer %d differs in type\n", i);
+            return false;
+        }
     uint64_t seed = 1;
     for (int round = 0; round < 6; round++)
         if (!compare(t, x, y, round, &seed)) return false;

@@ -1,10 +1,12 @@
 /* onnx_eval: runs one ONNX test folder through the front end and the graph interpreter
  *
- *     onnx_eval DIR -o OUT [--print] [--specialize | --open]     DIR/model.onnx, DIR/test_data_set_0/input_K.pb -> OUT/output_K.pb
+ *     onnx_eval DIR -o OUT [--print] [--specialize | --open]     DIR/model.onnx,
+ *     DIR/test_data_set_0/input_K.pb -> OUT/output_K.pb
  *
- * Inputs that decide a structure (axes, sizes, trip counts) become constants where the import asks for their value. If
- * the model cannot be built for all sizes (or with --specialize), it is built for those of the inputs; with --open never.
- * Exit: 0 ran, 2 not implemented, 3 refused, 4 the interpreter failed, 70 a bug. Whoever calls compares.
+ * Inputs that decide a structure (axes, sizes, trip counts) become constants where the import asks for their
+ * value. If the model cannot be built for all sizes (or with --specialize), it is built for those of the
+ * inputs; with --open never. Exit: 0 ran, 2 not implemented, 3 refused, 4 the interpreter failed, 70 a bug.
+ * Whoever calls compares.
  */
 #include "backend/eval/eval.h"
 #include "frontend/onnx/onnx.h"
@@ -14,9 +16,15 @@
 enum { MAX_INPUTS = 256 };
 
 typedef struct { const char *dir, *out_dir; bool print, specialize, open; } options;
-typedef struct { onnx_tensor at[MAX_INPUTS]; bool is_taken[MAX_INPUTS]; int n; onnx_io *out; int n_out; } inputs;
+typedef struct {
+    onnx_tensor at[MAX_INPUTS];
+    bool is_taken[MAX_INPUTS];
+    int n;
+    onnx_io *out;
+    int n_out;
+} inputs;
 
-/* -- Inputs ------------------------------------------------------------------------------------------------------------ */
+/* -- Inputs ---------------------------------------------------------------------------------------------- */
 
 static bool file_exists(const char *path)
 {
@@ -29,7 +37,8 @@ static bool read_inputs(dlc_context *ctx, arena *a, const char *dir, inputs *in)
 {
     onnx_io *io;
     int n;
-    if (onnx_list_io(ctx, a, arena_printf(a, "%s/model.onnx", dir), &n, &io, &in->n_out, &in->out) != DLC_OK) return false;
+    if (onnx_list_io(ctx, a, arena_printf(a, "%s/model.onnx", dir), &n, &io, &in->n_out, &in->out) != DLC_OK)
+        return false;
     for (in->n = 0; in->n < MAX_INPUTS && in->n < n; in->n++) {
         const char *path = arena_printf(a, "%s/test_data_set_0/input_%d.pb", dir, in->n);
         if (!file_exists(path)) return true;
@@ -38,11 +47,13 @@ static bool read_inputs(dlc_context *ctx, arena *a, const char *dir, inputs *in)
     return true;
 }
 
-/* -- Outputs ------------------------------------------------------------------------------------------------------------- */
+/* -- Outputs --------------------------------------------------------------------------------------------- */
 
 static onnx_tensor as_value(arena *a, const char *name, const tensor *y)
 {
-    onnx_tensor t = { .dtype = y->dtype, .rank = y->rank, .n = tensor_n(y), .bytes = y->bytes, .name = arena_strdup(a, name) };
+    onnx_tensor t = {
+        .dtype = y->dtype, .rank = y->rank, .n = tensor_n(y), .bytes = y->bytes, .name = arena_strdup(a, name)
+    };
     memcpy(t.dims, y->dims, sizeof t.dims);
     return t;
 }
@@ -69,7 +80,7 @@ static bool write_value(arena *a, const char *path, const onnx_io *io, const gra
     return fclose(f) == 0 && ok;
 }
 
-/* -- Running -------------------------------------------------------------------------------------------------------------- */
+/* -- Running --------------------------------------------------------------------------------------------- */
 
 /* The inputs that have not become constants, items of sequences one by one. */
 static int flatten(const inputs *in, int most, tensor *x)
@@ -102,7 +113,8 @@ static dlc_status run_graph(dlc_context *ctx, arena *a, const graph *g, const in
     dlc_status st = eval_bind(ctx, g, x, symbols);
     if (st == DLC_OK) st = eval_graph(ctx, a, g, symbols, x, y, &o);
     for (int k = 0; k < in->n_out && st == DLC_OK; k++)
-        if (!write_value(a, arena_printf(a, "%s/output_%d.pb", out_dir, k), &in->out[k], g, y)) st = DLC_ERR_IO;
+        if (!write_value(a, arena_printf(a, "%s/output_%d.pb", out_dir, k), &in->out[k], g, y))
+            st = DLC_ERR_IO;
     return st;
 }
 
@@ -124,13 +136,16 @@ static void show_diags(arena *a, const dlc_context *ctx)
 }
 
 /* Open dimensions stay open if that works, else they take the sizes of the inputs. */
-static dlc_status try_folder(dlc_context *ctx, arena *a, const options *o, bool is_specialized, bool *imported)
+static dlc_status try_folder(dlc_context *ctx, arena *a, const options *o, bool is_specialized,
+                             bool *imported)
 {
     inputs *in = NEW(a, inputs);
     graph *g = NULL;
     context_clear_diags(ctx);
     if (!read_inputs(ctx, a, o->dir, in)) return ctx->status ? ctx->status : DLC_ERR_INPUT;
-    onnx_options how = { .n_offers = in->n, .offers = in->at, .is_offer_taken = in->is_taken, .is_specialized = is_specialized };
+    onnx_options how = {
+        .n_offers = in->n, .offers = in->at, .is_offer_taken = in->is_taken, .is_specialized = is_specialized
+    };
     dlc_status st = onnx_import(ctx, a, arena_printf(a, "%s/model.onnx", o->dir), &how, &g);
     *imported = g != NULL;
     if (!g) return st;

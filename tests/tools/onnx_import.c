@@ -1,11 +1,13 @@
 /* onnx_import: imports an ONNX file and prints its graph
  *
- *     onnx_import [--dim NAME=LO..HI]... [--bind NAME=V,V]... [--offer TENSOR.pb]... [--specialize] [--quiet] MODEL.onnx
+ *     onnx_import [--dim NAME=LO..HI]... [--bind NAME=V,V]... [--offer TENSOR.pb]... [--specialize] [--quiet]
+ *     MODEL.onnx
  *
- * --offer: values of the graph inputs, in order; used where a structure depends on one; with --specialize their sizes
- * are those of the open dimensions
+ * --offer: values of the graph inputs, in order; used where a structure depends on one; with --specialize
+ * their sizes are those of the open dimensions
  *
- * Exit: 0 imported, 1 wrong, 2 not implemented, 70 a bug. For tests of the front end alone; `dlc opt` does more.
+ * Exit: 0 imported, 1 wrong, 2 not implemented, 70 a bug. For tests of the front end alone; `dlc opt` does
+ * more.
  */
 #include "frontend/onnx/onnx.h"
 #include <stdio.h>
@@ -13,8 +15,14 @@
 
 enum { MAX_OPTIONS = 32 };
 
-typedef struct { onnx_dim_option dims[MAX_OPTIONS]; onnx_bind_option binds[MAX_OPTIONS]; onnx_options o; bool quiet; const char *path;
-    int n_offers; const char *offers[MAX_OPTIONS]; } arguments;
+typedef struct {
+    onnx_dim_option dims[MAX_OPTIONS];
+    onnx_bind_option binds[MAX_OPTIONS];
+    onnx_options o;
+    bool quiet;
+    const char *path;
+    int n_offers; const char *offers[MAX_OPTIONS];
+} arguments;
 
 static char *cut_at(char *s, const char *sep)
 {
@@ -32,11 +40,14 @@ static bool read_arguments(int argc, char **argv, arguments *a)
             a->quiet = true;
         } else if (strcmp(argv[i], "--specialize") == 0) {
             a->o.is_specialized = true;
-        } else if (strcmp(argv[i], "--dim") == 0 && name && (val = cut_at(name, "=")) && a->o.n_dims < MAX_OPTIONS) {
+        } else if (strcmp(argv[i], "--dim") == 0 && name && (val = cut_at(name, "=")) &&
+                   a->o.n_dims < MAX_OPTIONS) {
             char *hi = cut_at(val, "..");
-            a->dims[a->o.n_dims++] = (onnx_dim_option){ .name = name, .lo = atoll(val), .hi = atoll(hi ? hi : val) };
+            a->dims[a->o.n_dims++] =
+                (onnx_dim_option){ .name = name, .lo = atoll(val), .hi = atoll(hi ? hi : val) };
             i++;
-        } else if (strcmp(argv[i], "--bind") == 0 && name && (val = cut_at(name, "=")) && a->o.n_binds < MAX_OPTIONS) {
+        } else if (strcmp(argv[i], "--bind") == 0 && name && (val = cut_at(name, "=")) &&
+                   a->o.n_binds < MAX_OPTIONS) {
             a->binds[a->o.n_binds++] = (onnx_bind_option){ name, val };
             i++;
         } else if (strcmp(argv[i], "--offer") == 0 && name && a->n_offers < MAX_OPTIONS) {

@@ -1,5 +1,5 @@
-/* step_bits FILE.dl [BLOCK [STEPS [rounded]]]: trains a block by JIT, library and C, on 1, 2 and 4 threads, whole and in halves, and
- * says whether all states agree, bit for bit. */
+/* step_bits FILE.dl [BLOCK [STEPS [rounded]]]: trains a block by JIT, library and C, on 1, 2 and 4 threads,
+ * whole and in halves, and says whether all states agree, bit for bit. */
 #include "tests/support/step_run.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,9 @@ int main(int argc, char **argv)
         diag_format(&out, &ctx->diags.at[i]);
         fputs(text_str(&out), stderr);
     }
-    printf("%s: loss %g to %g, %s\n", argv[1], losses[0], losses[steps - 1], bad < 0 ? "not compiled" : bad ? "DIFFERENT" : "equal");
+    printf("%s: loss %g to %g, %s\n", argv[1], losses[0], losses[steps - 1],
+           bad < 0 ? "not compiled"
+           : bad   ? "DIFFERENT"
+                   : "equal");
     return bad != 0;
 }

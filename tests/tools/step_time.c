@@ -1,5 +1,5 @@
-/* step_time FILE.dl…: what getting a training step ready takes, in ms: the block elaborated (data read), first values, passes, and its
- * code from the cache of $DLC_CACHE_DIR, or made. */
+/* step_time FILE.dl…: what getting a training step ready takes, in ms: the block elaborated (data read),
+ * first values, passes, and its code from the cache of $DLC_CACHE_DIR, or made. */
 #include "api/train.h"
 #include "api/training.h"
 #include <stdio.h>
@@ -37,8 +37,8 @@ static bool time_one(const char *path)
     at[4] = now();
     if (s == DLC_OK) s = driver_load(ctx, p, &o, &code, &m);
     at[5] = now();
-    printf("%-28s elaborate and data %7.1f  values %7.1f  passes %6.1f  constants %6.1f  code %8.1f\n", path, at[1] - at[0], at[2] - at[1], at[3] - at[2],
-           at[4] - at[3], at[5] - at[4]);
+    printf("%-28s elaborate and data %7.1f  values %7.1f  passes %6.1f  constants %6.1f  code %8.1f\n", path,
+           at[1] - at[0], at[2] - at[1], at[3] - at[2], at[4] - at[3], at[5] - at[4]);
     driver_unload(code);
     arena_free(a);
     context_free(ctx);

@@ -1,5 +1,6 @@
-/* test_torch: the first 50 losses of small networks, under five optimizers each, against PyTorch's from the same weights and
- * batches (golden.txt, by make_golden.py, where their hash is defined): within 1e-4 of each loss
+/* test_torch: the first 50 losses of small networks, under five optimizers each, against PyTorch's from the
+ * same weights and batches (golden.txt, by make_golden.py, where their hash is defined): within 1e-4 of each
+ * loss
  */
 #include "include/dlc/dlc.h"
 #include <math.h>
@@ -45,7 +46,8 @@ static void set_floats(const dlc_tensor *t, const char *name, double scale, doub
 {
     float *x = t->data;
     uint32_t start = start_of(name);
-    for (size_t i = 0; i < elements_of(t); i++) x[i] = (float)(base + scale * (bits_of(start, (uint32_t)i) / 8388608.0 - 1));
+    for (size_t i = 0; i < elements_of(t); i++)
+        x[i] = (float)(base + scale * (bits_of(start, (uint32_t)i) / 8388608.0 - 1));
 }
 
 static void set_weights(dlc_step *s)
@@ -71,7 +73,8 @@ static dlc_tensor batch_of(const dlc_step *s, size_t i, int b, uint32_t classes)
     t.data = memory[i][b];
     if (t.dtype == DLC_F32) set_floats(&t, name, 1.5, 0);
     else
-        for (size_t k = 0; k < elements_of(&t); k++) memory[i][b][k] = (int32_t)(bits_of(start_of(name), (uint32_t)k) % classes);
+        for (size_t k = 0; k < elements_of(&t); k++)
+            memory[i][b][k] = (int32_t)(bits_of(start_of(name), (uint32_t)k) % classes);
     return t;
 }
 
@@ -117,7 +120,8 @@ static void curves(void **state)
         p += used;
         for (int k = 0; k < STEPS; k++) golden[k] = strtod(p, &p);
         double d = compare(ctx, net, optimizer, golden);
-        fprintf(stderr, "%-12s %-8s largest relative difference %.1e, last loss %.4g\n", net, optimizer, d, golden[STEPS - 1]);
+        fprintf(stderr, "%-12s %-8s largest relative difference %.1e, last loss %.4g\n", net, optimizer, d,
+                golden[STEPS - 1]);
         bad += !(d <= 1e-4);
         n++;
     }

@@ -1,5 +1,5 @@
-/* tests/frontend/onnx/model_run.h: a context and an arena for each test; models from text, imported and run by the
- * interpreter of graphs.
+/* tests/frontend/onnx/model_run.h: a context and an arena for each test; models from text, imported and run
+ * by the interpreter of graphs.
  */
 #ifndef DLC_TESTS_MODEL_RUN_H
 #define DLC_TESTS_MODEL_RUN_H

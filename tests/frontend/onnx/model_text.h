@@ -7,8 +7,9 @@
  *     y h = Loop m _ x | body=@b       outputs = operator inputs | attributes; _ is an absent one
  *     end
  *
- * Attributes: name=1 int, name=0.5 float, name=1,2 ints (name=1, for one), name=@g graph, name=WORD string, name=a;b strings
- * (name=a; for one). training:NAME is an operator of ai.onnx.preview.training, example:NAME of com.example.
+ * Attributes: name=1 int, name=0.5 float, name=1,2 ints (name=1, for one), name=@g graph, name=WORD string,
+ * name=a;b strings (name=a; for one). training:NAME is an operator of ai.onnx.preview.training, example:NAME
+ * of com.example.
  */
 #ifndef DLC_TESTS_MODEL_TEXT_H
 #define DLC_TESTS_MODEL_TEXT_H
@@ -24,7 +25,8 @@ static inline int mt_type(const char *s) { return !strcmp(s, "f32") ? 1 : !strcm
 static inline int mt_split(char *s, const char *seps, char **word)
 {
     int n = 0;
-    for (char *save, *w = strtok_r(s, seps, &save); w && n < MT_MAX_WORDS; w = strtok_r(NULL, seps, &save)) word[n++] = w;
+    for (char *save, *w = strtok_r(s, seps, &save); w && n < MT_MAX_WORDS; w = strtok_r(NULL, seps, &save))
+        word[n++] = w;
     return n;
 }
 

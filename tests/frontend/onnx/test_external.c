@@ -1,4 +1,5 @@
-/* test_external: which files a model may name. Each case runs in a folder made for it, with a secret beside it. */
+/* test_external: which files a model may name. Each case runs in a folder made for it, with a secret beside
+ * it. */
 #include "frontend/onnx/external.h"
 #include "tests/frontend/onnx/proto.h"
 #include <setjmp.h>
@@ -42,8 +43,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     fixture *f = *state;
-    static const char *const made[] = { "model/sub/w.bin", "model/w.bin", "secret.bin", "model/link.bin", "model/up", "model/inside.bin",
-                                        "model/pipe", NULL };
+    static const char *const made[] = { "model/sub/w.bin", "model/w.bin",      "secret.bin", "model/link.bin",
+                                        "model/up",        "model/inside.bin", "model/pipe", NULL };
     for (int i = 0; made[i]; i++) unlink(at(f, made[i]));
     rmdir(at(f, "model/sub"));
     rmdir(at(f, "model"));
@@ -53,7 +54,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool opened(fixture *f, const char *location, const char *offset, const char *length, const uint8_t **p)
+static bool opened(fixture *f, const char *location, const char *offset, const char *length,
+                   const uint8_t **p)
 {
     Onnx__StringStringEntryProto e[3];
     Onnx__StringStringEntryProto *list[3] = { &e[0], &e[1], &e[2] };
@@ -89,7 +91,8 @@ static void nothing_else(void **state)
     fixture *f = *state;
     const uint8_t *p;
     static const char *const bad[] = {
-        "../secret.bin", "sub/../../secret.bin", "up/secret.bin", "link.bin", "inside.bin", "pipe", "sub", ".", "", "none.bin", "w.bin/x",
+        "../secret.bin", "sub/../../secret.bin", "up/secret.bin", "link.bin", "inside.bin", "pipe", "sub",
+        ".", "", "none.bin", "w.bin/x",
         "/etc/passwd", "..\\secret.bin", "..", "file:///etc/passwd", "sub/..", NULL
     };
     for (int i = 0; bad[i]; i++)
@@ -103,7 +106,8 @@ static void ranges_are_checked(void **state)
     fixture *f = *state;
     const uint8_t *p;
     static const char *const bad[][2] = {
-        { "13", NULL }, { "16", NULL }, { "17", NULL }, { "-4", NULL }, { "18446744073709551612", NULL }, { "9223372036854775804", NULL },
+        { "13", NULL }, { "16", NULL }, { "17", NULL }, { "-4", NULL }, { "18446744073709551612", NULL },
+        { "9223372036854775804", NULL },
         { "4x", NULL }, { "", NULL }, { " 4", NULL }, { "0", "8" }, { "0", "3" }, { "0", "-4" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

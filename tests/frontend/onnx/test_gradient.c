@@ -1,5 +1,6 @@
-/* test_gradient: the operator Gradient against derivatives worked out by hand: at the values themselves and at others, by
- * initializers (which must not be folded), by a value that equals another, of a gradient again; and what it refuses.
+/* test_gradient: the operator Gradient against derivatives worked out by hand: at the values themselves and
+ * at others, by initializers (which must not be folded), by a value that equals another, of a gradient again;
+ * and what it refuses.
  */
 #include "backend/eval/eval.h"
 #include "frontend/onnx/onnx.h"
@@ -17,12 +18,15 @@ static const char *results_over(dlc_context *ctx, arena *a, const char *lines)
     graph *g = NULL;
     text t = { .a = a };
     float at[2] = { 3, 5 };
-    tensor in[2] = { { .dtype = DTYPE_f32, .bytes = &at[0] }, { .dtype = DTYPE_f32, .bytes = &at[1] } }, out[8];
+    tensor in[2] = { { .dtype = DTYPE_f32, .bytes = &at[0] }, { .dtype = DTYPE_f32, .bytes = &at[1] } },
+           out[8];
     eval_options e = { 0 };
-    if (onnx_import_bytes(ctx, a, "test.onnx", model_from_text(a, 17, lines), &o, &g) != DLC_OK) return ctx->diags.at[0].message;
+    if (onnx_import_bytes(ctx, a, "test.onnx", model_from_text(a, 17, lines), &o, &g) != DLC_OK)
+        return ctx->diags.at[0].message;
     assert_true(graph_verify(g, "import"));
     if (eval_graph(ctx, a, g, NULL, in, out, &e) != DLC_OK) return "not run";
-    for (int64_t i = 0; i < g->results.n; i++) text_printf(&t, "%s%g", i ? "; " : "", (double)*(float *)out[i].bytes);
+    for (int64_t i = 0; i < g->results.n; i++)
+        text_printf(&t, "%s%g", i ? "; " : "", (double)*(float *)out[i].bytes);
     return text_str(&t);
 }
 
@@ -53,7 +57,9 @@ static void by_values_inside(void **state)
 {
     (void)state;
     check(XZ "out d\na = Mul x x\ny = Mul a z\nd = training:Gradient a | xs=a; y=y", "5");
-    check(XZ "const w f32 [] = 4\nout d\nout y\nv = Mul w w\ny = Mul v x\nd = training:Gradient w | xs=w; y=y", "24; 48");
+    check(XZ
+          "const w f32 [] = 4\nout d\nout y\nv = Mul w w\ny = Mul v x\nd = training:Gradient w | xs=w; y=y",
+          "24; 48");
     /* i is x and yet another variable: only the second factor depends on it */
     check(XZ "out d\ni = Identity x\ny = Mul x i\nd = training:Gradient i | xs=i; y=y", "3");
 }
@@ -69,22 +75,34 @@ static void elsewhere(void **state)
 static void again(void **state)
 {
     (void)state;
-    check(XZ "out dd\na = Mul x x\ny = Mul a x\nd = training:Gradient x | xs=x; y=y\ndd = training:Gradient x | xs=x; y=d", "18");
+    check(
+        XZ
+        "out dd\na = Mul x x\ny = Mul a x\nd = training:Gradient x | xs=x; y=y\n"
+        "dd = training:Gradient x | xs=x; y=d",
+        "18");
 }
 
 static void refused(void **state)
 {
     (void)state;
-    check(XZ "out d\ny = Mul x x\nd = training:Gradient x | xs=q; y=y", "\"q\", which an attribute names, is neither");
-    check(XZ "out d\ny = Mul x x\nd = training:Gradient x z | xs=x; y=y", "xs and zs name 1 values and xs 1, but there are 2 inputs");
-    check(XZ "const c i64 [] = 1\nout d\ny = Mul x x\nd = training:Gradient x c | xs=x; zs=c; y=y", "\"c\" is not a tensor of floating point");
-    check(XZ "in k bool\ngraph b\nout d\ny = Mul x x\nd = training:Gradient x | xs=x; y=y\nend\ngraph e\nout f\nf = Identity x\nend\nout o\no = If k | then_branch=@b else_branch=@e",
-          "the condition, since a branch cannot be built (the operator in a body or function is not implemented)");
+    check(XZ "out d\ny = Mul x x\nd = training:Gradient x | xs=q; y=y",
+          "\"q\", which an attribute names, is neither");
+    check(XZ "out d\ny = Mul x x\nd = training:Gradient x z | xs=x; y=y",
+          "xs and zs name 1 values and xs 1, but there are 2 inputs");
+    check(XZ "const c i64 [] = 1\nout d\ny = Mul x x\nd = training:Gradient x c | xs=x; zs=c; y=y",
+          "\"c\" is not a tensor of floating point");
+    check(
+        XZ
+        "in k bool\ngraph b\nout d\ny = Mul x x\nd = training:Gradient x | xs=x; y=y\nend\ngraph e\nout f\n"
+        "f = Identity x\nend\nout o\no = If k | then_branch=@b else_branch=@e",
+        "the condition, since a branch cannot be built (the operator in a body or function is not "
+        "implemented)");
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(where_they_are), cmocka_unit_test(by_values_inside), cmocka_unit_test(elsewhere),
-                                        cmocka_unit_test(again), cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(where_they_are), cmocka_unit_test(by_values_inside),
+                                        cmocka_unit_test(elsewhere), cmocka_unit_test(again),
+                                        cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

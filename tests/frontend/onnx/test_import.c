@@ -1,4 +1,5 @@
-/* test_import: models written by hand, from bytes to the text of their graph, or to the diagnostic that refuses them. */
+/* test_import: models written by hand, from bytes to the text of their graph, or to the diagnostic that
+ * refuses them. */
 #include "frontend/onnx/onnx.h"
 #include "frontend/onnx/op.h"
 #include "frontend/onnx/standard.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-/* -- Writing models: "op in in -> out out" with attributes appended --------------------------------------------------- */
+/* -- Writing models: "op in in -> out out" with attributes appended -------------------------------------- */
 
 enum { F32 = 1, I64 = 7, BOOL = 9 };
 
@@ -79,6 +80,7 @@ static void put_value(fixture *f, text *g, unsigned field, int code, const char 
     text v = value_info(f, code, spec);
     pb_msg(g, field, &v);
 }
+
 static void put_in(fixture *f, text *g, int code, const char *spec) { put_value(f, g, 11, code, spec); }
 static void put_out(fixture *f, text *g, int code, const char *spec) { put_value(f, g, 12, code, spec); }
 
@@ -93,7 +95,7 @@ static text model_of(fixture *f, const text *g, int64_t opset)
     return m;
 }
 
-/* -- Importing ------------------------------------------------------------------------------------------------------------ */
+/* -- Importing ------------------------------------------------------------------------------------------- */
 
 static graph *import_with(fixture *f, const text *m, const onnx_options *o, dlc_status want)
 {
@@ -140,13 +142,16 @@ static text unary_model(fixture *f, const char *op, int64_t opset)
     return model_of(f, &g, opset);
 }
 
-/* -- Dimensions and options --------------------------------------------------------------------------------------------------- */
+/* -- Dimensions and options ------------------------------------------------------------------------------ */
 
 static void dims_stay_open(void **state)
 {
     fixture *f = *state;
     text m = unary_model(f, "Neg", 13);
-    assert_string_equal(shown(f, import(f, &m)), "symbol N in 0..1000000000\ngraph @g(%x: f32[2, N]) {\n  %y = map neg %x : f32[2, N]\n  return %y as y\n}\n");
+    assert_string_equal(
+        shown(f, import(f, &m)),
+        "symbol N in 0..1000000000\ngraph @g(%x: f32[2, N]) {\n  %y = map neg %x : f32[2, N]\n"
+        "  return %y as y\n}\n");
 }
 
 static void dims_are_fixed(void **state)
@@ -247,12 +252,13 @@ static void offers_are_taken_where_needed(void **state)
     assert_true(dim_is(type_of(g, g->results.at[0]).dims[0], 6));
 }
 
-/* -- Operators --------------------------------------------------------------------------------------------------------------- */
+/* -- Operators ------------------------------------------------------------------------------------------- */
 
 static void missing_operators_are_listed(void **state)
 {
     fixture *f = *state;
-    text g = fixture_text(f), a = node_of_op(f, "Foo", "x", "a"), b = node_of_op(f, "Bar", "a", "b"), c = node_of_op(f, "Foo", "b", "y");
+    text g = fixture_text(f), a = node_of_op(f, "Foo", "x", "a"), b = node_of_op(f, "Bar", "a", "b"),
+         c = node_of_op(f, "Foo", "b", "y");
     pb_str(&a, 3, "first");
     pb_msg(&g, 1, &a);
     pb_msg(&g, 1, &b);
@@ -319,12 +325,13 @@ static void references_outside_functions_are_refused(void **state)
     refused(f, &m, DLC_ERR_INPUT, "onnx_attr", "refers to an attribute of a function");
 }
 
-/* -- Functions --------------------------------------------------------------------------------------------------------------- */
+/* -- Functions ------------------------------------------------------------------------------------------- */
 
 /* f(a; axis) = Neg(Softmax(a, axis=axis)); the main graph calls it with axis 0. */
 static text function_model(fixture *f, bool gives_axis)
 {
-    text fn = fixture_text(f), s = node_of_op(f, "Softmax", "a", "t"), ref = fixture_text(f), n = node_of_op(f, "Neg", "t", "r"), o = fixture_text(f);
+    text fn = fixture_text(f), s = node_of_op(f, "Softmax", "a", "t"), ref = fixture_text(f),
+         n = node_of_op(f, "Neg", "t", "r"), o = fixture_text(f);
     pb_str(&ref, 1, "axis");
     pb_int(&ref, 20, 2);
     pb_str(&ref, 21, "k");
@@ -364,7 +371,8 @@ static void functions_are_expanded(void **state)
     assert_non_null(strstr(shown(f, g), "reduce max"));
     bool is_named = false;
     for (int64_t i = 1; i < n_nodes(g); i++)
-        is_named |= g->nodes.at[i].at && g->nodes.at[i].at->node && strcmp(g->nodes.at[i].at->node, "call/t") == 0;
+        is_named |= g->nodes.at[i].at && g->nodes.at[i].at->node &&
+                    strcmp(g->nodes.at[i].at->node, "call/t") == 0;
     assert_true(is_named);
 }
 
@@ -375,12 +383,13 @@ static void function_attributes_must_be_given(void **state)
     refused(f, &m, DLC_ERR_INPUT, "onnx_node", "attribute \"k\" must be given");
 }
 
-/* -- Bodies ------------------------------------------------------------------------------------------------------------------- */
+/* -- Bodies ---------------------------------------------------------------------------------------------- */
 
 /* if c then Neg(x) else Abs(x), x from outside. */
 static text if_model(fixture *f, const char *inner)
 {
-    text g = fixture_text(f), a = fixture_text(f), b = fixture_text(f), n = node_of_op(f, "Neg", inner, "p"), k = node_of_op(f, "Abs", "x", "q");
+    text g = fixture_text(f), a = fixture_text(f), b = fixture_text(f), n = node_of_op(f, "Neg", inner, "p"),
+         k = node_of_op(f, "Abs", "x", "q");
     pb_msg(&a, 1, &n);
     put_out(f, &a, F32, "p 2");
     pb_msg(&b, 1, &k);
@@ -414,7 +423,7 @@ static void bodies_do_not_leak(void **state)
     refused(f, &m, DLC_ERR_INPUT, "onnx_undefined", "reads \"q\"");
 }
 
-/* -- Names ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 static void names_are_checked(void **state)
 {
@@ -442,7 +451,7 @@ static void names_are_checked(void **state)
     }
 }
 
-/* -- Memory ----------------------------------------------------------------------------------------------------------------------- */
+/* -- Memory ---------------------------------------------------------------------------------------------- */
 
 /* Each allocation fails once: an error each time, nothing left. */
 static void every_allocation_may_fail(void **state)
@@ -471,7 +480,7 @@ static void every_allocation_may_fail(void **state)
     assert_true(n > 50);
 }
 
-/* -- The tables -------------------------------------------------------------------------------------------------------------------- */
+/* -- The tables ------------------------------------------------------------------------------------------ */
 
 /* Rows name operators and versions of the standard (for its domains), ascending, once each. */
 static void rows_follow_the_standard(void **state)
@@ -481,9 +490,11 @@ static void rows_follow_the_standard(void **state)
         assert_true(onnx_op_find(r->domain, r->name) == r);
         for (int i = 0; i < r->n_versions; i++) {
             const standard_row *any, *s = standard_find(r->domain, r->name, r->versions[i], &any);
-            if (i > 0 && r->versions[i] <= r->versions[i - 1]) fail_msg("%s: versions do not ascend", r->name);
+            if (i > 0 && r->versions[i] <= r->versions[i - 1])
+                fail_msg("%s: versions do not ascend", r->name);
             if (strcmp(r->domain, "com.microsoft") == 0) continue;
-            if (!s || s->since != r->versions[i]) fail_msg("%s: %d is no version of the standard", r->name, r->versions[i]);
+            if (!s || s->since != r->versions[i])
+                fail_msg("%s: %d is no version of the standard", r->name, r->versions[i]);
         }
     }
 }
@@ -491,9 +502,11 @@ static void rows_follow_the_standard(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FIXTURE_TEST(dims_stay_open), FIXTURE_TEST(dims_are_fixed), FIXTURE_TEST(dims_are_bounded), FIXTURE_TEST(dims_are_multiples), FIXTURE_TEST(unknown_dim_is_an_error),
+        FIXTURE_TEST(dims_stay_open), FIXTURE_TEST(dims_are_fixed), FIXTURE_TEST(dims_are_bounded),
+        FIXTURE_TEST(dims_are_multiples), FIXTURE_TEST(unknown_dim_is_an_error),
         FIXTURE_TEST(structural_input_must_be_bound), FIXTURE_TEST(offers_are_taken_where_needed),
-        FIXTURE_TEST(missing_operators_are_listed), FIXTURE_TEST(signatures_are_checked), FIXTURE_TEST(old_and_new_versions),
+        FIXTURE_TEST(missing_operators_are_listed), FIXTURE_TEST(signatures_are_checked),
+        FIXTURE_TEST(old_and_new_versions),
         FIXTURE_TEST(declared_types_are_checked), FIXTURE_TEST(references_outside_functions_are_refused),
         FIXTURE_TEST(functions_are_expanded), FIXTURE_TEST(function_attributes_must_be_given),
         FIXTURE_TEST(bodies_capture), FIXTURE_TEST(bodies_do_not_leak), FIXTURE_TEST(names_are_checked),

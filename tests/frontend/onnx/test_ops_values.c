@@ -1,13 +1,15 @@
-/* test_ops_values: results of operators where the official tests say little: spectra of every size, resizing to one, what holds for random
- * numbers of any generator.
+/* test_ops_values: results of operators where the official tests say little: spectra of every size, resizing
+ * to one, what holds for random numbers of any generator.
  */
 #include "tests/frontend/onnx/model_run.h"
 #include <math.h>
 
-/* -- Fourier ------------------------------------------------------------------------------------------------------------- */
+/* -- Fourier --------------------------------------------------------------------------------------------- */
 
-/* Bin k of the transform of n points x[i * stride], imaginary parts at im[i * stride] (NULL: real), in double. */
-static void bin(const float *x, const float *im, int stride, int n, int k, double sign, double *re_out, double *im_out)
+/* Bin k of the transform of n points x[i * stride], imaginary parts at im[i * stride] (NULL: real), in
+ * double. */
+static void bin(const float *x, const float *im, int stride, int n, int k, double sign, double *re_out,
+                double *im_out)
 {
     double re = 0, jm = 0;
     for (int i = 0; i < n; i++) {
@@ -47,15 +49,17 @@ static void test_dft(void **state)
         for (int form = 0; form < 4; form++) check_dft(*state, sizes[i], form & 1, form & 2);
 }
 
-/* -- Resize -------------------------------------------------------------------------------------------------------------- */
+/* -- Resize ---------------------------------------------------------------------------------------------- */
 
-/* A length of 1 is where the formulas have a case of their own; it is the result's length that counts, not scale * extent.
- * The roi of tf_crop_and_resize: the second half. */
+/* A length of 1 is where the formulas have a case of their own; it is the result's length that counts, not
+ * scale * extent. The roi of tf_crop_and_resize: the second half. */
 static void test_resize_to_one(void **state)
 {
     static const struct { const char *mode, *at; float want; } cases[] = {
-        { "linear", "pytorch_half_pixel", 10 }, { "cubic", "pytorch_half_pixel", 10 }, { "nearest", "pytorch_half_pixel", 10 },
-        { "linear", "half_pixel", 15 }, { "linear", "align_corners", 10 }, { "linear", "tf_crop_and_resize", 25 },
+        { "linear", "pytorch_half_pixel", 10 }, { "cubic", "pytorch_half_pixel", 10 },
+        { "nearest", "pytorch_half_pixel", 10 },
+        { "linear", "half_pixel", 15 }, { "linear", "align_corners", 10 },
+        { "linear", "tf_crop_and_resize", 25 },
     };
     fixture *f = *state;
     float in[3] = { 10, 20, 30 };
@@ -65,19 +69,21 @@ static void test_resize_to_one(void **state)
             text t = { .a = f->a };
             bool crop = !strcmp(cases[i].at, "tf_crop_and_resize");
             text_printf(&t, "in x f32 %s\nconst r f32 [2] = %s 1\nconst s f32 [1] = 0.5\n"
-                            "y = Resize x r s | mode=%s coordinate_transformation_mode=%s\nout y\n", open ? "N" : "3",
+                            "y = Resize x r s | mode=%s coordinate_transformation_mode=%s\nout y\n",
+                            open ? "N" : "3",
                         crop ? "0.5" : "0", cases[i].mode, cases[i].at);
             graph *g = import(f, text_str(&t));
             if (!g) fixture_messages(f);
             assert_non_null(g);
             tensor y = run(f, g, &x)[0];
             assert_true(y.rank == 1 && y.dims[0] == 1);
-            if (*(const float *)y.bytes != cases[i].want) print_message("%s %s: %g\n", cases[i].mode, cases[i].at, *(const float *)y.bytes);
+            if (*(const float *)y.bytes != cases[i].want)
+                print_message("%s %s: %g\n", cases[i].mode, cases[i].at, *(const float *)y.bytes);
             assert_true(*(const float *)y.bytes == cases[i].want);
         }
 }
 
-/* -- Random numbers ------------------------------------------------------------------------------------------------------- */
+/* -- Random numbers -------------------------------------------------------------------------------------- */
 
 enum { MANY = 10000 };
 
@@ -114,7 +120,8 @@ static void test_bernoulli(void **state)
 static void test_dropout(void **state)
 {
     fixture *f = *state;
-    graph *g = import(f, "in x f32 10000\nconst r f32 [] = 0.75\nconst t bool [] = 1\ny m = Dropout x r t\nout y\nout m\n");
+    graph *g = import(
+        f, "in x f32 10000\nconst r f32 [] = 0.75\nconst t bool [] = 1\ny m = Dropout x r t\nout y\nout m\n");
     if (!g) fixture_messages(f);
     assert_non_null(g);
     assert_true(depends_on_random(f, g, 0) && depends_on_random(f, g, 1));

@@ -1,4 +1,5 @@
-/* test_value_file: tensors of every type, sequences and optionals, written and read back; initializers in every form. */
+/* test_value_file: tensors of every type, sequences and optionals, written and read back; initializers in
+ * every form. */
 #include "frontend/onnx/importer.h"
 #include "tests/frontend/onnx/proto.h"
 #include <setjmp.h>
@@ -79,7 +80,8 @@ static void sequences_and_optionals(void **state)
     fixture *f = *state;
     onnx_tensor items[2] = { sample(f, DTYPE_f32, 3), sample(f, DTYPE_i64, 2) };
     static const struct { onnx_kind kind; int n; bool is_absent; } c[] = {
-        { ONNX_SEQUENCE, 2, false }, { ONNX_SEQUENCE, 0, false }, { ONNX_OPTIONAL, 1, false }, { ONNX_OPTIONAL, 0, true },
+        { ONNX_SEQUENCE, 2, false }, { ONNX_SEQUENCE, 0, false }, { ONNX_OPTIONAL, 1, false },
+        { ONNX_OPTIONAL, 0, true },
         { ONNX_OPTIONAL_SEQUENCE, 2, false },
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
@@ -92,7 +94,7 @@ static void sequences_and_optionals(void **state)
     }
 }
 
-/* -- The lists of a TensorProto ------------------------------------------------------------------------------------------ */
+/* -- The lists of a TensorProto -------------------------------------------------------------------------- */
 
 static bool read_message(fixture *f, const text *m, tensor_data *out)
 {
@@ -152,8 +154,10 @@ static void sizes_must_match(void **state)
     fixture *f = *state;
     tensor_data d;
     static const struct { int code; int64_t n; const char *raw; size_t n_raw; } bad[] = {
-        { ONNX_FLOAT, 2, "1234", 4 }, { ONNX_FLOAT, 1, "12345678", 8 }, { ONNX_FLOAT, (int64_t)1 << 40, "", 0 },
-        { ONNX_FLOAT, ((int64_t)1 << 62) + 1, "1234", 4 }, { ONNX_FLOAT, -1, "", 0 }, { ONNX_INT4, 3, "1", 1 },
+        { ONNX_FLOAT, 2, "1234", 4 }, { ONNX_FLOAT, 1, "12345678", 8 },
+        { ONNX_FLOAT, (int64_t)1 << 40, "", 0 },
+        { ONNX_FLOAT, ((int64_t)1 << 62) + 1, "1234", 4 }, { ONNX_FLOAT, -1, "", 0 },
+        { ONNX_INT4, 3, "1", 1 },
         { 0, 1, "1234", 4 }, { 999, 1, "1234", 4 },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

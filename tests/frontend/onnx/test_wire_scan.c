@@ -8,7 +8,9 @@
 
 static const model_proto *decode_model(fixture *f, bytes b, decoded *d)
 {
-    return decode_message(f->ctx, f->a, "m", b, &onnx__model_proto__descriptor, d) ? (const model_proto *)d->root : NULL;
+    return decode_message(f->ctx, f->a, "m", b, &onnx__model_proto__descriptor, d)
+               ? (const model_proto *)d->root
+               : NULL;
 }
 
 static void refused(fixture *f, bytes b, const char *id)
