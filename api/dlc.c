@@ -195,10 +195,7 @@ static dlc_status run_program(dlc_context *ctx, arena *a, const engine *e, const
     for (int i = 0; i < e->n_out; i++) data[i] = out[i].data;
     s = engine_prepare_in(ctx, a, e, x, &hook, work, data, &p);
     if (s == DLC_OK) s = engine_step(ctx, a, &p, y);
-    for (int i = 0; i < e->n_out && s == DLC_OK; i++) {
-        if (!e->model) memcpy(out[i].data, y[i].bytes, tensor_bytes(&y[i]));
-        to_outside(&y[i], &out[i]);
-    }
+    for (int i = 0; i < e->n_out && s == DLC_OK; i++) to_outside(&y[i], &out[i]);
     return s;
 }
 

@@ -49,23 +49,44 @@ static void alloc_lists(engine *e, int n_in, int n_out)
     e->out_dtype = NEW_ARRAY(a, dtype, n_out);
     e->in_rank = NEW_ARRAY(a, int, n_in);
     e->out_rank = NEW_ARRAY(a, int, n_out);
+    e->in_at = NEW_ARRAY(a, int, n_in);
+    e->out_at = NEW_ARRAY(a, int, n_out);
+}
+
+/* Which of a graph's inputs (outputs) are states. */
+static bool *marked_states(arena *a, const state_binding *b, int64_t n, bool is_input)
+{
+    bool *is_state = NEW_ARRAY(a, bool, n + 1);
+    for (int i = 0; b && i < b->n; i++) {
+        int at = is_input ? b->pairs[i].input : b->pairs[i].output;
+        if (at >= 0) is_state[at] = true;
+    }
+    return is_state;
 }
 
 static void describe_graph(engine *e, const graph *g)
 {
+    arena *scratch = arena_new(arena_mem(e->arena));
+    const bool *skip_in = marked_states(scratch, e->bound, g->inputs.n, true), *skip_out = marked_states(scratch, e->bound, g->results.n, false);
     alloc_lists(e, (int)g->inputs.n, (int)g->results.n);
-    for (int i = 0; i < e->n_in; i++) {
+    e->n_in = e->n_out = 0;
+    for (int i = 0; i < g->inputs.n; i++) {
         const node *n = node_of(g, g->inputs.at[i]);
-        e->in_name[i] = n->input->name ? n->input->name : "";
-        e->in_dtype[i] = n->types[0].dtype;
-        e->in_rank[i] = n->types[0].rank;
+        if (skip_in[i]) continue;
+        e->in_name[e->n_in] = n->input->name ? n->input->name : "";
+        e->in_dtype[e->n_in] = n->types[0].dtype;
+        e->in_rank[e->n_in] = n->types[0].rank;
+        e->in_at[e->n_in++] = i;
     }
-    for (int i = 0; i < e->n_out; i++) {
+    for (int i = 0; i < g->results.n; i++) {
         type t = type_of(g, g->results.at[i]);
-        e->out_name[i] = g->result_names.at[i] ? g->result_names.at[i] : "";
-        e->out_dtype[i] = t.dtype;
-        e->out_rank[i] = t.rank;
+        if (skip_out[i]) continue;
+        e->out_name[e->n_out] = g->result_names.at[i] ? g->result_names.at[i] : "";
+        e->out_dtype[e->n_out] = t.dtype;
+        e->out_rank[e->n_out] = t.rank;
+        e->out_at[e->n_out++] = i;
     }
+    arena_free(scratch);
 }
 
 static dlc_status refuse(dlc_context *ctx, const char *path, const char *what)
@@ -92,7 +113,7 @@ static void *align64(void *p) { return (void *)(((uintptr_t)p + 63) & ~(uintptr_
 static dlc_status begin_states(dlc_context *ctx, engine *e, const char *path)
 {
     const dlc_model *m = e->model, *init = NULL;
-    if (!m->states_bytes) return DLC_OK;
+    if (!m->states_bytes || e->states) return DLC_OK;
     for (int i = 0; i < m->n_entries; i++)
         if (strcmp(m->entries[i].name, "init") == 0) init = m->entries[i].model;
     if (!init || m->states_bytes < 0 || init->n_inputs || init->n_outputs) return refuse(ctx, path, "its description is damaged");
@@ -163,6 +184,7 @@ static driver_options options_for(engine_kind kind, const driver_options *o)
 {
     driver_options r = *o;
     if (kind == ENGINE_c) driver_set_portable(&r);
+    if (kind == ENGINE_loop) r.off[PASS_states] = true;           /* the interpreters' states are copied (step_interpreted) */
     return r;
 }
 
@@ -170,6 +192,8 @@ static dlc_status make(dlc_context *ctx, engine *e, graph *g, const driver_optio
 {
     e->graph = g;
     e->fma = o->fma;
+    e->bound = o->states;
+    if (e->bound) e->states = align64(arena_alloc(e->arena, (size_t)e->bound->bytes + 64));
     describe_graph(e, g);
     if (e->kind == ENGINE_eval) return DLC_OK;
     const program *plain = NULL;
@@ -254,7 +278,7 @@ void engine_input_shape(const engine *e, int i, int64_t *extents)
 {
     arena *scratch = arena_new(arena_mem(e->arena));
     if (e->graph) {
-        type t = type_of(e->graph, e->graph->inputs.at[i]);
+        type t = type_of(e->graph, e->graph->inputs.at[e->in_at[i]]);
         for (int k = 0; k < t.rank; k++)
             if (!dim_is_const(t.dims[k], &extents[k])) extents[k] = -1;
     } else {
@@ -358,13 +382,31 @@ static dlc_status output_sizes(dlc_context *ctx, arena *a, const engine *e, cons
     return DLC_OK;
 }
 
+static void *state_at(const engine *e, int k) { return (char *)e->states + e->bound->rows[k].offset; }
+
+/* What the graph takes: states where they stand, and in[]. */
+static const tensor *graph_inputs(arena *a, const engine *e, const tensor *in)
+{
+    if (!e->bound) return in;
+    tensor *all = NEW_ARRAY(a, tensor, e->graph->inputs.n + 1);
+    for (int i = 0; i < e->n_in; i++) all[e->in_at[i]] = in[i];
+    for (int k = 0; k < e->bound->n; k++) {
+        const state_row *r = &e->bound->rows[k];
+        if (e->bound->pairs[k].input < 0) continue;
+        tensor t = { .dtype = r->dtype, .rank = r->rank, .bytes = state_at(e, k) };
+        memcpy(t.dims, r->extents, sizeof *t.dims * (size_t)r->rank);
+        all[e->bound->pairs[k].input] = t;
+    }
+    return all;
+}
+
 static dlc_status bind_prepared(dlc_context *ctx, arena *a, prepared *p)
 {
     const engine *e = p->e;
     dlc_status s = check_types(ctx, e, p->in);
     if (s != DLC_OK) return s;
     p->sizes = NEW_ARRAY(a, int64_t, (e->model ? e->model->n_dims : dims_n_symbols(e->graph->dims)) + 1);
-    if (!e->model) return eval_bind(ctx, e->graph, p->in, p->sizes);
+    if (!e->model) return eval_bind(ctx, e->graph, graph_inputs(a, e, p->in), p->sizes);
     s = bind_model(ctx, a, e, p->in, p->sizes);
     if (s != DLC_OK) return s;
     p->workspace_bytes = e->model->workspace(p->sizes);
@@ -427,14 +469,38 @@ static dlc_status step_model(dlc_context *ctx, arena *a, prepared *p, tensor *ou
     return DLC_OK;
 }
 
-dlc_status engine_step(dlc_context *ctx, arena *a, prepared *p, tensor *out)
+static void take_states(arena *a, const engine *e, tensor *all)
+{
+    const state_binding *b = e->bound;
+    const char *from = e->states, *to = from + b->bytes;
+    for (int64_t i = 0; i < e->graph->results.n; i++) {            /* a result may be a state as it was */
+        const char *p = all[i].bytes;
+        if (p >= from && p < to) all[i].bytes = arena_copy(a, p, tensor_bytes(&all[i]));
+    }
+    for (int k = 0; k < b->n; k++)
+        if (b->pairs[k].output >= 0) memcpy(state_at(e, k), all[b->pairs[k].output].bytes, (size_t)b->rows[k].bytes);
+}
+
+/* The interpreters take and give states as any tensors; new values are copied to their places, also to the outputs of the caller. */
+static dlc_status step_interpreted(dlc_context *ctx, arena *a, prepared *p, tensor *out)
 {
     const engine *e = p->e;
-    if (e->model) return step_model(ctx, a, p, out);
-    if (!out) out = NEW_ARRAY(a, tensor, e->n_out);
-    if (e->kind == ENGINE_loop) return driver_eval(ctx, a, e->program, p->sizes, p->in, out);
+    const tensor *in = graph_inputs(a, e, p->in);
+    tensor *all = e->bound || !out ? NEW_ARRAY(a, tensor, e->graph->results.n + 1) : out;
     eval_options o = { .fma = e->fma };
-    return eval_graph(ctx, a, e->graph, p->sizes, p->in, out, &o);
+    dlc_status s = e->kind == ENGINE_loop ? driver_eval(ctx, a, e->program, p->sizes, in, all) : eval_graph(ctx, a, e->graph, p->sizes, in, all, &o);
+    if (e->bound && s == DLC_OK) take_states(a, e, all);
+    for (int i = 0; s == DLC_OK && i < e->n_out; i++) {
+        const tensor *t = &all[e->out_at[i]];
+        if (p->outputs) memcpy(p->outputs[i], t->bytes, tensor_bytes(t));
+        if (out) out[i] = *t;
+    }
+    return s;
+}
+
+dlc_status engine_step(dlc_context *ctx, arena *a, prepared *p, tensor *out)
+{
+    return p->e->model ? step_model(ctx, a, p, out) : step_interpreted(ctx, a, p, out);
 }
 
 dlc_status engine_run(dlc_context *ctx, arena *a, const engine *e, const tensor *in, tensor *out, const dlc_run_hook *hook)

@@ -28,12 +28,14 @@ typedef struct engine {
     const char **in_name, **out_name;
     dtype *in_dtype, *out_dtype;
     int *in_rank, *out_rank;
+    int *in_at, *out_at;       /* their numbers in the graph, where states stand between them */
     graph *graph;              /* as imported; NULL for a library from a file */
     program *program;          /* NULL with eval, and for a library from a file */
     const dlc_model *model;    /* jit, so, c */
     loaded_code *code;         /* jit */
     variants *variants;        /* jit: more code, for sizes that came twice; NULL: nothing is open */
-    void *states;              /* of a training step; run() changes them */
+    void *states;              /* of a training step: their block; a run changes them */
+    const state_binding *bound;/* which inputs and outputs of the graph they are; NULL: none, or a library from a file */
     const void *weights;       /* c: those that do not stand in the file */
     fma_mode fma;
 } engine;
@@ -41,7 +43,8 @@ typedef struct engine {
 /* From a model (.onnx, .dl, graph text) or a library made by dlc compile (.so; `kind` is then not looked at). Everything
  * is released with `a`. Not DLC_OK: diagnostics. */
 dlc_status engine_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, engine_kind kind, engine **out);
-/* From a graph that is there already. */
+/* From a graph that is there already. o->states: these inputs and outputs are states, not inputs and outputs of the engine; the
+ * caller gives them their first values, in the block. o->states must live as long. */
 dlc_status engine_make(dlc_context *ctx, arena *a, graph *g, const driver_options *o, engine_kind kind, engine **out);
 
 /* Sizes of the inputs: those fixed, and -1 where open. `extents`: rank of them. */

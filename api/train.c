@@ -1,12 +1,13 @@
 /* train: the loop around a training step
  *
  * Inputs of the step's graph are found by name: variables, batches NAME.FIELD, step, epoch, val_loss. An epoch goes over the
- * first data set in the order of its permutation; the other sets are shuffled too and start again as needed. Each step runs
- * in an arena of its own; the new values are copied out of it.
+ * first data set in the order of its permutation; the other sets are shuffled too and start again as needed. The variables stand
+ * in the block of states of the step's engine, which changes them in place; batches are copied together into buffers of their own.
  */
 #include "api/train.h"
 #include "api/checkpoint.h"
 #include "api/tensor_file.h"
+#include "api/training.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -20,6 +21,10 @@ typedef struct {
     progress at;
     double score;                      /* what `monitor` names, at the end */
     int64_t **order;                   /* of each data set, in this epoch */
+    engine *step;
+    tensor *in;                        /* of the step */
+    prepared run;
+    dlc_run_hook hook;                 /* threads */
 } trainer;
 
 static int variable_named(const lang_training *t, const char *name)
@@ -42,23 +47,18 @@ static const tensor *field_named(const lang_training *t, const char *name, int *
     return NULL;
 }
 
-/* Samples rows[0 … n-1] of a field; rows start again after `of`. */
-static tensor batch_of(arena *a, const tensor *field, const int64_t *rows, int64_t from, int64_t n, int64_t of)
+/* Samples rows[0 … n-1] of a field into t, in `a` where it has no memory yet; rows start again after `of`. */
+static void put_batch(arena *a, tensor *t, const tensor *field, const int64_t *rows, int64_t from, int64_t n, int64_t of)
 {
-    tensor t = *field;
-    t.dims[0] = n;
+    void *p = t->bytes;
     size_t row = field->dims[0] ? tensor_bytes(field) / (size_t)field->dims[0] : 0;
-    t.bytes = arena_alloc(a, row * (size_t)n + 1);
-    for (int64_t i = 0; i < n; i++) memcpy((char *)t.bytes + (size_t)i * row, (const char *)field->bytes + (size_t)rows[(from + i) % of] * row, row);
-    return t;
+    *t = *field;
+    t->dims[0] = n;
+    t->bytes = p ? p : arena_alloc(a, row * (size_t)n + 1);
+    for (int64_t i = 0; i < n; i++) memcpy((char *)t->bytes + (size_t)i * row, (const char *)field->bytes + (size_t)rows[(from + i) % of] * row, row);
 }
 
-static tensor scalar_tensor(arena *a, dtype t, const void *p)
-{
-    return (tensor){ .dtype = t, .bytes = arena_copy(a, p, (size_t)dtype_bytes(t)) };
-}
-
-/* The inputs of an engine: batch k of n samples of a part. */
+/* The inputs of an engine: batch k of n samples of a part. What is not a batch is read where it stands. */
 static bool inputs(trainer *r, arena *a, const engine *e, int part, int64_t k, int64_t n, tensor *in)
 {
     for (int i = 0; i < e->n_in; i++) {
@@ -69,11 +69,11 @@ static bool inputs(trainer *r, arena *a, const engine *e, int part, int64_t k, i
         else if (f) {
             const lang_data *d = r->t->data[set];
             int p = part > 0 && d->n_part[part] ? part : 0;
-            in[i] = batch_of(a, f, part < 0 || p ? d->part[p] : r->order[set], k * n, n, d->n_part[p]);
+            put_batch(a, &in[i], f, part < 0 || p ? d->part[p] : r->order[set], k * n, n, d->n_part[p]);
         }
-        else if (strcmp(name, "step") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->at.step);
-        else if (strcmp(name, "epoch") == 0) in[i] = scalar_tensor(a, DTYPE_i64, &r->at.epoch);
-        else if (strcmp(name, "val_loss") == 0) in[i] = scalar_tensor(a, DTYPE_f32, &r->at.val_loss);
+        else if (strcmp(name, "step") == 0) in[i] = (tensor){ .dtype = DTYPE_i64, .bytes = &r->at.step };
+        else if (strcmp(name, "epoch") == 0) in[i] = (tensor){ .dtype = DTYPE_i64, .bytes = &r->at.epoch };
+        else if (strcmp(name, "val_loss") == 0) in[i] = (tensor){ .dtype = DTYPE_f32, .bytes = &r->at.val_loss };
         else {
             diag_internal(r->ctx, (place){ 0 }, arena_printf(a, "the step has an input %s that nobody gives", name));
             return false;
@@ -125,23 +125,43 @@ dlc_status train_first_values(dlc_context *ctx, arena *a, const driver_options *
     return s;
 }
 
-static dlc_status first_values(trainer *r)
+dlc_status train_engine(dlc_context *ctx, arena *a, const driver_options *o, engine_kind kind, const lang_training *t, engine **e, tensor **values)
 {
-    dlc_status s = train_first_values(r->ctx, r->a, r->o, r->t, &r->at.values);
-    if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, r->t, r->at.values);
+    training *with_states = NEW(a, training);
+    state_binding *states = NEW(a, state_binding);
+    driver_options mine = *o;
+    graph *g;
+    *with_states = (training){ .t = *t };
+    dlc_status s = train_first_values(ctx, a, o, t, &with_states->values);
+    if (s != DLC_OK) return s;
+    training_lay_out(a, with_states);
+    training_graph(a, with_states, STEP_step, &g, states);
+    mine.states = states;
+    s = engine_make(ctx, a, g, &mine, kind, e);
+    *values = NEW_ARRAY(a, tensor, t->n_vars + 1);
+    for (int i = 0; s == DLC_OK && i < t->n_vars; i++) {
+        tensor *v = &(*values)[i];
+        *v = with_states->values[i];
+        v->bytes = memcpy((char *)(*e)->states + states->rows[i].offset, v->bytes, tensor_bytes(v));
+    }
     return s;
 }
 
-static dlc_status one_step(trainer *r, const engine *e, int64_t k, int64_t batch)
+static dlc_status prepare_step(trainer *r, int64_t batch)
+{
+    r->in = NEW_ARRAY(r->a, tensor, r->step->n_in + 1);
+    return inputs(r, r->a, r->step, 0, 0, batch, r->in) ? engine_prepare(r->ctx, r->a, r->step, r->in, &r->hook, &r->run) : DLC_ERR_INTERNAL;
+}
+
+static dlc_status one_step(trainer *r, int64_t k, int64_t batch)
 {
     arena *a = arena_new(&r->ctx->mem);
-    tensor *in = NEW_ARRAY(a, tensor, e->n_in + 1), *out = NEW_ARRAY(a, tensor, e->n_out + 1);
+    tensor *out = NEW_ARRAY(a, tensor, r->step->n_out + 1);
     double losses[16];
-    dlc_status s = inputs(r, a, e, 0, k, batch, in) ? engine_run(r->ctx, a, e, in, out, NULL) : DLC_ERR_INTERNAL;
+    dlc_status s = inputs(r, r->a, r->step, 0, k, batch, r->in) ? engine_step(r->ctx, a, &r->run, out) : DLC_ERR_INTERNAL;
     int n = r->t->n_losses < 16 ? r->t->n_losses : 16;
     for (int i = 0; s == DLC_OK && i < n; i++) losses[i] = sv_to_f64(out[i].dtype, sv_load(out[i].dtype, out[i].bytes));
     if (s == DLC_OK && r->ev->step) r->ev->step(r->ev->arg, r->at.step, n, r->t->losses, losses);
-    for (int i = 0; s == DLC_OK && i < r->t->n_vars; i++) memcpy(r->at.values[i].bytes, out[r->t->n_losses + i].bytes, tensor_bytes(&r->at.values[i]));
     arena_free(a);
     r->at.step++;
     return s;
@@ -154,7 +174,7 @@ static dlc_status evaluate(trainer *r, engine *const e[3], int part, bool is_end
     lang_training *t = r->t;
     arena *a = arena_new(&r->ctx->mem);
     tensor *in = NEW_ARRAY(a, tensor, e[part]->n_in + 1), *out = NEW_ARRAY(a, tensor, e[part]->n_out + 1);
-    dlc_status s = inputs(r, a, e[part], part ? part : -1, 0, t->data[0]->n_part[part], in) ? engine_run(r->ctx, a, e[part], in, out, NULL) : DLC_ERR_INTERNAL;
+    dlc_status s = inputs(r, a, e[part], part ? part : -1, 0, t->data[0]->n_part[part], in) ? engine_run(r->ctx, a, e[part], in, out, &r->hook) : DLC_ERR_INTERNAL;
     if (s == DLC_OK) {
         int n = t->n_losses + t->n_reports;
         const char **names = NEW_ARRAY(a, const char *, n + 1);
@@ -233,7 +253,9 @@ static bool goes_on(const trainer *r)
     return (t->steps ? r->at.step < t->steps : r->at.epoch < t->epochs) && (!t->patience || r->at.wait < t->patience);
 }
 
-static dlc_status run_epochs(trainer *r, const engine *step, engine *const eval[3])
+static bool is_stopped(const trainer *r) { return r->ev->stop && r->ev->stop(r->ev->arg); }
+
+static dlc_status run_epochs(trainer *r, engine *const eval[3])
 {
     lang_training *t = r->t;
     progress *p = &r->at;
@@ -242,9 +264,11 @@ static dlc_status run_epochs(trainer *r, const engine *step, engine *const eval[
     p->best = less ? INFINITY : -INFINITY;
     make_kept(r);
     dlc_status s = t->checkpoint ? checkpoint_read(r->ctx, r->a, t->checkpoint, t, p) : DLC_OK;
+    if (s == DLC_OK) s = prepare_step(r, batch);
     while (s == DLC_OK && goes_on(r)) {
         shuffle(r);
-        for (; s == DLC_OK && p->batch < n / batch && (!t->steps || p->step < t->steps); p->batch++) s = one_step(r, step, p->batch, batch);
+        for (; s == DLC_OK && p->batch < n / batch && (!t->steps || p->step < t->steps) && !is_stopped(r); p->batch++) s = one_step(r, p->batch, batch);
+        if (s == DLC_OK && is_stopped(r)) return t->checkpoint ? write_checkpoint(r) : DLC_OK;
         double score = NAN;
         /* without an epoch's length of its own, `steps` reports at the end only */
         if (s == DLC_OK && (!t->steps || t->patience)) s = evaluate(r, eval, eval[1] ? 1 : 0, false, &score);
@@ -265,14 +289,14 @@ static dlc_status train_once(trainer *r)
 {
     lang_training *t = r->t;
     arena *a = r->a;
-    engine *step = NULL, *eval[3] = { NULL };
-    dlc_status s = engine_make(r->ctx, a, t->step, r->o, r->kind, &step);
+    engine *eval[3] = { NULL };
+    dlc_status s = train_engine(r->ctx, a, r->o, r->kind, t, &r->step, &r->at.values);
     for (int i = 0; i < 3 && s == DLC_OK; i++)
         if (t->evaluate[i]) s = engine_make(r->ctx, a, t->evaluate[i], r->o, r->kind, &eval[i]);
     r->order = NEW_ARRAY(a, int64_t *, t->n_data + 1);
     for (int i = 0; i < t->n_data; i++) r->order[i] = NEW_ARRAY(a, int64_t, t->data[i]->n_part[0] + 1);
-    if (s == DLC_OK) s = first_values(r);
-    return s == DLC_OK ? run_epochs(r, step, eval) : s;
+    if (s == DLC_OK && r->ev->first) r->ev->first(r->ev->arg, t, r->at.values);
+    return s == DLC_OK ? run_epochs(r, eval) : s;
 }
 
 /* How many combinations a search has; -1: too many to be numbered. */
@@ -326,7 +350,7 @@ static dlc_status search(trainer *best, const char *path, const char *name)
         dlc_status s = driver_train(r.ctx, r.a, path, name, r.o, t);
         if (t->checkpoint) t->checkpoint = trial_file(r.a, t->checkpoint, order[k]);
         if (s == DLC_OK) s = train_once(&r);
-        if (s != DLC_OK) return s;
+        if (s != DLC_OK || is_stopped(&r)) return s;
         if (has_best && !(less ? r.score < best->score : r.score > best->score)) continue;
         has_best = true;
         lang_training *out = best->t;
@@ -341,11 +365,11 @@ static dlc_status search(trainer *best, const char *path, const char *name)
 }
 
 dlc_status train_file(dlc_context *ctx, arena *a, const char *path, const char *name, const driver_options *o, engine_kind kind,
-                      const train_events *ev, lang_training *t, tensor **values)
+                      dlc_run_hook hook, const train_events *ev, lang_training *t, tensor **values)
 {
     dlc_status s = driver_train(ctx, a, path, name, o, t);
     if (s != DLC_OK) return s;
-    trainer r = { .ctx = ctx, .a = a, .o = o, .kind = kind, .ev = ev, .t = t, .at = { .val_loss = INFINITY } };
+    trainer r = { .ctx = ctx, .a = a, .o = o, .kind = kind, .ev = ev, .t = t, .at = { .val_loss = INFINITY }, .hook = hook };
     s = t->n_search ? search(&r, path, name) : train_once(&r);
     *values = r.at.values;
     return s;

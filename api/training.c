@@ -27,7 +27,7 @@ static bool is_zero(const tensor *t)
     return true;
 }
 
-static void lay_out(arena *a, training *t)
+void training_lay_out(arena *a, training *t)
 {
     int n = t->t.n_vars;
     bool *is_trained = NEW_ARRAY(a, bool, n + 1);
@@ -57,7 +57,7 @@ dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const dri
         n_statistics += out->t.vars[i].is_state && strncmp(out->t.vars[i].path, "Net.", 4) == 0;
     if (n_statistics && strstr(path, ".onnx")) diag_onnx_statistics(ctx, (place){ .file = path }, n_statistics);
     if (s == DLC_OK) s = train_first_values(ctx, a, o, &out->t, &out->values);
-    if (s == DLC_OK) lay_out(a, out);
+    if (s == DLC_OK) training_lay_out(a, out);
     return s;
 }
 

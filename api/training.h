@@ -26,6 +26,8 @@ typedef struct {
 /* Reads and elaborates the block o->train of a program, and lays out its states. All in `a`. with_data: reads the data, too; else
  * only its shapes are known (t.data). */
 dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const driver_options *o, bool with_data, training *out);
+/* Rows and sizes of t->t.vars, whose values are set. */
+void training_lay_out(arena *a, training *t);
 /* The graph of an entry (not init), and which of its inputs and outputs are states. */
 void training_graph(arena *a, const training *t, step_entry entry, graph **g, state_binding *states);
 /* All entries, compiled to loop programs and joined (program.next); the first is step. */

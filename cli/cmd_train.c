@@ -2,10 +2,11 @@
 #include "cli/cli.h"
 #include "api/train.h"
 #include <math.h>
+#include <signal.h>
 
 enum { RECORDED = 20 };
 typedef struct { text curve, parameters, final, test, trial; int n_curve, final_part; } record;
-typedef struct { cli *c; record now, best; bool is_quiet, has_best; } told;
+typedef struct { cli *c; record now, best; bool is_quiet, has_best, holds_signals; } told;
 
 static double element(const tensor *t, int64_t i) { return sv_to_f64(t->dtype, sv_load(t->dtype, (const char *)t->bytes + i * dtype_bytes(t->dtype))); }
 
@@ -15,9 +16,42 @@ static void put_number(text *t, double x)
     else text_put(t, "null");
 }
 
+/* From the first step on, Ctrl-C and kill wait until a step and the file that is written then are done. */
+static const int held[] = { SIGINT, SIGTERM };
+
+static sigset_t held_set(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (int i = 0; i < 2; i++) sigaddset(&set, held[i]);
+    return set;
+}
+
+static void hold_signals(told *s)
+{
+    sigset_t set = held_set();
+    s->holds_signals = pthread_sigmask(SIG_BLOCK, &set, NULL) == 0;
+}
+
+static bool on_stop(void *arg)
+{
+    const told *s = arg;
+    sigset_t waiting;
+    return s->holds_signals && sigpending(&waiting) == 0 && (sigismember(&waiting, SIGINT) == 1 || sigismember(&waiting, SIGTERM) == 1);
+}
+
+/* What was held comes now: the command ends by it. */
+static void release_signals(told *s)
+{
+    sigset_t set = held_set();
+    progress_clear(s->c);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void on_first(void *arg, const lang_training *t, const tensor *values)
 {
     told *s = arg;
+    hold_signals(s);
     for (int i = 0; i < t->n_vars; i++) {
         if (t->vars[i].is_state) continue;
         double sum = 0;
@@ -105,11 +139,15 @@ int command_train(cli *c)
     }
     told s = { .c = c, .is_quiet = opt_given(c, OPT_train_quiet) };
     fresh(&s);
-    train_events ev = { on_first, on_step, on_report, on_trial, on_chosen, &s };
+    train_events ev = { on_first, on_step, on_report, on_trial, on_chosen, on_stop, &s };
+    int n_threads;
+    dlc_run_hook hook = cli_threads(c, &n_threads);
+    if (c->is_usage) return EXIT_USAGE;
     lang_training t;
     tensor *values;
     const char *name = c->operands.n == 2 ? c->operands.at[1] : NULL;
-    dlc_status st = train_file(c->ctx, c->a, c->operands.at[0], name, &set.driver, set.kind, &ev, &t, &values);
+    dlc_status st = train_file(c->ctx, c->a, c->operands.at[0], name, &set.driver, set.kind, hook, &ev, &t, &values);
+    if (on_stop(&s)) release_signals(&s);
     const char *out_file = opt_value(c, OPT_train_out) ? opt_value(c, OPT_train_out) : st == DLC_OK ? t.save : NULL;
     if (st == DLC_OK && out_file) st = train_save(c->ctx, c->a, out_file, &t, values);
     const char *file = opt_value(c, OPT_record);

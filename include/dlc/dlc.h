@@ -148,7 +148,7 @@ DLC_API dlc_tensor dlc_step_input(const dlc_step *s, size_t i);
 DLC_API size_t dlc_step_n_losses(const dlc_step *s);
 DLC_API const char *dlc_step_loss_name(const dlc_step *s, size_t i);
 
-/* A variable's value now, in data, to be read and written there. Steps that run make the address stale. */
+/* A variable's value, in data: steps change it there, and it may be read and written between them. */
 DLC_API size_t dlc_step_n_variables(const dlc_step *s);
 DLC_API const char *dlc_step_variable_name(const dlc_step *s, size_t i);
 DLC_API dlc_tensor dlc_step_variable(dlc_step *s, size_t i);

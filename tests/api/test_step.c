@@ -89,8 +89,34 @@ static void refused(void **state)
     dlc_step_close(NULL);
     assert_int_not_equal(dlc_step_open(ctx, "tests/bench/train/xor.dl", "other", NULL, &none), DLC_OK);
     assert_null(none);
-    static const char *const interpreted[] = { "backend=eval", NULL };
-    assert_int_equal(dlc_step_open(ctx, "tests/bench/train/xor.dl", NULL, interpreted, &none), DLC_ERR_INPUT);
+}
+
+/* By the interpreters, too: the same losses, and weights that stay where they are. */
+static void interpreted(void **state)
+{
+    (void)state;
+    static const char *const ways[][2] = { { "backend=jit", NULL }, { "backend=eval", NULL }, { "backend=loop", NULL } };
+    double losses[3][8];
+    float w[3][8];
+    for (int k = 0; k < 3; k++) {
+        dlc_step *s;
+        assert_int_equal(dlc_step_open(ctx, "tests/bench/train/xor.dl", NULL, ways[k], &s), DLC_OK);
+        start_xor(s);
+        dlc_tensor batch[2] = { dlc_step_input(s, 0), dlc_step_input(s, 1) };
+        batch[0].data = x;
+        batch[1].data = y;
+        const float *w1 = NULL;
+        for (size_t i = 0; i < dlc_step_n_variables(s); i++)
+            if (strcmp(dlc_step_variable_name(s, i), "fit.Net.w1") == 0) w1 = dlc_step_variable(s, i).data;
+        assert_non_null(w1);
+        for (int i = 0; i < 8; i++) assert_int_equal(dlc_step_run(ctx, s, batch, 1, &losses[k][i], NULL), DLC_OK);
+        memcpy(w[k], w1, sizeof w[k]);
+        dlc_step_close(s);
+    }
+    assert_memory_equal(losses[0], losses[2], sizeof *losses);
+    assert_memory_equal(w[0], w[2], sizeof *w);
+    for (int i = 0; i < 8; i++) assert_true(losses[0][i] - losses[1][i] < 1e-5 && losses[1][i] - losses[0][i] < 1e-5);
+    for (int i = 0; i < 8; i++) assert_true(w[0][i] - w[1][i] < 1e-5f && w[1][i] - w[0][i] < 1e-5f);
 }
 
 static void constants(void **state)
@@ -114,6 +140,6 @@ static int end(void **state) { (void)state; dlc_context_destroy(ctx); return 0; 
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(xor_steps), cmocka_unit_test(refused), cmocka_unit_test(constants) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(xor_steps), cmocka_unit_test(refused), cmocka_unit_test(interpreted), cmocka_unit_test(constants) };
     return cmocka_run_group_tests(tests, begin, end);
 }

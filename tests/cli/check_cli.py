@@ -4,10 +4,13 @@ import json
 import os
 import pathlib
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DLC = os.environ.get("DLC", str(ROOT / "build/bin/dlc"))
@@ -208,6 +211,41 @@ def cached(folder):
     dlc("run", DIGITS, "--cache=strikt", "--zero-inputs", code=2, err="did you mean strict?")
 
 
+def trained(folder):
+    """`dlc train`: the same values for any way to run; Ctrl-C leaves whole files, from which it goes on."""
+    if not has_llvm(folder):
+        return
+    xor = (ROOT / "examples/xor.dl").read_text()
+    plain = folder / "xor.dl"
+    plain.write_text(xor.replace("steps: 1000", "steps: 20"))
+    made = set()
+    for k, args in enumerate([["--threads=1"], ["--threads=2"], ["--off=share,schedule"], ["--backend=loop"], ["--memory=1MiB", "-O1"], ["--vector-bytes=16"]]):
+        dlc("train", plain, *args, "-o", folder / f"w{k}.npz", out="end on train")
+        made.add((folder / f"w{k}.npz").read_bytes())
+    assert len(made) == 1
+    dlc("train", plain, "--off=shedule", code=2, err="did you mean schedule?")
+    dlc("train", plain, "--weights", folder / "w0.npz", out="end on train")
+
+    at = folder / "stopped"
+    at.mkdir()
+    (at / "long.dl").write_text(xor.replace("steps: 1000", 'epochs: 1000000000, checkpoint: "state.npz"'))
+    for again in range(2):
+        p = subprocess.Popen([DLC, "train", "long.dl", "-q", "-o", "end.npz"], cwd=at, stderr=subprocess.PIPE)
+        seen = (at / "state.npz").stat().st_mtime_ns if again else 0
+        until = time.time() + 60
+        while time.time() < until and not ((at / "state.npz").exists() and (at / "state.npz").stat().st_mtime_ns > seen):
+            time.sleep(0.02)
+        time.sleep(0.2)
+        p.send_signal(signal.SIGINT)
+        assert p.wait(30) == -signal.SIGINT, p.stderr.read()
+        assert sorted(f.name for f in at.iterdir()) == ["long.dl", "state.npz"]
+        with zipfile.ZipFile(at / "state.npz") as z:
+            assert z.testzip() is None
+            steps = struct.unpack("<q", z.read("=progress.npy")[-40:-32])[0]
+        assert steps > 0 and (not again or steps > before), steps
+        before = steps
+
+
 def on_terminal(*args, **env):
     """What a terminal sees on stderr."""
     ours, theirs = pty.openpty()
@@ -271,7 +309,7 @@ def generated(folder):
     assert not list(folder.glob("bad.so*"))
 
 
-for part in usage, examples, inputs, passes, pages, reduced, progress, cached, generated:
+for part in usage, examples, inputs, passes, pages, reduced, progress, cached, trained, generated:
     with tempfile.TemporaryDirectory() as d:
         part(pathlib.Path(d))
 print("\n".join(failed) or "ok")

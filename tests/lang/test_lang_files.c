@@ -177,7 +177,7 @@ static const char *trained(dlc_context *ctx, arena *a, const char *epochs, seen 
     lang_training t;
     tensor *values;
     text out = { .a = a };
-    if (train_file(ctx, a, path_of("t.dl"), NULL, &o, ENGINE_eval, &ev, &t, &values) != DLC_OK) return ctx->diags.at[0].message;
+    if (train_file(ctx, a, path_of("t.dl"), NULL, &o, ENGINE_eval, (dlc_run_hook){ NULL, NULL }, &ev, &t, &values) != DLC_OK) return ctx->diags.at[0].message;
     for (int i = 0; i < t.n_vars; i++)
         for (int64_t k = 0; k < tensor_n(&values[i]); k++) text_printf(&out, "%a ", tensor_f64(&values[i], k));
     return text_str(&out);

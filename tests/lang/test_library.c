@@ -39,7 +39,7 @@ static int trained(const char *source, losses *l, double *out)
     assert_true(f >= 0);
     assert_int_equal(write(f, source, strlen(source)), (ssize_t)strlen(source));
     close(f);
-    dlc_status s = train_file(ctx, a, path, NULL, &o, ENGINE_eval, &ev, &t, &values);
+    dlc_status s = train_file(ctx, a, path, NULL, &o, ENGINE_eval, (dlc_run_hook){ NULL, NULL }, &ev, &t, &values);
     unlink(path);
     if (s != DLC_OK) fail_msg("%s\n%s", source, ctx->diags.at[0].message);
     for (; n < tensor_n(&values[0]) && n < MOST; n++) out[n] = sv_to_f64(values[0].dtype, sv_load(values[0].dtype, (char *)values[0].bytes + n * dtype_bytes(values[0].dtype)));

@@ -50,7 +50,7 @@ static void as_trained(void **state)
         assert_int_equal(training_open(ctx, a, "tests/lang/step.dl", &o, true, &t), DLC_OK);
         assert_int_equal(training_programs(ctx, a, "tests/lang/step.dl", &o, &p), DLC_OK);
         assert_int_equal(driver_load(ctx, p, &o, &code, &m), DLC_OK);
-        assert_int_equal(train_file(ctx, a, "tests/lang/step.dl", blocks[k], &o, ENGINE_jit, &none, &trained, &values), DLC_OK);
+        assert_int_equal(train_file(ctx, a, "tests/lang/step.dl", blocks[k], &o, ENGINE_jit, (dlc_run_hook){ NULL, NULL }, &none, &trained, &values), DLC_OK);
         const char *states = step_run(a, m, &t.t, trained.steps, 1, false, NULL);
         assert_int_equal(trained.n_vars + 1, t.t.n_vars);           /* and the number of steps */
         for (int i = 0; i < trained.n_vars; i++) {

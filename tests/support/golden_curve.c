@@ -59,7 +59,7 @@ bool golden_curve(const char *name, double rtol)
     train_events ev = { .first = on_first, .step = on_step, .arg = &s };
     lang_training t;
     tensor *values;
-    dlc_status st = train_file(ctx, a, arena_printf(a, "examples/%s.dl", name), NULL, &o, ENGINE_jit, &ev, &t, &values);
+    dlc_status st = train_file(ctx, a, arena_printf(a, "examples/%s.dl", name), NULL, &o, ENGINE_jit, (dlc_run_hook){ NULL, NULL }, &ev, &t, &values);
     bool ok = st == DLC_OK && s.n_seen == s.n_want && s.worst <= rtol && !s.missing;
     printf("%-16s %d losses, largest relative difference %.1e%s%s\n", name, s.n_seen, s.worst, ctx->diags.n ? ": " : "", ctx->diags.n ? ctx->diags.at[0].message : "");
     context_free(ctx);
