@@ -270,7 +270,7 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     if (e->is_real && !e->is_cut) {
         if (!e->o->gradient || !e->o->gradient(g, loss.v, (int)wrt.n, wrt.at, d)) longjmp(*e->l->stop, 1);
     } else
-        for (int64_t k = 0; k < chosen.n; k++) d[k] = input(g, arena_printf(e->a, "grad:%s", chosen.at[k]->path), chosen.at[k]->t.dtype, chosen.at[k]->t.rank, chosen.at[k]->t.dims);
+        for (int64_t k = 0; k < chosen.n; k++) d[k] = input(g, arena_printf(e->a, "grad.%s", chosen.at[k]->path), chosen.at[k]->t.dtype, chosen.at[k]->t.rank, chosen.at[k]->t.dims);
     for (int64_t k = 0; k < chosen.n; k++) vec_push(e->a, &e->gradients, ((gradient_of){ chosen.at[k], d[k] }));
     if (x->c) clip(e, n, x->c, (int)chosen.n, d);
     for (int64_t k = 0; k < chosen.n; k++) {
@@ -567,7 +567,7 @@ static void first_half(elab *e, const variables *all, const outputs *step, lang_
         int k = 0;
         while (all->at[k].p != e->gradients.at[i].p) k++;
         graded[t->n_graded++] = k;
-        add_result(e->fr->g, e->gradients.at[i].v, arena_printf(e->a, "grad:%s", all->at[k].p->path));
+        add_result(e->fr->g, e->gradients.at[i].v, arena_printf(e->a, "grad.%s", all->at[k].p->path));
     }
     for (int i = 0; i < t->n_early; i++) add_result(e->fr->g, all->at[t->early[i]].new, all->at[t->early[i]].p->path);
     t->graded = graded;

@@ -7,6 +7,9 @@
     losses = step.run({"d.image": x, "d.label": y})
     step["Digits.Dense.W"]                  # parameters and states by their paths
 
+    step = dlc.load("digits.so")            # what `dlc compile digits.dl --train` wrote
+    step.step({"d.image": x, "d.label": y}) # -> {"loss": ...}; also grad, apply, test, init
+
 A thin layer over libdlc (include/dlc/dlc.h) by ctypes.
 """
 import ctypes
@@ -15,7 +18,9 @@ import pathlib
 
 import numpy as np
 
-__all__ = ["compile", "compile_file", "train", "Model", "Step", "Info", "Error", "UnsupportedError", "version"]
+from dlc.library import StepLibrary
+
+__all__ = ["compile", "compile_file", "load", "train", "Model", "Step", "StepLibrary", "Info", "Error", "UnsupportedError", "version"]
 
 # -- The library ------------------------------------------------------------------------------------------------------
 
@@ -353,3 +358,34 @@ def compile_file(path, output, **options):
     """Compile a model to a file, by its ending: .so, .o, .a, .ll, .s, .h."""
     ctx = _Context()
     ctx.check(_lib.dlc_compile_file(ctx.p, os.fsencode(path), os.fsencode(output), _options(options)))
+
+
+class _Tools:
+    """What library.py needs of this module."""
+
+    error, arrays = Error, staticmethod(_arrays)
+    pool, end_pool = staticmethod(lambda n: _lib.dlc_pool_create(n)), staticmethod(lambda p: _lib.dlc_pool_destroy(p))
+    parallel = ctypes.cast(_lib.dlc_parallel, _p).value
+
+    @staticmethod
+    def numpy_dtype(name):
+        return _DTYPES[_NUMBER[name]][1]
+
+    @staticmethod
+    def dtype_name(array):
+        row = _DTYPES[_number(array)]
+        return row and row[0]
+
+    @staticmethod
+    def info(name, dtype, shape):
+        t = _Tensor(dtype=_NUMBER[dtype], rank=len(shape))
+        t.dims[:len(shape)] = [-1 if d is None else d for d in shape]
+        return Info(name, t)
+
+
+def load(path, threads=None):
+    """Open a library that `dlc compile FILE --train -o path` wrote, at its first values.
+
+    threads   to run on; None: $DLC_NUM_THREADS or all processors
+    """
+    return StepLibrary(path, threads, _Tools)

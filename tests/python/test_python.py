@@ -91,4 +91,47 @@ if step:
     raises(dlc.Error, "d.x", lambda: step.run([np.zeros((3, 2), np.float32), batch["d.y"]]))
     raises(dlc.Error, "2 inputs", lambda: step.run([batch["d.x"]]))
 
+# a training step out of a file: the same losses and values, whole and in halves
+if step:
+    with tempfile.TemporaryDirectory() as folder:
+        xor, so = os.path.join(ROOT, "examples", "xor.dl"), os.path.join(folder, "xor.so")
+        dlc.compile_file(xor, so, train=True)
+        a, b, c = dlc.load(so, threads=2), dlc.load(so, threads=1), dlc.train(xor, threads=1)
+        batch = {"d.x": np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), "d.y": np.array([[0], [1], [1], [0]], np.float32)}
+        assert [i.name for i in a.step.inputs] == ["d.x", "d.y"] and [i.shape for i in a.step.outputs] == [()]
+        assert set(a.trained) == {"Xor.Dense.W", "Xor.Dense.b", "Xor.Dense_2.W", "Xor.Dense_2.b"}, a.trained
+        for k in range(30):
+            out = a.step(batch)
+            half = b.grad(batch)
+            b.apply({n: v for n, v in half.items() if n.startswith("grad.")})
+            assert out["loss"] == half["loss"] and [out["loss"]] == c.run(batch), k
+        assert (a.block == b.block).all() and a["step"] == 30
+        assert all((a[p] == c[p]).all() for p in c.keys())
+        kept = a.block.copy()
+        assert a.test(batch)["loss"] < 1 and (a.block == kept).all()
+        assert a["Xor.Dense.W"].shape == (2, 4)
+        a["Xor.Dense.b"] = 7
+        assert (a["Xor.Dense.b"] == 7).all()
+        a.block[:] = kept
+        assert a.step(batch) == b.step([batch["d.x"], batch["d.y"]])
+        a.init()
+        assert a["step"] == 0
+        raises(dlc.Error, "2 inputs", lambda: a.step([batch["d.x"]]))
+        raises(dlc.Error, "no input z", lambda: a.step({"z": 1}))
+        raises(dlc.Error, "expected f32", lambda: a.step([batch["d.x"].astype(np.float64), batch["d.y"]]))
+        raises(dlc.Error, "d.x", lambda: a.step([batch["d.x"][:3], batch["d.y"]]))
+        raises(dlc.Error, "d.x", lambda: a.step([batch["d.x"][0], batch["d.y"]]))
+
+        so = os.path.join(folder, "open.so")
+        dlc.compile_file(xor, so, train=True, dim={"batch": "1..64"})
+        d = dlc.load(so, threads=1)
+        for n in 4, 3, 64:
+            assert np.isfinite(d.step([np.ones((n, 2), np.float32), np.ones((n, 1), np.float32)])["loss"])
+        assert d.step.inputs[0].shape == (None, 2)
+        raises(dlc.Error, "1..64", lambda: d.step([np.ones((65, 2), np.float32), np.ones((65, 1), np.float32)]))
+        raises(dlc.Error, "d.", lambda: d.step([np.ones((3, 2), np.float32), np.ones((4, 1), np.float32)]))
+        so = os.path.join(folder, "model.so")
+        dlc.compile_file(DIGITS, so)
+        raises(dlc.Error, "no training step", lambda: dlc.load(so))
+
 print("ok")
