@@ -656,9 +656,9 @@ static void choose_contract(choice *c)
     }
 }
 
-/* Divided subscripts (transposed convolutions, gradients of strided ones): one dense nest for each residue; what is chosen
- * for the nest with the longest sum serves them all. */
-static void choose_phases(choice *c)
+/* Divided subscripts (transposed convolutions, gradients of strided ones and of pools): one dense nest for each residue; what
+ * is chosen for the nest with the longest sum serves them all. */
+static void choose_phases(choice *c, void (*choose)(choice *))
 {
     text steps = { .a = c->a };
     for (int i = 0; i < c->n_par; i++) {
@@ -670,7 +670,7 @@ static void choose_phases(choice *c)
     const char *why;
     kernel_code *phases = c->k;
     if (!text_str(&steps)[0] || !schedule_apply(&phases, text_str(&steps), c->a, &why)) {
-        choose_contract(c);
+        choose(c);
         return;
     }
     choice best = { 0 };
@@ -678,12 +678,29 @@ static void choose_phases(choice *c)
         choice one = { .k = phases, .m = c->m, .a = c->a, .out = { .a = c->a } };
         block b = { 0 };
         block_push(phases, &b, phases->body.at[i]);
-        if (look_at_block(&one, &b) && one.n_sum > 0 && (!best.k || work_of(&one) > work_of(&best))) best = one;
+        if (look_at_block(&one, &b) && (!best.k || work_of(&one) > work_of(&best))) best = one;
     }
     if (!best.k) return;
     text_put(&best.out, text_str(&steps));
-    choose_contract(&best);
+    choose(&best);
     c->out = best.out;
+}
+
+/* Blocked pools: lanes along the channels of a block. One tap (a gradient whose windows do not overlap) leaves no sum. */
+static void choose_window(choice *c)
+{
+    const stmt *last = c->n_par ? c->par[c->n_par - 1] : NULL;
+    if (!last || c->k->vars.at[last->var].role != LOOP_batch) return;
+    if (c->n_sum > 0) {
+        choose_columns(c, true);
+        return;
+    }
+    int v = lanes_of(c);
+    int64_t n = extent_of(c, last);
+    while (v > 1 && n >= 0 && n < v) v /= 2;
+    if (v == 1 || !stores_contiguous(c, last->var)) return;
+    text_printf(&c->out, "split(%s, %d) vectorize(%s.i) ", name_of(c, last), v, name_of(c, last));
+    if (c->n_par > 1 && work_of(c) >= SMALL_WORK) text_printf(&c->out, "parallel(%s) ", name_of(c, c->par[0]));
 }
 
 /* -- All -------------------------------------------------------------------------------------------------------------------------------------- */
@@ -703,10 +720,10 @@ const char *schedule_choose(kernel_code *k, const machine *m, arena *scratch)
         break;
     case ANCHOR_contract:
         if (has_lanes) choose_lanes(&c);
-        else if (single && c.n_sum > 0) choose_phases(&c);
+        else if (single && c.n_sum > 0) choose_phases(&c, choose_contract);
         break;
     case ANCHOR_window:
-        if (single && c.n_sum > 0 && c.n_par && k->vars.at[c.par[c.n_par - 1]->var].role == LOOP_batch) choose_columns(&c, true);
+        if (single && c.n_sum > 0) choose_phases(&c, choose_window);
         break;
     case ANCHOR_move: case ANCHOR_scatter:
         choose_nests(&c);
