@@ -331,6 +331,7 @@ static dlc_status program_pass(dlc_context *ctx, const driver_options *o, int pa
     else if (pass == PASS_cut) ok = cut_program(&run, *p);
     else if (pass == PASS_share) ok = share_program(&run, *p);
     else if (pass == PASS_schedule) ok = schedule_program(&run, *p, &o->machine);
+    else if (pass == PASS_carries) ok = carries_program(&run, *p);
     else if (pass == PASS_remat && o->memory) ok = remat_program(&run, *p, o->memory);
     else if (pass == PASS_settle) ok = settle_program(&run, *p);
     else if (pass == PASS_merge) ok = merge_program(&run, *p);

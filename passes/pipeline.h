@@ -30,6 +30,8 @@ program *program_copy(dlc_context *ctx, arena *a, const program *p);
  * schedule leaves the plain nest. */
 bool schedule_program(pass_run *run, program *p, const machine *m);
 
+/* Makes one buffer of the pair of a carry, where nothing is lost. */
+bool carries_program(pass_run *run, program *p);
 /* Drops buffers and makes them again, until the workspace is at most `budget` bytes. False: it cannot be, and a message says
  * what could. */
 bool remat_program(pass_run *run, program *p, int64_t budget);
