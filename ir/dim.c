@@ -1,4 +1,5 @@
-/* ir/dim.c: canonical integer expressions over symbols.
+/* ir/dim.c: canonical integer expressions over symbols; proofs, values and text in files of their own
+ * (dim_inside.h).
  *
  * What   Every expression is a polynomial: a constant and terms `coefficient * atom * atom …`. An atom is a
  *        symbol or an opaque term: floordiv, mod, min, max of two dims. Terms stand in graded lexicographic
@@ -7,68 +8,19 @@
  *        equal handles.
  * How    floordiv by a constant k reduces coefficients and constant into [0, k), takes the multiples out, and
  *        divides by common factors; a leading minus comes out as -ceildiv, so that halves are written the
- *            same way:
+ *        same way:
  *            (4*N + 8) floordiv 4 = N + 2      (N - 1) floordiv 2 = (N + 1) floordiv 2 - 1
  *            (x floordiv a + c) floordiv b = (x + a*c) floordiv (a*b)
  *        floordiv by an expression is polynomial division; what it does not divide must be provably nonzero.
- * Proofs a <= b if b - a has an interval from 0 up, also after an opaque term is replaced by a bound it
- *            obeys:
- *            x - (k - 1) <= k*(x floordiv k) <= x       min(a, b) <= a       a <= max(a, b)
  * Limits an expression over MAX_TERMS, MAX_DEGREE or MAX_SIZE, or a number of DIM_LIMIT, is DIM_BAD:
  *        recursion over an expression is thereby bounded.
  */
-#include "ir/dim.h"
+#include "ir/dim_inside.h"
 #include <assert.h>
-#include <inttypes.h>
-#include <stdlib.h>
 
-enum { MAX_TERMS = 64, MAX_DEGREE = 16, MAX_SIZE = 2000, MAX_PARSE_DEPTH = 100, PROOF_DEPTH = 3,
-       PROOF_WORK = 64 };
-
-#define DIM_EXPR ((int64_t)1 << 61)
 const dim DIM_BAD = { INT64_MIN };
 
 /* -- Table ----------------------------------------------------------------------------------------------- */
-
-typedef enum { ENTRY_SYMBOL, ENTRY_FLOORDIV, ENTRY_MOD, ENTRY_MIN, ENTRY_MAX, ENTRY_POLY } entry_kind;
-
-/* atoms: entries, sorted, repeated for powers */
-typedef struct { int64_t coef; int n; const uint32_t *atoms; } term;
-
-typedef struct {
-    entry_kind kind;
-    int symbol;               /* ENTRY_SYMBOL */
-    int size;                 /* of the expression written out */
-    uint32_t version;         /* of the bounds that lo, hi were computed with; 0: not computed */
-    int64_t lo, hi;
-    dim a, b;                 /* opaque terms */
-    int64_t constant;         /* ENTRY_POLY */
-    int n_terms;
-    const term *terms;
-    const dim *args; int n_args;     /* for dim_look, made when first asked for */
-} entry;
-
-typedef struct {
-    const char *name;
-    uint32_t entry;
-    int64_t lo, hi;
-    bool may_merge;
-    bool has_most;
-    dim most;                 /* has_most: at most this, too (made of symbols of earlier numbers) */
-} symbol;
-
-struct dims {
-    dlc_context *ctx;
-    arena *arena;
-    vec(entry) entries;
-    vec(symbol) symbols;
-    map_str names;            /* of the symbols -> index */
-    cons_table cons;
-    uint32_t version;         /* counts changes of bounds, from 1 */
-    int n_fresh;
-    bool has_wish;            /* symbol `drop` should be symbol `keep` */
-    int keep, drop;
-};
 
 dims *dims_new(dlc_context *ctx, arena *a)
 {
@@ -97,34 +49,8 @@ bool dim_is_const(dim d, int64_t *v)
 
 bool dim_is(dim d, int64_t v) { return d.code == v && dim_is_const(d, NULL); }
 
-static bool is_expr(dim d) { return d.code >= DIM_EXPR; }
-static entry *entry_of(const dims *t, dim d) { return &t->entries.at[d.code - DIM_EXPR]; }
-static dim entry_dim(uint32_t i) { return (dim){ DIM_EXPR + (int64_t)i }; }
 
 /* -- Order ----------------------------------------------------------------------------------------------- */
-
-/* A view of any dim as a polynomial; `one` and `self` are room for the term of an atom. */
-typedef struct { int64_t constant; int n; const term *terms; term one; uint32_t self; } poly_view;
-
-static void look(const dims *t, dim d, poly_view *v)
-{
-    *v = (poly_view){ .constant = 0 };
-    if (!is_expr(d)) {
-        v->constant = d.code;
-        return;
-    }
-    const entry *e = entry_of(t, d);
-    if (e->kind == ENTRY_POLY) {
-        v->constant = e->constant;
-        v->n = e->n_terms;
-        v->terms = e->terms;
-        return;
-    }
-    v->self = (uint32_t)(d.code - DIM_EXPR);
-    v->one = (term){ 1, 1, &v->self };
-    v->n = 1;
-    v->terms = &v->one;
-}
 
 static int sign_of(int64_t a, int64_t b) { return (a > b) - (a < b); }
 
@@ -155,8 +81,8 @@ static int compare_dims(const dims *t, dim a, dim b)
 {
     if (dim_same(a, b)) return 0;
     poly_view x, y;
-    look(t, a, &x);
-    look(t, b, &y);
+    poly_look(t, a, &x);
+    poly_look(t, b, &y);
     for (int i = 0; i < x.n && i < y.n; i++) {
         int c = compare_monomials(t, x.terms[i].atoms, x.terms[i].n, y.terms[i].atoms, y.terms[i].n);
         if (c) return c;
@@ -167,17 +93,12 @@ static int compare_dims(const dims *t, dim a, dim b)
 
 /* -- Polynomials in the making --------------------------------------------------------------------------- */
 
-typedef struct { int64_t coef; int n; uint32_t atoms[MAX_DEGREE]; } loose_term;
-typedef struct { bool bad; int64_t constant; int n; loose_term terms[MAX_TERMS]; } poly;
-
-static bool in_limit(int64_t v) { return v > -DIM_LIMIT && v < DIM_LIMIT; }
-
 static void add_constant(poly *p, int64_t c)
 {
     if (!add_ok(p->constant, c, &p->constant) || !in_limit(p->constant)) p->bad = true;
 }
 
-static void add_term(const dims *t, poly *p, int64_t coef, const uint32_t *atoms, int n)
+void poly_add_term(const dims *t, poly *p, int64_t coef, const uint32_t *atoms, int n)
 {
     if (coef == 0 || p->bad) return;
     if (n == 0) {
@@ -215,13 +136,13 @@ static void add_term(const dims *t, poly *p, int64_t coef, const uint32_t *atoms
 static void add_scaled(const dims *t, poly *p, dim d, int64_t k)
 {
     poly_view v;
-    look(t, d, &v);
+    poly_look(t, d, &v);
     int64_t c;
     if (!mul_ok(v.constant, k, &c)) p->bad = true;
     else add_constant(p, c);
     for (int i = 0; i < v.n && !p->bad; i++) {
         if (!mul_ok(v.terms[i].coef, k, &c)) p->bad = true;
-        else add_term(t, p, c, v.terms[i].atoms, v.terms[i].n);
+        else poly_add_term(t, p, c, v.terms[i].atoms, v.terms[i].n);
     }
 }
 
@@ -239,7 +160,7 @@ static void add_product(const dims *t, poly *p, const term *x, const term *y)
         bool left = j == y->n || (i < x->n && compare_atoms(t, x->atoms[i], y->atoms[j]) <= 0);
         atoms[n++] = left ? x->atoms[i++] : y->atoms[j++];
     }
-    add_term(t, p, coef, atoms, n);
+    poly_add_term(t, p, coef, atoms, n);
 }
 
 /* -- Interning ------------------------------------------------------------------------------------------- */
@@ -299,7 +220,7 @@ static dim intern_opaque(dims *t, entry_kind kind, dim a, dim b)
     return intern(t, (entry){ .kind = kind, .a = a, .b = b, .size = 1 + dim_size(t, a) + dim_size(t, b) });
 }
 
-static dim finish(dims *t, const poly *p)
+dim poly_finish(dims *t, const poly *p)
 {
     if (p->bad) return DIM_BAD;
     if (p->n == 0) return dim_const(p->constant);
@@ -397,8 +318,6 @@ void dims_symbol_range(const dims *t, int i, int64_t *lo, int64_t *hi)
 
 /* -- Intervals ------------------------------------------------------------------------------------------- */
 
-typedef struct { int64_t lo, hi; } interval;
-
 static int64_t clamp(__int128 v)
 {
     return v > DIM_LIMIT ? DIM_LIMIT : v < -DIM_LIMIT ? -DIM_LIMIT : (int64_t)v;
@@ -415,23 +334,6 @@ static interval mul_intervals(interval x, interval y)
     }
     return (interval){ clamp(lo), clamp(hi) };
 }
-
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    int64_t q = a / b;
-    return q - (a % b != 0 && (a < 0) != (b < 0));
-}
-
-static int64_t floor_mod(int64_t a, int64_t b)
-{
-    int64_t r = a % b;
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-
-static interval range_of(dims *t, dim d);
 
 static interval floordiv_range(interval x, interval y)
 {
@@ -452,14 +354,14 @@ static interval poly_range(dims *t, const entry *e)
     for (int i = 0; i < e->n_terms; i++) {
         interval r = { e->terms[i].coef, e->terms[i].coef };
         for (int j = 0; j < e->terms[i].n; j++)
-            r = mul_intervals(r, range_of(t, entry_dim(e->terms[i].atoms[j])));
+            r = mul_intervals(r, dim_interval(t, entry_dim(e->terms[i].atoms[j])));
         lo += r.lo;
         hi += r.hi;
     }
     return (interval){ clamp(lo), clamp(hi) };
 }
 
-static interval range_of(dims *t, dim d)
+interval dim_interval(dims *t, dim d)
 {
     if (!is_expr(d))
         return dim_is_bad(d) ? (interval){ -DIM_LIMIT, DIM_LIMIT } : (interval){ d.code, d.code };
@@ -467,8 +369,8 @@ static interval range_of(dims *t, dim d)
     if (e->version == t->version) return (interval){ e->lo, e->hi };
     interval x = { 0, 0 }, y = { 0, 0 }, r = { 0, 0 };
     if (e->kind != ENTRY_SYMBOL && e->kind != ENTRY_POLY) {
-        x = range_of(t, e->a);
-        y = range_of(t, e->b);
+        x = dim_interval(t, e->a);
+        y = dim_interval(t, e->b);
     }
     switch (e->kind) {
     case ENTRY_SYMBOL: r = (interval){ t->symbols.at[e->symbol].lo, t->symbols.at[e->symbol].hi }; break;
@@ -486,14 +388,12 @@ static interval range_of(dims *t, dim d)
 
 void dim_range(dims *t, dim d, int64_t *lo, int64_t *hi)
 {
-    interval r = range_of(t, d);
+    interval r = dim_interval(t, d);
     *lo = r.lo;
     *hi = r.hi;
 }
 
 /* -- Arithmetic ------------------------------------------------------------------------------------------ */
-
-static bool any_bad(dim a, dim b) { return dim_is_bad(a) || dim_is_bad(b); }
 
 static dim add_two(dims *t, dim a, dim b, int64_t kb)
 {
@@ -502,7 +402,7 @@ static dim add_two(dims *t, dim a, dim b, int64_t kb)
     poly p = { .n = 0 };
     add_scaled(t, &p, a, 1);
     add_scaled(t, &p, b, kb);
-    return finish(t, &p);
+    return poly_finish(t, &p);
 }
 
 dim dim_add(dims *t, dim a, dim b) { return add_two(t, a, b, 1); }
@@ -516,8 +416,8 @@ dim dim_mul(dims *t, dim a, dim b)
     if (!is_expr(a) && !is_expr(b)) return mul_ok(a.code, b.code, &c) ? dim_const(c) : DIM_BAD;
     poly p = { .n = 0 };
     poly_view x, y;
-    look(t, a, &x);
-    look(t, b, &y);
+    poly_look(t, a, &x);
+    poly_look(t, b, &y);
     if (x.n == 0) add_scaled(t, &p, b, x.constant);
     else if (y.n == 0) add_scaled(t, &p, a, y.constant);
     else {
@@ -526,7 +426,7 @@ dim dim_mul(dims *t, dim a, dim b)
             for (int j = 0; j <= y.n && !p.bad; j++)
                 add_product(t, &p, i < x.n ? &x.terms[i] : &cx, j < y.n ? &y.terms[j] : &cy);
     }
-    return finish(t, &p);
+    return poly_finish(t, &p);
 }
 
 dim dim_product(dims *t, const dim *d, int n)
@@ -534,18 +434,6 @@ dim dim_product(dims *t, const dim *d, int n)
     dim r = dim_const(1);
     for (int i = 0; i < n; i++) r = dim_mul(t, r, d[i]);
     return r;
-}
-
-static int64_t gcd64(int64_t a, int64_t b)
-{
-    if (a < 0) a = -a;
-    if (b < 0) b = -b;
-    while (b) {
-        int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
 }
 
 /* r floordiv k, where r has coefficients in (0, k) and its constant in [0, k). */
@@ -557,9 +445,9 @@ static dim div_reduced(dims *t, const poly *r, int64_t k)
     for (int i = 0; i < p.n; i++) p.terms[i].coef /= g;
     p.constant = floor_div(p.constant, g);
     k /= g;
-    dim x = finish(t, &p);
+    dim x = poly_finish(t, &p);
     if (k == 1 || dim_is_bad(x)) return x;
-    interval range = range_of(t, x);
+    interval range = dim_interval(t, x);
     if (range.lo > -DIM_LIMIT && range.hi < DIM_LIMIT && floor_div(range.lo, k) == floor_div(range.hi, k))
         return dim_const(floor_div(range.lo, k));
     if (p.n == 1 && p.terms[0].coef == 1 && p.terms[0].n == 1) {
@@ -578,14 +466,14 @@ static dim div_constant(dims *t, dim a, int64_t k)
     if (k < 0) return div_constant(t, dim_neg(t, a), -k);
     if (k == 1) return a;
     poly_view v;
-    look(t, a, &v);
+    poly_look(t, a, &v);
     if (v.n && v.terms[0].coef < 0) return dim_neg(t, div_constant(t, dim_addk(t, dim_neg(t, a), k - 1), k));
     poly whole = { .constant = floor_div(v.constant, k) }, rest = { .constant = floor_mod(v.constant, k) };
     for (int i = 0; i < v.n; i++) {
-        add_term(t, &whole, floor_div(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
-        add_term(t, &rest, floor_mod(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
+        poly_add_term(t, &whole, floor_div(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
+        poly_add_term(t, &rest, floor_mod(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
     }
-    dim q = finish(t, &whole);
+    dim q = poly_finish(t, &whole);
     if (rest.n == 0 || dim_is_bad(q)) return q;
     return dim_add(t, q, div_reduced(t, &rest, k));
 }
@@ -604,7 +492,7 @@ static bool divide_monomial(const term *x, const term *y, term *q, uint32_t *ato
 }
 
 /* Polynomial long division: true if b divides a. */
-static bool divide_exactly(dims *t, dim a, dim b, dim *q)
+bool divide_exactly(dims *t, dim a, dim b, dim *q)
 {
     dim quotient = dim_const(0), rest = a;
     for (int step = 0; step < MAX_TERMS; step++) {
@@ -613,14 +501,14 @@ static bool divide_exactly(dims *t, dim a, dim b, dim *q)
             return true;
         }
         poly_view x, y;
-        look(t, rest, &x);
-        look(t, b, &y);
+        poly_look(t, rest, &x);
+        poly_look(t, b, &y);
         uint32_t atoms[MAX_DEGREE];
         term m;
         if (!x.n || !y.n || !divide_monomial(&x.terms[0], &y.terms[0], &m, atoms)) return false;
         poly p = { .n = 0 };
-        add_term(t, &p, m.coef, m.atoms, m.n);
-        dim part = finish(t, &p);
+        poly_add_term(t, &p, m.coef, m.atoms, m.n);
+        dim part = poly_finish(t, &p);
         quotient = dim_add(t, quotient, part);
         rest = dim_sub(t, rest, dim_mul(t, part, b));
         if (any_bad(rest, quotient)) return false;
@@ -632,17 +520,18 @@ static bool divide_exactly(dims *t, dim a, dim b, dim *q)
 static dim take_out_multiples(dims *t, dim a, dim b, dim *rest)
 {
     poly_view x, y;
-    look(t, a, &x);
-    look(t, b, &y);
+    poly_look(t, a, &x);
+    poly_look(t, b, &y);
     *rest = a;
     if (y.n != 1 || y.constant != 0) return dim_const(0);
     poly whole = { .n = 0 };
     for (int i = 0; i < x.n; i++) {
         uint32_t atoms[MAX_DEGREE];
         term m;
-        if (divide_monomial(&x.terms[i], &y.terms[0], &m, atoms)) add_term(t, &whole, m.coef, m.atoms, m.n);
+        if (divide_monomial(&x.terms[i], &y.terms[0], &m, atoms))
+            poly_add_term(t, &whole, m.coef, m.atoms, m.n);
     }
-    dim q = finish(t, &whole);
+    dim q = poly_finish(t, &whole);
     *rest = dim_sub(t, a, dim_mul(t, q, b));
     return q;
 }
@@ -654,7 +543,7 @@ dim dim_div(dims *t, dim a, dim b)
     if (dim_is_const(b, &k)) return div_constant(t, a, k);
     dim q, rest;
     if (divide_exactly(t, a, b, &q)) return q;
-    interval r = range_of(t, b);
+    interval r = dim_interval(t, b);
     if (r.hi < 0) return dim_div(t, dim_neg(t, a), dim_neg(t, b));
     if (r.lo <= 0) return DIM_BAD;
     q = take_out_multiples(t, a, b, &rest);
@@ -677,12 +566,12 @@ dim dim_mod(dims *t, dim a, dim b)
     if (dim_is_const(a, &c)) return dim_const(floor_mod(c, k));
     if (k < 0) return dim_neg(t, dim_mod(t, dim_neg(t, a), dim_const(-k)));
     poly_view v;
-    look(t, a, &v);
+    poly_look(t, a, &v);
     poly p = { .constant = floor_mod(v.constant, k) };
     for (int i = 0; i < v.n; i++)
-        add_term(t, &p, floor_mod(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
-    dim r = finish(t, &p);
-    interval range = range_of(t, r);
+        poly_add_term(t, &p, floor_mod(v.terms[i].coef, k), v.terms[i].atoms, v.terms[i].n);
+    dim r = poly_finish(t, &p);
+    interval range = dim_interval(t, r);
     if (!is_expr(r) || (range.lo >= 0 && range.hi < k)) return r;
     return intern_opaque(t, ENTRY_MOD, r, b);
 }
@@ -708,524 +597,13 @@ dim dim_max(dims *t, dim a, dim b)
     return smaller(t, ENTRY_MAX, a, b);
 }
 
-/* -- Proofs ---------------------------------------------------------------------------------------------- */
-
-/* What may still be spent, and how often the whole has been taken: scale * (b - a) >= what is looked at.
- * Since b - a is an integer, more than -scale will do. */
-typedef struct { int depth, work; int64_t scale; } proof;
-static bool prove_nonnegative(dims *t, dim d, proof *p);
-
-/* d = rest + c * atom. Replaces the atom by a bound that makes d no larger (times k > 0, if it is a
- * floordiv). */
-static bool prove_by_atom(dims *t, dim rest, dim c, bool c_positive, dim atom, proof *p)
-{
-    entry e = *entry_of(t, atom);
-    int64_t k;
-    switch (e.kind) {
-    case ENTRY_FLOORDIV: {
-        if (!dim_is_const(e.b, &k) || k <= 0) return false;
-        dim bound = c_positive ? dim_addk(t, e.a, 1 - k) : e.a;
-        proof scaled = *p;
-        if (!mul_ok(p->scale, k, &scaled.scale) || !in_limit(scaled.scale)) return false;
-        bool done = prove_nonnegative(t, dim_add(t, dim_mulk(t, rest, k), dim_mul(t, c, bound)), &scaled);
-        p->work = scaled.work;
-        return done;
-    }
-    case ENTRY_MOD:
-        return !c_positive && range_of(t, e.a).lo >= 0 &&
-               prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.a)), p);
-    case ENTRY_MIN: case ENTRY_MAX: {
-        bool a = prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.a)), p);
-        bool either = (e.kind == ENTRY_MAX) == c_positive;
-        if (a == either) return a;
-        return prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, e.b)), p);
-    }
-    case ENTRY_SYMBOL: {
-        const symbol *s = &t->symbols.at[e.symbol];
-        return s->has_most && !c_positive &&
-               prove_nonnegative(t, dim_add(t, rest, dim_mul(t, c, s->most)), p);
-    }
-    case ENTRY_POLY: return false;
-    }
-    return false;
-}
-
-/* The product of a term's atoms but the j-th, times its coefficient; its sign must be known. */
-static dim cofactor(dims *t, const term *s, int j, bool *positive, bool *known)
-{
-    poly p = { .n = 0 };
-    uint32_t atoms[MAX_DEGREE];
-    int n = 0;
-    *known = true;
-    for (int i = 0; i < s->n; i++) {
-        if (i == j) continue;
-        atoms[n++] = s->atoms[i];
-        if (range_of(t, entry_dim(s->atoms[i])).lo < 0) *known = false;
-    }
-    *positive = s->coef > 0;
-    add_term(t, &p, s->coef, atoms, n);
-    return finish(t, &p);
-}
-
-/* An atom >= 0 that divides every term, or 0 if there is none. */
-static dim common_factor(dims *t, const poly_view *v)
-{
-    for (int j = 0; v->n && v->constant == 0 && j < v->terms[0].n; j++) {
-        uint32_t atom = v->terms[0].atoms[j];
-        int n = 0;
-        for (int i = 0; i < v->n; i++)
-            for (int k = 0; k < v->terms[i].n; k++)
-                if (v->terms[i].atoms[k] == atom) { n++; break; }
-        if (n == v->n && range_of(t, entry_dim(atom)).lo >= 0) return entry_dim(atom);
-    }
-    return dim_const(0);
-}
-
-static bool prove_by_parts(dims *t, dim d, proof *p)
-{
-    poly_view v;
-    look(t, d, &v);
-    dim factor = common_factor(t, &v), q;
-    if (!dim_is(factor, 0) && v.n > 1 && divide_exactly(t, d, factor, &q)) {
-        proof plain = { p->depth, p->work, 1 };
-        return prove_nonnegative(t, q, &plain);
-    }
-    for (int i = 0; i < v.n; i++) {
-        for (int j = 0; j < v.terms[i].n; j++) {
-            dim atom = entry_dim(v.terms[i].atoms[j]);
-            const entry *e = entry_of(t, atom);
-            if (e->kind == ENTRY_SYMBOL && !t->symbols.at[e->symbol].has_most) continue;
-            bool positive, known;
-            dim c = cofactor(t, &v.terms[i], j, &positive, &known);
-            dim rest = dim_sub(t, d, dim_mul(t, c, atom));
-            if (known && !any_bad(c, rest) && prove_by_atom(t, rest, c, positive, atom, p)) return true;
-        }
-    }
-    return false;
-}
-
-static bool prove_nonnegative(dims *t, dim d, proof *p)
-{
-    if (dim_is_bad(d)) return false;
-    if (range_of(t, d).lo > -p->scale) return true;
-    if (!is_expr(d) || p->depth == 0 || p->work-- <= 0) return false;
-    p->depth--;
-    bool done = prove_by_parts(t, d, p);
-    p->depth++;
-    return done;
-}
-
-bool dim_known_le(dims *t, dim a, dim b)
-{
-    if (any_bad(a, b)) return false;
-    if (!is_expr(a) && !is_expr(b)) return a.code <= b.code;
-    proof p = { PROOF_DEPTH, PROOF_WORK, 1 };
-    return prove_nonnegative(t, dim_sub(t, b, a), &p);
-}
-
-bool dim_known_lt(dims *t, dim a, dim b) { return dim_known_le(t, dim_addk(t, a, 1), b); }
-
-/* What remains of k after taking out what provably divides d: 1 if k divides d. */
-static int64_t undivided(const dims *t, dim d, int64_t k)
-{
-    poly_view v;
-    look(t, d, &v);
-    int64_t worst = k / gcd64(k, v.constant);
-    for (int i = 0; i < v.n && worst == 1; i++) {
-        worst = k / gcd64(k, v.terms[i].coef);
-        for (int j = 0; j < v.terms[i].n && worst > 1; j++) {
-            const entry *e = &t->entries.at[v.terms[i].atoms[j]];
-            if (e->kind != ENTRY_MIN && e->kind != ENTRY_MAX) continue;
-            int64_t x = undivided(t, e->a, worst), y = undivided(t, e->b, worst);
-            if (x == 1 && y == 1) worst = 1;
-        }
-    }
-    return worst;
-}
-
-bool dim_divides(dims *t, dim d, int64_t k)
-{
-    if (dim_is_bad(d) || k == 0) return false;
-    return undivided(t, d, k < 0 ? -k : k) == 1;
-}
-
-/* -- Evaluation, substitution ---------------------------------------------------------------------------- */
-
-static bool eval_opaque(const dims *t, const entry *e, const int64_t *values, int64_t *out)
-{
-    int64_t a, b;
-    if (!dim_eval(t, e->a, values, &a) || !dim_eval(t, e->b, values, &b)) return false;
-    bool divides = e->kind == ENTRY_FLOORDIV || e->kind == ENTRY_MOD;
-    if (divides && (b == 0 || (b == -1 && a == INT64_MIN))) return false;
-    *out = e->kind == ENTRY_FLOORDIV ? floor_div(a, b) : e->kind == ENTRY_MOD ? floor_mod(a, b)
-         : e->kind == ENTRY_MIN ? min64(a, b) : max64(a, b);
-    return true;
-}
-
-bool dim_eval(const dims *t, dim d, const int64_t *symbol_values, int64_t *out)
-{
-    if (dim_is_bad(d)) return false;
-    if (dim_is_const(d, out)) return true;
-    const entry *e = entry_of(t, d);
-    if (e->kind == ENTRY_SYMBOL) {
-        *out = symbol_values[e->symbol];
-        return true;
-    }
-    if (e->kind != ENTRY_POLY) return eval_opaque(t, e, symbol_values, out);
-    int64_t sum = e->constant;
-    for (int i = 0; i < e->n_terms; i++) {
-        int64_t product = e->terms[i].coef, x;
-        for (int j = 0; j < e->terms[i].n; j++)
-            if (!dim_eval(t, entry_dim(e->terms[i].atoms[j]), symbol_values, &x) ||
-                !mul_ok(product, x, &product))
-                return false;
-        if (!add_ok(sum, product, &sum)) return false;
-    }
-    *out = sum;
-    return true;
-}
-
-/* d of one table, built anew in another (or the same one). */
-static dim carry(const dims *from, dim d, dims *t, const dim *symbol_to)
-{
-    if (!is_expr(d)) return d;
-    entry e = *entry_of(from, d);                /* copied: interning moves the entries */
-    if (e.kind == ENTRY_SYMBOL) return symbol_to[e.symbol];
-    if (e.kind != ENTRY_POLY) {
-        dim a = carry(from, e.a, t, symbol_to), b = carry(from, e.b, t, symbol_to);
-        return e.kind == ENTRY_FLOORDIV ? dim_div(t, a, b) : e.kind == ENTRY_MOD ? dim_mod(t, a, b)
-             : e.kind == ENTRY_MIN ? dim_min(t, a, b) : dim_max(t, a, b);
-    }
-    dim sum = dim_const(e.constant);
-    for (int i = 0; i < e.n_terms; i++) {
-        dim product = dim_const(e.terms[i].coef);
-        for (int j = 0; j < e.terms[i].n; j++)
-            product = dim_mul(t, product, carry(from, entry_dim(e.terms[i].atoms[j]), t, symbol_to));
-        sum = dim_add(t, sum, product);
-    }
-    return sum;
-}
-
-dim dim_subst(dims *t, dim d, const dim *symbol_to) { return carry(t, d, t, symbol_to); }
-
-void dim_symbol_may_merge(dims *t, dim sym)
-{
-    if (is_expr(sym) && entry_of(t, sym)->kind == ENTRY_SYMBOL)
-        t->symbols.at[entry_of(t, sym)->symbol].may_merge = true;
-}
-
-static void mark_symbols(const dims *t, dim d, bool *in)
-{
-    if (!is_expr(d)) return;
-    const entry *e = entry_of(t, d);
-    if (e->kind == ENTRY_SYMBOL) in[e->symbol] = true;
-    else if (e->kind != ENTRY_POLY) {
-        mark_symbols(t, e->a, in);
-        mark_symbols(t, e->b, in);
-    } else {
-        for (int i = 0; i < e->n_terms; i++)
-            for (int j = 0; j < e->terms[i].n; j++) mark_symbols(t, entry_dim(e->terms[i].atoms[j]), in);
-    }
-}
-
-/* The only symbol that stands in one and not in the other; -1: none, or several. */
-static int only_in(const dims *t, const bool *in, const bool *other)
-{
-    int found = -1;
-    for (int i = 0; i < t->symbols.n; i++) {
-        if (!in[i] || other[i]) continue;
-        if (found >= 0) return -1;
-        found = i;
-    }
-    return found;
-}
-
-bool dims_want_equal(dims *t, dim a, dim b)
-{
-    int n = dims_n_symbols(t);
-    bool *in_a = NEW_ARRAY(t->arena, bool, n + 1), *in_b = NEW_ARRAY(t->arena, bool, n + 1);
-    mark_symbols(t, a, in_a);
-    mark_symbols(t, b, in_b);
-    int x = only_in(t, in_a, in_b), y = only_in(t, in_b, in_a);
-    if (x < 0 || y < 0 || !t->symbols.at[x].may_merge || !t->symbols.at[y].may_merge) return false;
-    if (t->symbols.at[x].lo > t->symbols.at[y].hi || t->symbols.at[y].lo > t->symbols.at[x].hi) return false;
-    dim *to = NEW_ARRAY(t->arena, dim, n);
-    for (int i = 0; i < n; i++) to[i] = dims_symbol(t, i == y ? x : i);
-    if (!dim_same(dim_subst(t, b, to), a)) return false;
-    if (t->has_wish) return true;
-    t->has_wish = true;
-    t->keep = x < y ? x : y;
-    t->drop = x < y ? y : x;
-    return true;
-}
-
-bool dims_wanted(const dims *t, const char **keep, const char **drop)
-{
-    if (!t->has_wish) return false;
-    *keep = t->symbols.at[t->keep].name;
-    *drop = t->symbols.at[t->drop].name;
-    return true;
-}
-
-dims *dims_fixed(dlc_context *ctx, arena *a, const dims *from, const int64_t *value, const bool *is_open,
-                 dim *symbol_to)
-{
-    dims *t = dims_new(ctx, a);
-    for (int i = 0; i < from->symbols.n; i++) {
-        const symbol *s = &from->symbols.at[i];
-        symbol_to[i] = dim_symbol(t, s->name);
-        symbol *mine = &t->symbols.at[i];
-        mine->lo = is_open[i] ? s->lo : value[i];
-        mine->hi = is_open[i] ? s->hi : value[i];
-        if (is_open[i] && s->has_most)
-            dim_symbol_at_most(t, symbol_to[i], carry(from, s->most, t, symbol_to));
-        if (!is_open[i]) symbol_to[i] = dim_const(value[i]);
-    }
-    t->n_fresh = from->n_fresh;
-    return t;
-}
-
-dim dim_carry(const dims *from, dim d, dims *to, const dim *symbol_to)
-{
-    return carry(from, d, to, symbol_to);
-}
-
-/* -- Text ------------------------------------------------------------------------------------------------ */
-
-static bool is_word_start(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
-static bool is_word(char c) { return is_word_start(c) || (c >= '0' && c <= '9') || c == '.'; }
-
-static const char *const keywords[] = { "floordiv", "ceildiv", "mod", "min", "max" };
-
-static bool is_plain_name(const char *s)
-{
-    if (!is_word_start(*s)) return false;
-    for (const char *c = s; *c; c++)
-        if (!is_word(*c)) return false;
-    for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
-        if (strcmp(s, keywords[i]) == 0) return false;
-    return true;
-}
-
-static void print_symbol(const char *name, text *out)
-{
-    if (is_plain_name(name)) {
-        text_put(out, name);
-        return;
-    }
-    text_put(out, "\"");
-    text_put_escaped(out, name, strlen(name), SIZE_MAX);
-    text_put(out, "\"");
-}
-
-static void print_factor(const dims *t, dim d, text *out)      /* in parentheses unless it is one word */
-{
-    bool bare = !is_expr(d) ? d.code >= 0
-                            : entry_of(t, d)->kind == ENTRY_SYMBOL || entry_of(t, d)->kind == ENTRY_MIN ||
-                                  entry_of(t, d)->kind == ENTRY_MAX;
-    text_put(out, bare ? "" : "(");
-    dim_print(t, d, out);
-    text_put(out, bare ? "" : ")");
-}
-
-static void print_atom(const dims *t, const entry *e, text *out)
-{
-    switch (e->kind) {
-    case ENTRY_SYMBOL:
-        print_symbol(t->symbols.at[e->symbol].name, out);
-        break;
-    case ENTRY_FLOORDIV: case ENTRY_MOD:
-        print_factor(t, e->a, out);
-        text_put(out, e->kind == ENTRY_MOD ? " mod " : " floordiv ");
-        print_factor(t, e->b, out);
-        break;
-    case ENTRY_MIN: case ENTRY_MAX:
-        text_put(out, e->kind == ENTRY_MIN ? "min(" : "max(");
-        dim_print(t, e->a, out);
-        text_put(out, ", ");
-        dim_print(t, e->b, out);
-        text_put(out, ")");
-        break;
-    case ENTRY_POLY: break;
-    }
-}
-
-/* |coefficient| * atoms */
-static void print_term(const dims *t, const term *s, text *out)
-{
-    int64_t coef = s->coef < 0 ? -s->coef : s->coef;
-    if (coef != 1) text_printf(out, "%" PRId64 "*", coef);
-    for (int j = 0; j < s->n; j++) {
-        if (j) text_put(out, "*");
-        if (coef == 1 && s->n == 1) print_atom(t, &t->entries.at[s->atoms[j]], out);
-        else print_factor(t, entry_dim(s->atoms[j]), out);
-    }
-}
-
-void dim_print(const dims *t, dim d, text *out)
-{
-    if (dim_is_bad(d)) {
-        text_put(out, "bad");
-        return;
-    }
-    poly_view v;
-    look(t, d, &v);
-    for (int i = 0; i < v.n; i++) {
-        bool minus = v.terms[i].coef < 0;
-        text_put(out, i ? (minus ? " - " : " + ") : minus ? "-" : "");
-        if (i == 0 && minus && v.terms[i].coef == -1 && v.terms[i].n == 1)
-            print_factor(t, entry_dim(v.terms[i].atoms[0]), out);
-        else print_term(t, &v.terms[i], out);
-    }
-    if (v.n == 0) text_printf(out, "%" PRId64, v.constant);
-    else if (v.constant)
-        text_printf(out, v.constant < 0 ? " - %" PRId64 : " + %" PRId64,
-                    v.constant < 0 ? -v.constant : v.constant);
-}
-
-typedef struct { dims *t; const char *at, *end; int depth; bool failed; } reader;
-
-static dim read_sum(reader *r);
-
-static void skip_space(reader *r)
-{
-    while (r->at < r->end && (*r->at == ' ' || *r->at == '\t')) r->at++;
-}
-
-static bool take_char(reader *r, char c)
-{
-    skip_space(r);
-    if (r->at >= r->end || *r->at != c) return false;
-    r->at++;
-    return true;
-}
-
-static bool take_word(reader *r, const char *word)
-{
-    skip_space(r);
-    size_t n = strlen(word);
-    if ((size_t)(r->end - r->at) < n || memcmp(r->at, word, n) != 0) return false;
-    if ((size_t)(r->end - r->at) > n && is_word(r->at[n])) return false;
-    r->at += n;
-    return true;
-}
-
-static dim read_failed(reader *r)
-{
-    r->failed = true;
-    return DIM_BAD;
-}
-
-static dim read_number(reader *r)
-{
-    int64_t v = 0;
-    while (r->at < r->end && *r->at >= '0' && *r->at <= '9')
-        if (!mul_ok(v, 10, &v) || !add_ok(v, *r->at++ - '0', &v)) return read_failed(r);
-    return in_limit(v) ? dim_const(v) : read_failed(r);
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static dim read_quoted(reader *r)              /* after the opening quote */
-{
-    text name = { .a = r->t->arena };
-    while (r->at < r->end && *r->at != '"') {
-        char c = *r->at++;
-        if (c == '\\') {
-            if (r->end - r->at < 3 || r->at[0] != 'x' || hex_digit(r->at[1]) < 0 || hex_digit(r->at[2]) < 0)
-                return read_failed(r);
-            c = (char)(hex_digit(r->at[1]) * 16 + hex_digit(r->at[2]));
-            r->at += 3;
-        }
-        if (c == '\0' || c == '\n') return read_failed(r);
-        text_putn(&name, &c, 1);
-    }
-    if (!take_char(r, '"')) return read_failed(r);
-    return dim_symbol(r->t, text_str(&name));
-}
-
-static dim read_pair(reader *r, dim (*combine)(dims *, dim, dim))
-{
-    if (!take_char(r, '(')) return read_failed(r);
-    dim a = read_sum(r);
-    if (!take_char(r, ',')) return read_failed(r);
-    dim b = read_sum(r);
-    if (!take_char(r, ')')) return read_failed(r);
-    return combine(r->t, a, b);
-}
-
-static dim read_primary(reader *r)
-{
-    skip_space(r);
-    if (r->failed || r->at >= r->end) return read_failed(r);
-    char c = *r->at;
-    if (c >= '0' && c <= '9') return read_number(r);
-    if (take_char(r, '(')) {
-        dim d = read_sum(r);
-        return take_char(r, ')') ? d : read_failed(r);
-    }
-    if (take_char(r, '"')) return read_quoted(r);
-    if (take_word(r, "min")) return read_pair(r, dim_min);
-    if (take_word(r, "max")) return read_pair(r, dim_max);
-    if (!is_word_start(c)) return read_failed(r);
-    const char *from = r->at;
-    while (r->at < r->end && is_word(*r->at)) r->at++;
-    const char *name = arena_strndup(r->t->arena, from, (size_t)(r->at - from));
-    return is_plain_name(name) ? dim_symbol(r->t, name) : read_failed(r);
-}
-
-static dim read_unary(reader *r)
-{
-    bool minus = false;
-    while (take_char(r, '-')) minus = !minus;
-    dim d = read_primary(r);
-    return minus ? dim_neg(r->t, d) : d;
-}
-
-static dim read_product(reader *r)
-{
-    dim d = read_unary(r);
-    while (!r->failed) {
-        if (take_char(r, '*')) d = dim_mul(r->t, d, read_unary(r));
-        else if (take_word(r, "floordiv")) d = dim_div(r->t, d, read_unary(r));
-        else if (take_word(r, "ceildiv")) d = dim_ceildiv(r->t, d, read_unary(r));
-        else if (take_word(r, "mod")) d = dim_mod(r->t, d, read_unary(r));
-        else break;
-    }
-    return d;
-}
-
-static dim read_sum(reader *r)
-{
-    if (++r->depth > MAX_PARSE_DEPTH) return read_failed(r);
-    dim d = read_product(r);
-    while (!r->failed) {
-        if (take_char(r, '+')) d = dim_add(r->t, d, read_product(r));
-        else if (take_char(r, '-')) d = dim_sub(r->t, d, read_product(r));
-        else break;
-    }
-    r->depth--;
-    return d;
-}
-
-bool dim_parse(dims *t, const char **at, const char *end, dim *out)
-{
-    reader r = { .t = t, .at = *at, .end = end };
-    *out = read_sum(&r);
-    *at = r.at;
-    return !r.failed && !dim_is_bad(*out);
-}
-
 /* -- Walking --------------------------------------------------------------------------------------------- */
 
 static dim term_dim(dims *t, const term *s)
 {
     poly p = { .n = 0 };
-    add_term(t, &p, s->coef, s->atoms, s->n);
-    return finish(t, &p);
+    poly_add_term(t, &p, s->coef, s->atoms, s->n);
+    return poly_finish(t, &p);
 }
 
 /* The args of a polynomial, kept with its entry. */
