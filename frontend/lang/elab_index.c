@@ -447,123 +447,178 @@ static val transposed(elab *e, value base, int rank, const int *axis)
     return v_elem(e, reshape(g, v, top, d), top);
 }
 
-static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
+/* -- Subscripts that are no axis ------------------------------------------------------------------------- */
+
+/* Which axis of the expression each dim of the base follows, and the index tensors of those that follow
+ * none. */
+typedef struct {
+    int rank, axis_of[MAX_RANK];      /* -1: gathered */
+    int n, dim_of[MAX_RANK];          /* the gathered dims */
+    val idx[MAX_RANK];
+    val inside;                       /* has_inside: are all subscripts inside? */
+    bool has_inside;
+} gather_plan;
+
+/* x[..s]: the base's dims from k on follow the axes of `..s`. The next k. */
+static int follow_spread(elab *e, const ast *sub, finder *f, gather_plan *plan, bool *used, int k)
 {
-    graph *g = e->fr->g;
-    value b = here(e, &base);
-    int rank = rank_v(e, &base), axis_of[MAX_RANK], n_gather = 0, gather_dim[MAX_RANK];
-    val idx[MAX_RANK], inside = v_bool(true);
-    bool has_inside = false, used[MAX_RANK] = { false };
+    int s = sub->name ? index_named(f, sub->name, true) : -1;
+    if (s < 0) elab_error(e, sub, NULL, rest_index_unknown, sub->name ? sub->name : "");
+    const index_axis *a = &f->all.at[s];
+    for (int j = 0; j < a->n; j++) {
+        if (used[a->first + j]) elab_error(e, sub, NULL, rest_index_twice, a->name);
+        used[a->first + j] = true;
+        plan->axis_of[k++] = a->first + j;
+    }
+    return k;
+}
+
+/* Notes in the plan where v is outside [0, extent). */
+static void note_inside(elab *e, const ast *x, val v, dim extent, bool below, bool above, gather_plan *plan)
+{
+    val ok = v_bool(true), parts[2] = { { 0 } };
+    if (below) parts[0] = arith(e, x, ">=", v, v_int(0));
+    if (above) parts[1] = arith(e, x, "<", v, v_tensor(e, dim_value(e, extent)));
+    for (int q = 0; q < 2; q++) {
+        if (parts[q].k != V_TENSOR) continue;
+        val y[2] = { ok, parts[q] };
+        ok = ok.k == V_BOOL ? parts[q] : elementwise(e, x, "and", SCALAR_and, 2, y);
+    }
+    val y[2] = { plan->inside, ok };
+    plan->inside = plan->has_inside ? elementwise(e, x, "and", SCALAR_and, 2, y) : ok;
+    plan->has_inside = true;
+}
+
+/* The subscript's value as an index into a dim of this extent. Outside: what `else:` of x says, else clamped
+ * if it depends on data, else an error. */
+static val gathered_index(elab *e, env *n, ast *x, ast *sub, finder *f, const subscript_form *s, dim extent,
+                          gather_plan *plan)
+{
+    dim lo = dim_const(0), hi = dim_const(0), last = dim_addk(e->dims, extent, -1);
+    bool below = true, above = true;
+    if (s->is_affine) {
+        form_range(f, s, -1, &lo, &hi);
+        below = !dim_known_le(e->dims, dim_const(0), lo);
+        above = !dim_known_le(e->dims, hi, last);
+        if (below && !x->b)
+            elab_error(e, sub, NULL, subscript_too_low, show_value(e, &(val){ .k = V_INT, .d = lo }));
+        if (above && !x->b)
+            elab_error(e, sub, NULL, subscript_too_high, show_value(e, &(val){ .k = V_INT, .d = hi }),
+                       show_value(e, &(val){ .k = V_INT, .d = last }));
+    }
+    val v = to_tensor(e, sub, eval(e, n, sub), DTYPE_i64);
+    if (!is_int(dtype_v(&v)) || rank_v(e, &v))
+        elab_error(e, sub, NULL, subscript_not_whole, show_value(e, &v));
+    v = convert(e, sub, v, DTYPE_i64);
+    if (x->b && (below || above)) {
+        note_inside(e, x, v, extent, below, above, plan);
+    } else if (!s->is_affine) {
+        val y[2] = { v, v_tensor(e, scalar_i64(e->fr->g, DTYPE_i64, 0)) };
+        v = elementwise(e, x, "max", SCALAR_max, 2, y);
+        val z[2] = { v, v_tensor(e, dim_value(e, last)) };
+        v = elementwise(e, x, "min", SCALAR_min, 2, z);
+    }
+    return v;
+}
+
+static void plan_gather(elab *e, env *n, ast *x, value base, finder *f, gather_plan *plan)
+{
+    bool used[MAX_RANK] = { false };
     for (int i = 0, k = 0; i < x->n; i++) {
-        if (x->kid[i]->kind == A_SPREAD) {
-            int s = x->kid[i]->name ? index_named(f, x->kid[i]->name, true) : -1;
-            if (s < 0)
-                elab_error(e, x->kid[i], NULL, rest_index_unknown, x->kid[i]->name ? x->kid[i]->name : "");
-            index_axis *a = &f->all.at[s];
-            for (int j = 0; j < a->n; j++) {
-                if (used[a->first + j]) elab_error(e, x->kid[i], NULL, rest_index_twice, a->name);
-                used[a->first + j] = true;
-                axis_of[k++] = a->first + j;
-            }
+        ast *sub = x->kid[i];
+        if (sub->kind == A_SPREAD) {
+            k = follow_spread(e, sub, f, plan, used, k);
             continue;
         }
-        subscript_form s = form_of(f, x->kid[i]);
-        dim extent = dim_of(g, b, k);
-        index_axis *a = s.is_plain ? &f->all.at[s.terms[0].index] : NULL;
+        subscript_form s = form_of(f, sub);
+        dim extent = dim_of(e->fr->g, base, k);
+        const index_axis *a = s.is_plain ? &f->all.at[s.terms[0].index] : NULL;
         if (a && !used[a->first] && dim_is(a->lo[0], 0) && dim_same(a->size[0], extent)) {
             used[a->first] = true;
-            axis_of[k++] = a->first;
+            plan->axis_of[k++] = a->first;
             continue;
         }
-        dim lo = dim_const(0), hi = dim_const(0), last = dim_addk(e->dims, extent, -1);
-        bool below = true, above = true;
-        if (s.is_affine) {
-            form_range(f, &s, -1, &lo, &hi);
-            below = !dim_known_le(e->dims, dim_const(0), lo);
-            above = !dim_known_le(e->dims, hi, last);
-            if (below && !x->b)
-                elab_error(e, x->kid[i], NULL, subscript_too_low,
-                           show_value(e, &(val){ .k = V_INT, .d = lo }));
-            if (above && !x->b)
-                elab_error(e, x->kid[i], NULL, subscript_too_high,
-                           show_value(e, &(val){ .k = V_INT, .d = hi }),
-                           show_value(e, &(val){ .k = V_INT, .d = last }));
-        }
-        val v = to_tensor(e, x->kid[i], eval(e, n, x->kid[i]), DTYPE_i64);
-        if (!is_int(dtype_v(&v)) || rank_v(e, &v))
-            elab_error(e, x->kid[i], NULL, subscript_not_whole, show_value(e, &v));
-        v = convert(e, x->kid[i], v, DTYPE_i64);
-        if (x->b && (below || above)) {
-            val ok = v_bool(true), parts[2] = { { 0 } };
-            if (below) parts[0] = arith(e, x, ">=", v, v_int(0));
-            if (above) parts[1] = arith(e, x, "<", v, v_tensor(e, dim_value(e, extent)));
-            for (int q = 0; q < 2; q++) {
-                if (parts[q].k != V_TENSOR) continue;
-                val y[2] = { ok, parts[q] };
-                ok = ok.k == V_BOOL ? parts[q] : elementwise(e, x, "and", SCALAR_and, 2, y);
-            }
-            val y[2] = { inside, ok };
-            inside = has_inside ? elementwise(e, x, "and", SCALAR_and, 2, y) : ok;
-            has_inside = true;
-        } else if (!s.is_affine) {
-            val y[2] = { v, v_tensor(e, scalar_i64(g, DTYPE_i64, 0)) };
-            v = elementwise(e, x, "max", SCALAR_max, 2, y);
-            val z[2] = { v, v_tensor(e, dim_value(e, last)) };
-            v = elementwise(e, x, "min", SCALAR_min, 2, z);
-        }
-        axis_of[k] = -1;
-        gather_dim[n_gather] = k++;
-        idx[n_gather++] = v;
+        plan->idx[plan->n] = gathered_index(e, n, x, sub, f, &s, extent, plan);
+        plan->dim_of[plan->n++] = k;
+        plan->axis_of[k++] = -1;
     }
-    if (!n_gather) return transposed(e, b, rank, axis_of);
-    /* index tensors of one shape S over m axes */
-    int m = 0, axes[MAX_RANK], bx[MAX_RANK], bs[MAX_RANK], nb = 0;
-    dim S[MAX_RANK];
-    for (int i = 0; i < n_gather; i++) if (idx[i].is_elem && idx[i].axes > m) m = idx[i].axes;
+}
+
+/* The plan's index tensors, reshaped and stretched to one shape S over m axes. */
+static int align_indices(graph *g, const gather_plan *plan, value *out, dim *S)
+{
+    int m = 0;
+    for (int i = 0; i < plan->n; i++)
+        if (plan->idx[i].is_elem && plan->idx[i].axes > m) m = plan->idx[i].axes;
     for (int a = 0; a < m; a++) S[a] = dim_const(1);
-    value iv[MAX_RANK];
-    for (int i = 0; i < n_gather; i++) {
-        int have = idx[i].is_elem ? idx[i].axes : 0;
-        type t = type_of(g, idx[i].v);
+    for (int i = 0; i < plan->n; i++) {
+        int have = plan->idx[i].is_elem ? plan->idx[i].axes : 0;
+        type t = type_of(g, plan->idx[i].v);
         dim d[MAX_RANK];
         for (int a = 0; a < m; a++) {
             d[a] = a < have ? t.dims[a] : dim_const(1);
             if (!dim_is(d[a], 1)) S[a] = d[a];
         }
-        iv[i] = reshape(g, idx[i].v, m, d);
-        axes[i] = gather_dim[i];
+        out[i] = reshape(g, plan->idx[i].v, m, d);
     }
-    for (int i = 0; i < n_gather; i++) iv[i] = broadcast(g, iv[i], m, S);
-    int free_axis[MAX_RANK], nf = 0;
-    for (int k = 0; k < rank; k++) {
-        if (axis_of[k] < 0) continue;
-        if (axis_of[k] < m && !dim_is(S[axis_of[k]], 1)) { bx[nb] = k; bs[nb++] = axis_of[k]; }
-        else free_axis[nf++] = axis_of[k];
-    }
-    value v = gather(g, b, n_gather, iv, axes, nb, bx, bs);
-    /* S…, free…  ->  the order of the axes */
+    for (int i = 0; i < plan->n; i++) out[i] = broadcast(g, out[i], m, S);
+    return m;
+}
+
+/* v[S…, free…], the free dims of axes free_axis[nf], in the order of the axes; an axis of S that is also a
+ * free one has size 1 there. *top: how many axes. */
+static value in_axis_order(graph *g, value v, int m, const dim *S, int nf, const int *free_axis, int *top)
+{
     type t = type_of(g, v);
-    int top = m, perm[MAX_RANK], np = 0, kept[MAX_RANK], nk = 0;
-    for (int i = 0; i < nf; i++) if (free_axis[i] + 1 > top) top = free_axis[i] + 1;
-    dim d[MAX_RANK], keep_dims[MAX_RANK], final[MAX_RANK];
+    int perm[MAX_RANK], np = 0, kept[MAX_RANK], nk = 0;
+    dim d[MAX_RANK], final[MAX_RANK];
+    *top = m;
+    for (int i = 0; i < nf; i++)
+        if (free_axis[i] + 1 > *top) *top = free_axis[i] + 1;
     for (int a = 0; a < m; a++) {
         bool replaced = false;
         for (int i = 0; i < nf; i++) replaced |= free_axis[i] == a;
-        if (!replaced) { kept[nk] = a; keep_dims[nk++] = S[a]; }
+        if (replaced) continue;
+        d[nk] = S[a];
+        kept[nk++] = a;
     }
-    for (int i = 0; i < nk; i++) d[i] = keep_dims[i];
     for (int i = 0; i < nf; i++) d[nk + i] = t.dims[m + i];
     v = reshape(g, v, nk + nf, d);
-    for (int a = 0; a < top; a++) {
+    for (int a = 0; a < *top; a++) {
         final[a] = dim_const(1);
-        for (int i = 0; i < nk; i++) if (kept[i] == a) { final[a] = S[a]; perm[np++] = i; }
-        for (int i = 0; i < nf; i++) if (free_axis[i] == a) { final[a] = d[nk + i]; perm[np++] = nk + i; }
+        for (int i = 0; i < nk; i++)
+            if (kept[i] == a) { final[a] = S[a]; perm[np++] = i; }
+        for (int i = 0; i < nf; i++)
+            if (free_axis[i] == a) { final[a] = d[nk + i]; perm[np++] = nk + i; }
     }
-    v = reshape(g, transpose(g, v, perm), top, final);
+    return reshape(g, transpose(g, v, perm), *top, final);
+}
+
+static val index_gather(elab *e, env *n, ast *x, val base, finder *f)
+{
+    graph *g = e->fr->g;
+    value b = here(e, &base), idx[MAX_RANK];
+    gather_plan plan = { .rank = rank_v(e, &base), .inside = v_bool(true) };
+    plan_gather(e, n, x, b, f, &plan);
+    if (!plan.n) return transposed(e, b, plan.rank, plan.axis_of);
+
+    dim S[MAX_RANK];
+    int m = align_indices(g, &plan, idx, S), n_batch = 0, batch_x[MAX_RANK], batch_s[MAX_RANK];
+    int n_free = 0, free_axis[MAX_RANK], top;
+    for (int k = 0; k < plan.rank; k++) {
+        int axis = plan.axis_of[k];
+        if (axis < 0) continue;
+        if (axis < m && !dim_is(S[axis], 1)) {
+            batch_x[n_batch] = k;
+            batch_s[n_batch++] = axis;
+        } else {
+            free_axis[n_free++] = axis;
+        }
+    }
+    value v = gather(g, b, plan.n, idx, plan.dim_of, n_batch, batch_x, batch_s);
+    v = in_axis_order(g, v, m, S, n_free, free_axis, &top);
     val r = v_elem(e, v, top);
-    if (!has_inside) return r;
-    val other = eval(e, n, x->b);
-    return where_v(e, x, inside, r, other);
+    return plan.has_inside ? where_v(e, x, plan.inside, r, eval(e, n, x->b)) : r;
 }
 
 /* -- Ordinary subscripts --------------------------------------------------------------------------------- */
