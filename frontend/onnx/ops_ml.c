@@ -459,112 +459,150 @@ static bool find_node(const map_str *m, int64_t tree, int64_t id, int64_t *i)
     return p != NULL;
 }
 
-/* scores[N, targets] of the older operators. Names begin with `prefix` ("target" or "class"). */
-static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_t targets, aggregation how)
+/* The attributes of the older operators: n nodes, and n_weights weights of leaves. */
+typedef struct {
+    int n, n_weights;
+    const int64_t *tree, *id, *yes, *no, *feature;
+    const int64_t *missing;                              /* NaN goes to `yes`; may be NULL */
+    const char *const *mode;
+    const double *split;
+    const int64_t *w_tree, *w_node, *w_target;
+    const double *weight;
+} node_table;
+
+static bool read_table(op_call *c, graph *g, const char *prefix, node_table *t)
 {
     arena *a = op_arena(c);
-    int n = 0, nm = 0, nw = 0;
-    int64_t nv, n_weight;
-    const int64_t *tree = op_attr_ints(c, "nodes_treeids", &n);
-    const char *const *modes = op_attr_strs(c, "nodes_modes", &nm);
-    if (!tree || !modes || nm != n || n < 1) {
+    int n_modes = 0;
+    int64_t n_split, n_weight;
+    t->tree = op_attr_ints(c, "nodes_treeids", &t->n);
+    t->mode = op_attr_strs(c, "nodes_modes", &n_modes);
+    if (!t->tree || !t->mode || n_modes != t->n || t->n < 1) {
         op_fail(c, "nodes and their modes expected");
-        return NO_VALUE;
+        return false;
     }
-    const int64_t *id = some_ints(c, "nodes_nodeids", n), *yes = some_ints(c, "nodes_truenodeids", n);
-    const int64_t *no = some_ints(c, "nodes_falsenodeids", n), *feature = some_ints(c, "nodes_featureids", n);
-    const int64_t *missing = op_has_attr(c, "nodes_missing_value_tracks_true")
-                                 ? some_ints(c, "nodes_missing_value_tracks_true", n)
-                                 : NULL;
-    const int64_t *w_tree = op_attr_ints(c, arena_printf(a, "%s_treeids", prefix), &nw);
-    const int64_t *w_node = some_ints(c, arena_printf(a, "%s_nodeids", prefix), nw);
-    const int64_t *w_id = some_ints(c, arena_printf(a, "%s_ids", prefix), nw);
-    const double *split = reals_of(c, g, "nodes_values", "nodes_values_as_tensor", &nv);
-    const double *w = reals_of(c, g, arena_printf(a, "%s_weights", prefix),
-                               arena_printf(a, "%s_weights_as_tensor", prefix), &n_weight);
-    if (c->failed || !w_tree || !w || !split || n_weight != nw || nv != n) {
-        if (!c->failed) op_fail(c, "a value for each node and a weight for each leaf expected");
-        return NO_VALUE;
-    }
-    map_str at;
-    map_init(&at, a);
+    t->id = some_ints(c, "nodes_nodeids", t->n);
+    t->yes = some_ints(c, "nodes_truenodeids", t->n);
+    t->no = some_ints(c, "nodes_falsenodeids", t->n);
+    t->feature = some_ints(c, "nodes_featureids", t->n);
+    if (op_has_attr(c, "nodes_missing_value_tracks_true"))
+        t->missing = some_ints(c, "nodes_missing_value_tracks_true", t->n);
+    t->w_tree = op_attr_ints(c, arena_printf(a, "%s_treeids", prefix), &t->n_weights);
+    t->w_node = some_ints(c, arena_printf(a, "%s_nodeids", prefix), t->n_weights);
+    t->w_target = some_ints(c, arena_printf(a, "%s_ids", prefix), t->n_weights);
+    t->split = reals_of(c, g, "nodes_values", "nodes_values_as_tensor", &n_split);
+    t->weight = reals_of(c, g, arena_printf(a, "%s_weights", prefix),
+                         arena_printf(a, "%s_weights_as_tensor", prefix), &n_weight);
+    if (c->failed) return false;
+    if (t->w_tree && t->weight && t->split && n_weight == t->n_weights && n_split == t->n) return true;
+    op_fail(c, "a value for each node and a weight for each leaf expected");
+    return false;
+}
+
+/* Inner nodes first, then leaves, as `forest` wants them: row i of the table becomes node order[i]. `at`
+ * finds a row by tree and id. */
+static bool number_nodes(op_call *c, const node_table *t, map_str *at, int64_t *order, int64_t *n_inner)
+{
+    int64_t mode, next_inner = 0, next_leaf = 0;
     bool fresh;
-    forest f = { .n = n };                            /* leaves stay among the nodes and lead to themselves */
-    f.feature = NEW_ARRAY(a, int64_t, n);
-    f.yes = NEW_ARRAY(a, int64_t, n);
-    f.no = NEW_ARRAY(a, int64_t, n);
-    f.mode = NEW_ARRAY(a, int64_t, n);
-    f.root = NEW_ARRAY(a, int64_t, n);
-    f.split = NEW_ARRAY(a, double, n);
-    f.nan_goes_yes = NEW_ARRAY(a, unsigned char, n);
-    int64_t *order = NEW_ARRAY(a, int64_t, n), n_inner = 0;
-    for (int i = 0; i < n; i++) {                 /* inner nodes first, then leaves, as `forest` wants them */
-        int64_t m;
-        if (!mode_by_name(modes[i], &m)) {
-            op_unsupported(c, "node mode %s", modes[i]);
-            return NO_VALUE;
+    *n_inner = 0;
+    for (int i = 0; i < t->n; i++) {
+        if (!mode_by_name(t->mode[i], &mode)) {
+            op_unsupported(c, "node mode %s", t->mode[i]);
+            return false;
         }
-        node_slot(&at, tree[i], id[i], (uint64_t)i, &fresh);
+        node_slot(at, t->tree[i], t->id[i], (uint64_t)i, &fresh);
         if (!fresh) {
-            op_fail(c, "node (%lld, %lld) is given twice", (long long)tree[i], (long long)id[i]);
-            return NO_VALUE;
+            op_fail(c, "node (%lld, %lld) is given twice", (long long)t->tree[i], (long long)t->id[i]);
+            return false;
         }
-        n_inner += m >= 0;
+        *n_inner += mode >= 0;
     }
-    int64_t next_inner = 0, next_leaf = n_inner;
-    for (int i = 0; i < n; i++) {
-        int64_t m;
-        mode_by_name(modes[i], &m);
-        order[i] = m >= 0 ? next_inner++ : next_leaf++;
+    for (int i = 0; i < t->n; i++) {
+        mode_by_name(t->mode[i], &mode);
+        order[i] = mode >= 0 ? next_inner++ : *n_inner + next_leaf++;
     }
+    return true;
+}
+
+/* Leaves stay among the nodes and lead to themselves. */
+static bool plant(op_call *c, const node_table *t, const map_str *at, const int64_t *order, forest *f)
+{
+    arena *a = op_arena(c);
+    int n = t->n;
+    f->feature = NEW_ARRAY(a, int64_t, n);
+    f->yes = NEW_ARRAY(a, int64_t, n);
+    f->no = NEW_ARRAY(a, int64_t, n);
+    f->mode = NEW_ARRAY(a, int64_t, n);
+    f->root = NEW_ARRAY(a, int64_t, n);
+    f->split = NEW_ARRAY(a, double, n);
+    f->nan_goes_yes = NEW_ARRAY(a, unsigned char, n);
     bool *has_parent = NEW_ARRAY(a, bool, n);
-    f.n = n_inner;
-    f.n_leaves = n - n_inner;
     for (int i = 0; i < n; i++) {
-        int64_t m, k = order[i], p = i, q = i;
-        mode_by_name(modes[i], &m);
-        if (m >= 0 && (!find_node(&at, tree[i], yes[i], &p) || !find_node(&at, tree[i], no[i], &q))) {
-            op_fail(c, "children of node (%lld, %lld) expected in the table", (long long)tree[i],
-                    (long long)id[i]);
-            return NO_VALUE;
+        int64_t mode, k = order[i], p = i, q = i;
+        mode_by_name(t->mode[i], &mode);
+        bool is_inner = mode >= 0;
+        if (is_inner &&
+            (!find_node(at, t->tree[i], t->yes[i], &p) || !find_node(at, t->tree[i], t->no[i], &q))) {
+            op_fail(c, "children of node (%lld, %lld) expected in the table", (long long)t->tree[i],
+                    (long long)t->id[i]);
+            return false;
         }
-        if (m >= 0) {
-            has_parent[p] = has_parent[q] = true;
-            f.uses[m] = true;
-        }
-        f.yes[k] = order[p];
-        f.no[k] = order[q];
-        f.mode[k] = m >= 0 ? m : 0;
-        f.feature[k] = m >= 0 ? feature[i] : 0;
-        f.split[k] = split[i];
-        f.nan_goes_yes[k] = missing && missing[i];
+        if (is_inner) has_parent[p] = has_parent[q] = f->uses[mode] = true;
+        f->yes[k] = order[p];
+        f->no[k] = order[q];
+        f->mode[k] = is_inner ? mode : 0;
+        f->feature[k] = is_inner ? t->feature[i] : 0;
+        f->split[k] = t->split[i];
+        f->nan_goes_yes[k] = t->missing && t->missing[i];
     }
     for (int i = 0; i < n; i++)
-        if (!has_parent[i]) f.root[f.n_roots++] = order[i];
-    value leaf = walk(c, g, x, &f);
-    if (!is_value(leaf)) return NO_VALUE;
+        if (!has_parent[i]) f->root[f->n_roots++] = order[i];
+    return true;
+}
 
-    /* a row of weights for each leaf */
-    int64_t rows = f.n_leaves, size;
-    if (!mul_ok(rows, targets, &size) || size > 1 << 28) {
-        op_unsupported(c, "%lld leaves for %lld targets", (long long)rows, (long long)targets);
+/* weights[leaves, targets], where a leaf has several for one target their sum. */
+static value leaf_weights(op_call *c, graph *g, dtype real, const node_table *t, const map_str *at,
+                          const int64_t *order, const forest *f, int64_t targets, aggregation how)
+{
+    int64_t size;
+    if (!mul_ok(f->n_leaves, targets, &size) || size > 1 << 28) {
+        op_unsupported(c, "%lld leaves for %lld targets", (long long)f->n_leaves, (long long)targets);
         return NO_VALUE;
     }
     double none = how == AGGREGATE_min ? (double)INFINITY : how == AGGREGATE_max ? (double)-INFINITY : 0;
-    double *table = NEW_ARRAY(a, double, size + 1);
+    double *table = NEW_ARRAY(op_arena(c), double, size + 1);
     for (int64_t i = 0; i < size; i++) table[i] = none;
-    for (int i = 0; i < nw; i++) {
-        int64_t k;
-        if (!find_node(&at, w_tree[i], w_node[i], &k) || order[k] < n_inner || w_id[i] < 0 ||
-            w_id[i] >= targets) {
+    for (int i = 0; i < t->n_weights; i++) {
+        int64_t k, target = t->w_target[i];
+        bool is_leaf = find_node(at, t->w_tree[i], t->w_node[i], &k) && order[k] >= f->n;
+        if (!is_leaf || target < 0 || target >= targets) {
             op_fail(c, "weights of leaves, and targets below %lld expected", (long long)targets);
             return NO_VALUE;
         }
-        double *p = &table[(order[k] - n_inner) * targets + w_id[i]];
-        *p = *p == none ? w[i] : *p + w[i];
+        double *p = &table[(order[k] - f->n) * targets + target];
+        *p = *p == none ? t->weight[i] : *p + t->weight[i];
     }
-    value rows_v = op_reals(g, dtype_of(g, x), table, 2, (dim[]){ dim_const(rows), dim_const(targets) });
-    value y = at_node(g, rows_v, leaf);                      /* [N, T, targets] */
+    return op_reals(g, real, table, 2, (dim[]){ dim_const(f->n_leaves), dim_const(targets) });
+}
+
+/* scores[N, targets] of the older operators. Names begin with `prefix` ("target" or "class"). */
+static value old_trees(op_call *c, graph *g, value x, const char *prefix, int64_t targets, aggregation how)
+{
+    node_table t = { 0 };
+    if (!read_table(c, g, prefix, &t)) return NO_VALUE;
+    forest f = { 0 };
+    int64_t *order = NEW_ARRAY(op_arena(c), int64_t, t.n);
+    map_str at;
+    map_init(&at, op_arena(c));
+    if (!number_nodes(c, &t, &at, order, &f.n)) return NO_VALUE;
+    f.n_leaves = t.n - f.n;
+    if (!plant(c, &t, &at, order, &f)) return NO_VALUE;
+    value leaf = walk(c, g, x, &f);
+    if (!is_value(leaf)) return NO_VALUE;
+    value weights = leaf_weights(c, g, dtype_of(g, x), &t, &at, order, &f, targets, how);
+    if (!is_value(weights)) return NO_VALUE;
+    value y = at_node(g, weights, leaf);                     /* [N, T, targets] */
     if (how == AGGREGATE_min) return reduce(g, REDUCE_min, y, 2, false);
     if (how == AGGREGATE_max) return reduce(g, REDUCE_max, y, 2, false);
     y = reduce(g, REDUCE_sum, y, 2, false);
