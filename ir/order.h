@@ -1,4 +1,4 @@
-/* ir/order.h: the order of every sum (DESIGN §11): the one place that interpreter and `lower` ask.
+/* ir/order.h: the order of every sum (docs/design.md §11): the one place that interpreter and `lower` ask.
  *
  * Chains. A contract is one chain per output: acc starts from init, or +0; then for each combination of the summed
  *     labels, row-major in their written order (the first outermost), acc = fma(a, b, acc). A window is one chain per

@@ -28,7 +28,7 @@
 #include <stdlib.h>
 
 enum {
-    MAX_KERNEL_NODES = 64,    /* maps a kernel: its code stays small (DESIGN.md §7) */
+    MAX_KERNEL_NODES = 64,    /* maps a kernel: its code stays small (docs/design.md §7) */
     MAX_INLINE_NODES = 48,    /* nodes of an inline tree; more open a kernel */
     MAX_VIEW_DEPTH = 24,      /* views on views that are still read through index expressions */
     TABLE_ELEMENTS = 4096,    /* constants made of splats and ramps alone: tables up to here, computed in place beyond */

@@ -66,7 +66,7 @@ scalar reduce_scalar(reduce_kind kind);
 /* Stores every body result of type `t`'s shape at this index. */
 void store_results(lowering *l, type t, index_list index);
 
-/* A sum (or product, max, min) by the lanes rule of DESIGN.md §11: n elements, 16 virtual lanes, blocks of 4096.
+/* A sum (or product, max, min) by the lanes rule of docs/design.md §11: n elements, 16 virtual lanes, blocks of 4096.
  * update(ctx, acc, e) gives the lane's next value; first (or NULL) starts lane 0 of the first block. */
 typedef struct { lowering *l; void *ctx; dtype acc; scalar combine; const expr *identity, *first; } lane_sum;
 typedef const expr *(*lane_update)(lane_sum *s, const expr *acc, const expr *e);

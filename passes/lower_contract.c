@@ -6,7 +6,7 @@
  *       y[o…] = epilogue(acc)
  *     }
  *
- * One chain for each output, summed labels in their written order, one multiply-add a step (DESIGN.md §11). A window's
+ * One chain for each output, summed labels in their written order, one multiply-add a step (docs/design.md §11). A window's
  * relation  idil*i = stride*o + dil*k - pad  gives the position in a; positions outside, or that idil does not divide, are
  * skipped, except where the zero-tap rule holds: then the tap is multiplied by 0 instead. A result of statically fewer than
  * 16 elements is summed by lanes (lower_row.c), each lane a chain of multiply-adds.

@@ -2,7 +2,7 @@
  *
  * A view is a change of index; a map is arithmetic on elements pulled at the same index; an input is a load. Anchors put
  * their own results into the memo first, so the walk ends there. Narrow floats: each map widens its operands and rounds
- * its result, as DESIGN.md §4 defines.
+ * its result, as docs/design.md §4 defines.
  *
  * Reads that might lie outside (pad, gather) are made at a clamped position and then replaced by a select, so that vector
  * code needs no branches; where the operand may be empty, by an `if`.

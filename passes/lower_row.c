@@ -4,7 +4,7 @@
  * depend on each other, then one pass that stores the full-size results. Values costly to compute that several passes
  * read are kept in a buffer of the row's length.
  *
- * The order of each sum is fixed here (DESIGN.md §11). Innermost axis kept: one chain for each output over the reduced
+ * The order of each sum is fixed here (docs/design.md §11). Innermost axis kept: one chain for each output over the reduced
  * indices, row-major. Innermost axis reduced: the row-major position e goes to lane e mod 16, lanes are combined as
  * 16-8-4-2-1; over 4096 elements, blocks of 4096 are summed so, and their sums by the same rule:
  *

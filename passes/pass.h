@@ -16,7 +16,7 @@ typedef enum {
 } pass_id;
 
 typedef enum { STAGE_GRAPH, STAGE_LOWER, STAGE_PROGRAM } pass_stage;
-typedef enum { BITS_EXACT, BITS_VALUE } pass_bits;     /* DESIGN.md §7 */
+typedef enum { BITS_EXACT, BITS_VALUE } pass_bits;     /* docs/design.md §7 */
 
 enum { BY_NAME = 9 };            /* level of the passes that run only when they are named */
 

@@ -9,7 +9,7 @@
  *        over its flattened iterations.
  * Speed  clang makes registers of the arrays as it is. gcc -O3 takes lane loops apart before it vectorizes:
  *        PREFIX_LANES_n forbids just that. A tile of 6 x 16 over 256 steps, GFLOP/s with -O3 -mavx2 (128-bit
- *            vectors: without it):
+ *        vectors: without it):
  *            as they stand 8.6 (8.2)     with it 80 (34)     clang 79 (25)     vector types by hand 82
  *        Lanes that read a buffer which may be the one they write are computed into a local first
  *        (put_staged), as their independence allows: clang then vectorizes them, and the sums before them

@@ -2,8 +2,8 @@
  * eval_run.c.
  *
  * Registers hold scalar_value bits, one a variable, temp, constant, or result of an operation; nothing is
- * reused. A loop
- * is  FOR, what is invariant in its iterations but not outside (hoisted), body, NEXT.  Jumps are relative.
+ * reused. A loop is  FOR, what is invariant in its iterations but not outside (hoisted), body, NEXT.  Jumps
+ * are relative.
  *
  * An access adds up, dim by dim, index * stride. Dims whose index is fixed outside the innermost loop are
  * summed there by PART, which gives POISON where an index is outside; LOAD and STORE add the rest and check

@@ -1,4 +1,4 @@
-/* passes/schedule/schedule.h: schedules, short texts that rewrite a kernel's nest (DESIGN.md §9).
+/* passes/schedule/schedule.h: schedules, short texts that rewrite a kernel's nest (docs/design.md §9).
  *
  *     split(y, 14) tiles(x, 6 even) order(O y.o C y.i x.o | r s c x.i o) keep(acc, out) clip(r) edges(x: s)
  *     split(o, 8) unroll(x.i o.o) vectorize(o.i) reg(acc) parallel(O y.o)
