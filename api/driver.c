@@ -102,10 +102,10 @@ static bool signature_of(void *arg, dlc_context *ctx, arena *a, const char *path
     return onnx_model_signature(ctx, a, path, out);
 }
 
-static bool model_of(void *arg, dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in, const operator_library *ops, model_graph *out)
+static bool model_of(void *arg, dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in, const operator_library *ops, bool by_batch, model_graph *out)
 {
     (void)arg;
-    onnx_options o = { .library = ops, .gradient = grad };
+    onnx_options o = { .library = ops, .gradient = grad, .by_batch = by_batch };
     return onnx_model_graph(ctx, a, path, d, n_in, in, &o, out);
 }
 

@@ -120,6 +120,11 @@ static bool choose_loss(setting *t, const char *word) { t->s->driver.loss = aren
 static bool choose_optimizer(setting *t, const char *word) { t->s->driver.optimizer = arena_strdup(t->a, word); return true; }
 static bool choose_label(setting *t, const char *word) { t->s->driver.label = arena_strdup(t->a, word); return true; }
 static bool choose_params(setting *t, const char *word) { t->s->driver.params = arena_strdup(t->a, word); return true; }
+static bool choose_statistics(setting *t, const char *word)
+{
+    t->s->driver.lang.by_batch = strcmp(word, "batch") == 0;
+    return t->s->driver.lang.by_batch || strcmp(word, "kept") == 0 || wrong(t, "takes kept or batch");
+}
 static bool choose_guard(setting *t, const char *word) { (void)word; t->s->driver.lang.guard = true; return true; }
 
 static bool choose_weights(setting *t, const char *word)
@@ -261,6 +266,7 @@ static const struct { const char *name; bool needs_value; bool (*set)(setting *t
     { "optimizer",    true,  choose_optimizer },
     { "label",        true,  choose_label },
     { "params",       true,  choose_params },
+    { "statistics",   true,  choose_statistics },
     { "ops",          true,  choose_ops },
     { "off",          true,  choose_off },
     { "limit",        true,  choose_limit },

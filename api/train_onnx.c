@@ -10,7 +10,8 @@
  * Why    The language knows losses, optimizers, gradients and states already; so a model to be trained needs only this text.
  * How    The model is imported once for the sizes of its inputs and outputs. The data stand for types: no element of them is
  *        read. The first axis of every input is the batch; if the model leaves it open, so does the step.
- * Labels by the loss: cross_entropy takes whole numbers, one for each row of the first output, the others what has the output's
+ * Loss   of the first output, or of the one it names (cross_entropy:logits).
+ * Labels by the loss: cross_entropy takes whole numbers, one for each row of the output, the others what has the output's
  *        shape; or as --label says.
  */
 #include "api/train_onnx.h"
@@ -20,7 +21,7 @@
 
 enum { MOST_BATCH = 1 << 20 };
 
-typedef struct { dlc_context *ctx; arena *a; const char *path; const driver_options *o; graph *g; const char *batch; int64_t n; } making;
+typedef struct { dlc_context *ctx; arena *a; const char *path; const driver_options *o; graph *g; const char *batch; int64_t n; int y; } making;
 
 static dlc_status refuse(const making *m, const char *option, const char *what)
 {
@@ -142,11 +143,26 @@ static dlc_status put_label_as(const making *m, text *out, const char *word)
 
 static dlc_status put_label(const making *m, text *out, const char *loss)
 {
-    type y = type_of(m->g, m->g->results.at[0]);
+    type y = type_of(m->g, m->g->results.at[m->y]);
     if (m->o->label) return put_label_as(m, out, m->o->label);
     bool is_class = strcmp(loss, "cross_entropy") == 0;
     if (y.rank < 1 + is_class) return refuse(m, "loss", "needs an output with the batch as its first axis; say the type of the labels with --label");
     return put_data(m, out, "label", is_class ? DTYPE_i64 : y.dtype, y.rank - is_class, y.dims, 1);
+}
+
+/* ":logits" behind the loss's name: the output that it takes; without, the first. */
+static dlc_status find_output(making *m, const char **rest)
+{
+    if (**rest != ':') return DLC_OK;
+    size_t n = strcspn(*rest + 1, "(");
+    text all = { .a = m->a };
+    for (m->y = 0; m->y < m->g->results.n; m->y++) {
+        const char *name = m->g->result_names.at[m->y] ? m->g->result_names.at[m->y] : "";
+        if (strlen(name) == n && memcmp(name, *rest + 1, n) == 0) break;
+        text_printf(&all, "%s%s", all.n ? ", " : "", name);
+    }
+    *rest += 1 + n;
+    return m->y < m->g->results.n ? DLC_OK : refuse(m, "loss", arena_printf(m->a, "names no output of the model; it has %s", text_str(&all)));
 }
 
 /* -- The text --------------------------------------------------------------------------------------------------------------- */
@@ -161,6 +177,8 @@ static dlc_status put_program(making *m, text *out)
     if (!loss_name) return refuse(m, "loss", arena_printf(a, "takes one of %s", text_str(&losses)));
     if (!opt_name) return refuse(m, "optimizer", arena_printf(a, "takes one of %s, as 'Adam(lr: 1e-3)'", text_str(&optimizers)));
     const char *loss_rest = loss + strlen(loss_name), *opt_rest = opt + strlen(opt_name);
+    dlc_status found = find_output(m, &loss_rest);
+    if (found != DLC_OK) return found;
     if ((*loss_rest && *loss_rest != '(') || (*opt_rest && *opt_rest != '(')) return refuse(m, *loss_rest && *loss_rest != '(' ? "loss" : "optimizer", "takes a name, or a call such as 'adam(1e-3)'");
     dlc_status s = find_batch(m);
     if (s != DLC_OK) return s;
@@ -179,8 +197,8 @@ static dlc_status put_program(making *m, text *out)
         text_printf(&call, "%sd.%s", i ? ", " : "", name);
     }
     if (s == DLC_OK) s = put_label(m, out, loss_name);
-    text_put(out, ")\n    y");
-    for (int64_t i = 1; i < m->g->results.n; i++) text_printf(out, ", unused_%d", (int)i);
+    text_put(out, ")\n    ");
+    for (int i = 0; i < m->g->results.n; i++) text_printf(out, "%s%s", i ? ", " : "", i == m->y ? "y" : arena_printf(a, "unused_%d", i));
     text_printf(out, " = Net(%s)\n    minimize %s(y, d.label", text_str(&call), loss_name);
     if (*loss_rest && loss_rest[1] != ')') text_printf(out, ", %s", loss_rest + 1);
     else text_put(out, ")");

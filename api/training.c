@@ -55,7 +55,7 @@ dlc_status training_open(dlc_context *ctx, arena *a, const char *path, const dri
     int n_statistics = 0;
     for (int i = 0; s == DLC_OK && i < out->t.n_vars; i++)
         n_statistics += out->t.vars[i].is_state && strncmp(out->t.vars[i].path, "Net.", 4) == 0;
-    if (n_statistics && strstr(path, ".onnx")) diag_onnx_statistics(ctx, (place){ .file = path }, n_statistics);
+    if (n_statistics && !o->lang.by_batch && strstr(path, ".onnx")) diag_onnx_statistics(ctx, (place){ .file = path }, n_statistics);
     if (s == DLC_OK) s = train_first_values(ctx, a, o, &out->t, &out->values);
     if (s == DLC_OK) training_lay_out(a, out);
     return s;

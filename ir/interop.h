@@ -60,7 +60,8 @@ typedef struct { int n_in; const model_input *in; int n_out; const char *const *
 /* A model as a graph of inputs, then parameters; its results are the model's outputs. */
 /* is_statistic: what a normalization has gathered, not to be trained. */
 typedef struct { const char *name; tensor first; bool is_statistic; } model_parameter;
-typedef struct { graph *g; int n_params; const model_parameter *params; } model_graph;
+/* The last n_moved results are new values of parameters: moved[], their numbers. */
+typedef struct { graph *g; int n_params; const model_parameter *params; int n_moved; const int *moved; } model_graph;
 
 typedef struct operator_call {
     const char *name;                   /* of the operator */
@@ -74,9 +75,10 @@ typedef struct operator_call {
 typedef struct onnx_access {
     void *arg;
     bool (*signature)(void *arg, dlc_context *ctx, arena *a, const char *path, model_signature *out);
-    /* For inputs of these types, over this table of dims. */
+    /* For inputs of these types, over this table of dims. by_batch: normalizations go by the batch, and their
+     * statistics move. */
     bool (*model)(void *arg, dlc_context *ctx, arena *a, const char *path, dims *d, int n_in, const type *in,
-                  const operator_library *ops, model_graph *out);
+                  const operator_library *ops, bool by_batch, model_graph *out);
     /* Kind of an attribute, 0: there is none; is_known false: there is no such operator. */
     char (*attribute)(void *arg, const char *op, const char *attr, bool *is_known);
     /* The element type in which a plain number (is_float: with a point) is given as input i, beside tensors

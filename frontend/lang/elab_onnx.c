@@ -110,6 +110,15 @@ static int net_input(elab *e, const ast *at, const net *f, const char *name)
                f->name, name);
 }
 
+/* A statistic is a state that the model updates. */
+static void move_statistic(elab *e, const net *f, const char *name, value now)
+{
+    const char *path = arena_printf(e->a, "%s.%s", f->name, name);
+    parameter *p = e->params.at[*map_find(&e->param_at, path, strlen(path))];
+    if (!p->cell) p->cell = NEW(e->a, state_cell);
+    *p->cell = (state_cell){ .path = path, .now = v_tensor(e, now), .t = p->t };
+}
+
 val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, const ast *const *pos_at,
              int n_named, const char *const *names, const val *named, const ast *const *named_at)
 {
@@ -135,7 +144,8 @@ val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, co
     }
     operator_library ops = elab_operators(e->a, 1, &e);
     model_graph m;
-    if (!e->o->onnx->model(e->o->onnx->arg, e->ctx, e->a, f->path, e->dims, n, types, &ops, &m))
+    bool by_batch = e->o->by_batch && e->training && e->fr == e->top;
+    if (!e->o->onnx->model(e->o->onnx->arg, e->ctx, e->a, f->path, e->dims, n, types, &ops, by_batch, &m))
         longjmp(*e->l->stop, 1);
     value *in = NEW_ARRAY(e->a, value, n + m.n_params + 1), *out = NEW_ARRAY(e->a, value, m.g->results.n + 1);
     for (int i = 0; i < n; i++) in[i] = here(e, &x[i]);
@@ -143,10 +153,11 @@ val net_call(elab *e, const ast *at, const net *f, int n_pos, const val *pos, co
         const char *name = m.params[k].name, *path = arena_printf(e->a, "%s.%s", f->name, name);
         parameter *p = net_parameter(e, at, path, name, &m.params[k].first);
         p->is_state |= m.params[k].is_statistic;
-        in[n + k] = here(e, &(val){ .k = V_TENSOR, .g = p->g, .v = p->v });
+        in[n + k] = here(e, p->cell ? &p->cell->now : &(val){ .k = V_TENSOR, .g = p->g, .v = p->v });
     }
     if (!graph_inline(e->fr->g, m.g, in, out)) longjmp(*e->l->stop, 1);
-    int n_out = (int)m.g->results.n;
+    int n_out = (int)m.g->results.n - m.n_moved;
+    for (int i = 0; i < m.n_moved; i++) move_statistic(e, f, m.params[m.moved[i]].name, out[n_out + i]);
     if (n_out == 1) return v_tensor(e, out[0]);
     val r = { .k = V_TUPLE,
               .n = n_out,

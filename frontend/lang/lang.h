@@ -28,6 +28,7 @@ typedef struct {
     const char *source;                /* the program's text; NULL: it is read from its path */
     bool (*trains)(void *arg, const char *path);       /* may `minimize` change this parameter? NULL: any */
     void *trains_arg;
+    bool by_batch;       /* normalizations of an ONNX model go by the batch in training */
     bool in_parts;       /* of a train block: also its halves, and the number of steps as a variable `step` */
     bool skips_data;         /* the shapes of the data are enough: tensors have no elements, parts no order */
     bool guard;                        /* a step whose gradients are not all finite changes nothing */

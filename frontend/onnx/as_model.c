@@ -108,15 +108,37 @@ value foreign_input(importer *imp, graph *g, const char *name, int ordinal)
 /* Those that no structure needs become inputs. */
 void foreign_parameters(importer *imp, scope *s)
 {
+    imp->foreign->updates.n = 0;
     for (int64_t k = 0; k < imp->foreign->params.n; k++) {
         const model_parameter *p = &imp->foreign->params.at[k];
         dim d[MAX_RANK];
         if (imp->options->is_offer_taken[k]) continue;
         for (int i = 0; i < p->first.rank; i++) d[i] = dim_const(p->first.dims[i]);
         value v = input(s->g, p->name, p->first.dtype, p->first.rank, d);
+        imp->foreign->at[k] = v;
         vec_push(imp->scratch, &imp->offer_of_input, (int)k);
         scope_define(imp, s, p->name, (slot){ .e = { .kind = EDGE_TENSOR, .v = v } });
     }
+}
+
+int op_statistic(const op_call *c, value v)
+{
+    const foreign_build *f = c->imp->foreign;
+    if (!f || !f->by_batch || c->g != c->imp->g || !is_value(v)) return -1;
+    for (int64_t k = 0; k < f->params.n; k++)
+        if (f->params.at[k].is_statistic && same_value(f->at[k], v)) return (int)k;
+    return -1;
+}
+
+void op_move_statistic(op_call *c, int param, value now)
+{
+    if (is_value(now)) vec_push(c->imp->scratch, &c->imp->foreign->updates, ((statistic_update){ param, now }));
+}
+
+/* After the model's own results: what its statistics are now. */
+void foreign_results(importer *imp, graph *g)
+{
+    for (int64_t i = 0; i < imp->foreign->updates.n; i++) add_result(g, imp->foreign->updates.at[i].now, NULL);
 }
 
 /* The running mean and variance of a normalization. */
@@ -155,7 +177,7 @@ bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int
     bytes file;
     arena *scratch = arena_new(&ctx->mem);
     importer *imp = NEW(scratch, importer);
-    foreign_build f = { .dims = d, .n_in = n_in, .in = ins };
+    foreign_build f = { .dims = d, .n_in = n_in, .in = ins, .by_batch = options->by_batch };
     onnx_options o = { .library = options->library, .gradient = options->gradient };
     bool ok = onnx_map(ctx, a, path, &file);
     import_begin(imp, ctx, a, scratch, path, &o);
@@ -166,6 +188,7 @@ bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int
         imp->foreign = &f;
         ok = list_parameters(imp, &f);
     }
+    f.at = NEW_ARRAY(scratch, value, f.params.n + 1);
     onnx_tensor *offers = NEW_ARRAY(scratch, onnx_tensor, f.params.n + 1);
     for (int64_t k = 0; k < f.params.n; k++)
         offers[k] = (onnx_tensor){ .dtype = f.params.at[k].first.dtype,
@@ -176,8 +199,13 @@ bool onnx_model_graph(dlc_context *ctx, arena *a, const char *path, dims *d, int
     ok = ok && import_model(imp);
     model_parameter *left = NEW_ARRAY(a, model_parameter, f.params.n + 1);
     *out = (model_graph){ .g = imp->g, .params = left };
-    for (int64_t k = 0; k < f.params.n; k++)
+    int *left_at = NEW_ARRAY(scratch, int, f.params.n + 1), *moved = NEW_ARRAY(a, int, f.updates.n + 1);
+    for (int64_t k = 0; k < f.params.n; k++) {
+        left_at[k] = out->n_params;
         if (!o.is_offer_taken[k]) left[out->n_params++] = f.params.at[k];
+    }
+    for (int64_t i = 0; i < f.updates.n; i++) moved[out->n_moved++] = left_at[f.updates.at[i].param];
+    out->moved = moved;
     arena_free(scratch);
     return ok;
 }

@@ -751,6 +751,7 @@ static bool build_once(importer *imp)
     if (!failed(imp, imp->g)) separate_initializers(imp, &s);
     if (!failed(imp, imp->g)) run_nodes(imp, &s, g->n_node, g->node);
     if (!failed(imp, imp->g)) define_outputs(imp, &s, g);
+    if (imp->foreign && !failed(imp, imp->g)) foreign_results(imp, imp->g);
     if (!failed(imp, imp->g)) check_options_used(imp);
     return !failed(imp, imp->g);
 }

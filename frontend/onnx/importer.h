@@ -66,6 +66,8 @@ typedef struct call_env {
 
 typedef struct { edge e; const tensor_proto *init; const sparse_proto *sparse; } slot;
 
+typedef struct { int param; value now; } statistic_update;
+
 /* A model built for another front end: over its dims, for inputs of given types. Initializers of floating
  * point with axes are inputs after the model's own, unless one decides a structure: then it is taken, as an
  * offered value is. */
@@ -73,6 +75,9 @@ typedef struct {
     dims *dims;
     int n_in; const type *in;
     vec(model_parameter) params;
+    bool by_batch;                     /* normalizations by the statistics of the batch; those that are kept move on */
+    value *at;                         /* of each parameter: its input */
+    vec(statistic_update) updates;
 } foreign_build;
 
 /* What a call by name gives in attributes besides numbers and words. */
@@ -185,6 +190,7 @@ graph *separate_join(importer *imp);
 /* as_model.c */
 void foreign_types(importer *imp, scope *s, const graph_proto *g);
 void foreign_parameters(importer *imp, scope *s);
+void foreign_results(importer *imp, graph *g);
 value foreign_input(importer *imp, graph *g, const char *name, int ordinal);
 
 /* import.c */

@@ -37,6 +37,7 @@ typedef struct {
     bool is_specialized;
     /* operators that are defined elsewhere; they go before those that are built in. NULL: none */
     const operator_library *library;
+    bool by_batch;                     /* of onnx_model_graph: model_graph.moved */
     /* For Gradient: d y / d wrt[i], as nodes of g. NULL: it is not available. */
     bool (*gradient)(graph *g, value y, int n, const value *wrt, value *dwrt);
 } onnx_options;

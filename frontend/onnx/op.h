@@ -51,6 +51,11 @@ static inline value op_in_or(op_call *c, int i, value other) { return op_has(c, 
 void op_out(op_call *c, int i, value v);           /* ignored if the node does not ask for output i */
 static inline bool op_wants(const op_call *c, int i) { return i < c->n_out; }
 
+/* In a training that goes by the statistics of the batch: is v what a normalization keeps of them? Its
+ * number, or -1; and what it is from now on. */
+int op_statistic(const op_call *c, value v);
+void op_move_statistic(op_call *c, int param, value now);
+
 /* -- Attributes: the default if absent; op_fail if of another kind --------------------------------------- */
 bool op_has_attr(const op_call *c, const char *name);
 int64_t op_attr_int(op_call *c, const char *name, int64_t other);

@@ -22,7 +22,8 @@ static value normalize(graph *g, value x, uint32_t axes, double eps, value *mu, 
 }
 
 /* BatchNormalization (1, 6, 7, 9, 14, 15). For inference the factor scale/sqrt(var + eps) and the offset are
- * made of the small vectors alone, so that they fold, and into the weights before. */
+ * made of the small vectors alone, so that they fold, and into the weights before. A training by the
+ * statistics of the batch does what training_mode says, whatever the node says. */
 ONNX_OP(BatchNormalization)
 {
     value x = in(0), scale = in(1), b = in(2), mu = in(3), var = in(4);
@@ -31,6 +32,9 @@ ONNX_OP(BatchNormalization)
     int r = rank_of(g, x);
     bool training = c->version >= 14 ? attr_int("training_mode", 0) != 0
                                      : c->n_out > 1 && !attr_int("is_test", 0);
+    int kept_mu = training ? -1 : op_statistic(c, mu), kept_var = training ? -1 : op_statistic(c, var);
+    bool moves = kept_mu >= 0 && kept_var >= 0;
+    dtype t_var = dtype_of(g, var);
     /* one parameter per activation: statistics over the batch */
     bool each = c->version < 9 && !attr_int("spatial", 1);
     dtype t = dtype_of(g, mu), tx = dtype_of(g, x);
@@ -39,7 +43,7 @@ ONNX_OP(BatchNormalization)
     scale = cast(g, scale, t);
     b = cast(g, b, t);
     value xf = cast(g, x, t);
-    if (!training) {
+    if (!training && !moves) {
         value factor = divide(g, scale, un(g, SCALAR_sqrt, bin_k(g, SCALAR_add, cast(g, var, t), eps)));
         value offset = sub(g, b, mul(g, mu, factor));
         value y = add(g, mul(g, xf, column(g, factor, tail)), column(g, offset, tail));
@@ -52,8 +56,15 @@ ONNX_OP(BatchNormalization)
     value inv = divide(g, scale, un(g, SCALAR_sqrt, bin_k(g, SCALAR_add, bv, eps)));
     value y = add(g, mul(g, d, column(g, inv, tail)), column(g, b, tail));
     out(0, cast(g, y, tx));
-    out(1, add(g, bin_k(g, SCALAR_mul, mu, keep), bin_k(g, SCALAR_mul, bm, 1 - keep)));
-    out(2, add(g, bin_k(g, SCALAR_mul, cast(g, var, t), keep), bin_k(g, SCALAR_mul, bv, 1 - keep)));
+    value new_mu = add(g, bin_k(g, SCALAR_mul, mu, keep), bin_k(g, SCALAR_mul, bm, 1 - keep));
+    value new_var = add(g, bin_k(g, SCALAR_mul, cast(g, var, t), keep), bin_k(g, SCALAR_mul, bv, 1 - keep));
+    if (moves) {
+        op_move_statistic(c, kept_mu, new_mu);
+        op_move_statistic(c, kept_var, cast(g, new_var, t_var));
+        return;
+    }
+    out(1, new_mu);
+    out(2, new_var);
     if (c->version < 14) {
         out(3, bm);
         out(4, bv);

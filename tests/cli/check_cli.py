@@ -197,6 +197,10 @@ def cached(folder):
         assert y(HOME=home) == want
     assert y(DLC_CACHE_DIR="/proc/none/dlc") == want == y(DLC_CACHE_DIR="") == y(XDG_CACHE_HOME=str(folder / "xdg"))
     assert len(list((folder / "xdg/dlc").iterdir())) == 1
+    out = folder / "step.h"
+    dlc("compile", DIGITS, "--train", "--loss=cross_entropy:y", "--optimizer=sgd(0.1)", "-o", out)
+    dlc("compile", DIGITS, "--train", "--loss=cross_entropy:z", "--optimizer=sgd(0.1)", "-o", out, code=1, err="names no output of the model; it has y")
+    dlc("compile", DIGITS, "--train", "--statistics=most", "-o", out, code=2, err="kept|batch")
     made = []
     for k, args in enumerate([["--no-cache"], [], [], ["--cache=strict"]]):                     # files: made, kept, found, found
         out = folder / f"kept{k}/digits.so"

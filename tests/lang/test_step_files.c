@@ -98,6 +98,40 @@ static void of_onnx(void **state)
     context_free(ctx);
 }
 
+/* By the statistics of the batch: they move on in the first half, and evaluation goes by them. */
+static void by_batch(void **state)
+{
+    (void)state;
+    dlc_context *ctx = context_new();
+    arena *a = arena_new(&ctx->mem);
+    driver_options o = driver_defaults();
+    training t;
+    program *p;
+    loaded_code *code;
+    const dlc_model *m;
+    double whole[20], halves[20];
+    o.train = "";
+    o.loss = "mse";
+    o.optimizer = "adam(0.01)";
+    o.lang.by_batch = true;
+    assert_int_equal(training_open(ctx, a, "tests/models/convnet.onnx", &o, false, &t), DLC_OK);
+    assert_int_equal(ctx->diags.n, 0);
+    assert_int_equal(t.t.n_early, 6);                             /* three means, three variances */
+    assert_int_equal(training_programs(ctx, a, "tests/models/convnet.onnx", &o, &p), DLC_OK);
+    assert_int_equal(driver_load(ctx, p, &o, &code, &m), DLC_OK);
+    const char *before = step_run(a, m, &t.t, 0, 1, false, NULL), *after = step_run(a, m, &t.t, 20, 1, false, whole), *again = step_run(a, m, &t.t, 20, 1, true, halves);
+    for (int i = 0; i < t.t.n_vars; i++) {
+        const state_row *r = &t.rows[i];
+        assert_memory_equal(after + r->offset, again + r->offset, r->bytes);
+        assert_true(memcmp(before + r->offset, after + r->offset, (size_t)r->bytes) != 0);
+    }
+    assert_memory_equal(whole, halves, sizeof whole);
+    assert_true(whole[19] < whole[0]);
+    driver_unload(code);
+    arena_free(a);
+    context_free(ctx);
+}
+
 /* --guard: a batch that makes gradients infinite leaves every state as it was; any other one changes what it would without. */
 static void guarded(void **state)
 {
@@ -138,6 +172,6 @@ int main(void)
     bool has_llvm = driver_llvm(ctx) != NULL;
     context_free(ctx);
     if (!has_llvm) return 77;
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained), cmocka_unit_test(guarded), cmocka_unit_test(of_onnx) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(as_trained), cmocka_unit_test(guarded), cmocka_unit_test(of_onnx), cmocka_unit_test(by_batch) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
