@@ -5,13 +5,15 @@
  *
  *     c*p * (a floordiv c) + p * (a mod c)  =  p * a
  *
- * The axes from the first to the last whose index is divided somewhere are merged, if that removes every division from
- * every access to the buffer: what is left is affine, and vectors can run along it. Else (sums over N, H and W of N C H W) the
- * last axes side by side that are divided, if that leaves fewer
- * divisions: a mod over all of them, which blocks of lanes take apart. Any other buffer stays as it is.
+ * also where a lane below 16 has left the quotient. The axes from the first to the last whose index is divided somewhere are
+ * merged, if that removes every division from every access to the buffer, but for those in rows that no lane moves: what is
+ * left is affine in the lanes, and vectors can run along it. Else (sums over N, H and W of N C H W) the last axes side by side
+ * that are divided, if that leaves fewer divisions: a mod over all of them, which blocks of lanes take apart. Any other buffer
+ * stays as it is.
  */
 #include "passes/lower.h"
 #include "ir/linear.h"
+#include "ir/order.h"
 
 static bool has_division(const expr *e)
 {
@@ -19,6 +21,23 @@ static bool has_division(const expr *e)
     for (int i = 0; i < e->n_args; i++)
         if (e->kind != EXPR_load && has_division(e->args[i])) return true;
     return false;
+}
+
+static bool constant_of(const expr *e, int64_t *n) { return e->kind == EXPR_dim ? dim_is_const(e->dim, n) : x_is_int(e, n); }
+
+/* Are they the same number? A lane below 16 may have left the one: (16*b + lane) floordiv 784 = b floordiv 49. */
+static bool same_quotient(kernel_code *k, const expr *a, const expr *b)
+{
+    int64_t by_a, by_b;
+    if (x_same(a, b)) return true;
+    if (a->kind != EXPR_floordiv || b->kind != EXPR_floordiv) return false;
+    if (!constant_of(a->args[1], &by_a) || !constant_of(b->args[1], &by_b) || by_b != by_a * LANES) return false;
+    linear l;
+    linear_init(&l);
+    linear_add(k, &l, b->args[0], dim_const(1));
+    linear_add(k, &l, a->args[0], dim_const(-LANES));
+    const expr *rest = linear_expr(k, &l);
+    return rest->kind == EXPR_var && k->vars.at[rest->id].role == LOOP_lane;
 }
 
 /* One meeting of a mod and its floordiv in l; false if there is none. */
@@ -32,7 +51,7 @@ static bool meet(kernel_code *k, linear *l)
         dim by = m->args[1]->kind == EXPR_dim ? m->args[1]->dim : x_is_int(m->args[1], &c) ? dim_const(c) : DIM_BAD;
         const expr *quotient = x_floordiv(k, m->args[0], m->args[1]);
         for (int64_t i = 0; i < l->n && !dim_is_bad(by); i++) {
-            if (dim_is(l->at[i].coef, 0) || !x_same(l->at[i].atom, quotient)) continue;
+            if (dim_is(l->at[i].coef, 0) || !same_quotient(k, l->at[i].atom, quotient)) continue;
             if (!dim_same(l->at[i].coef, dim_mul(k->dims, by, p))) continue;
             l->at[i].coef = l->at[j].coef = dim_const(0);
             linear_add(k, l, m->args[0], p);
@@ -77,6 +96,18 @@ typedef struct { kernel_code *k; merge *merges; int round; } survey;
 
 static bool is_merged(const merge *m) { return m->hi >= m->lo && !m->keep; }
 
+/* A division that only a row's blocks move (where the last one ends) is the same for all lanes: it does no harm. */
+static bool has_lane_division(const kernel_code *k, const expr *e)
+{
+    bool divides = e->kind == EXPR_floordiv || e->kind == EXPR_mod;
+    if (k->anchor != ANCHOR_row) return has_division(e);
+    for (int64_t v = 0; divides && v < k->vars.n; v++)
+        if (k->vars.at[v].role != LOOP_sum && x_uses_var(e, (int)v)) return true;
+    for (int i = 0; i < e->n_args; i++)
+        if (e->kind != EXPR_load && has_lane_division(k, e->args[i])) return true;
+    return false;
+}
+
 static int count_divisions(const expr *e)
 {
     int n = e->kind == EXPR_floordiv || e->kind == EXPR_mod;
@@ -108,7 +139,7 @@ static void look_access(survey *s, int buf, const expr *const *index)
     if (s->round > 0) {
         if (!is_merged(m)) return;
         const expr *e = merged_position(s->k, buf, index, *m);
-        m->keep = s->round == 1 ? has_division(e) : !has_fewer(e, index, m);
+        m->keep = s->round == 1 ? has_lane_division(s->k, e) : !has_fewer(e, index, m);
         return;
     }
     for (int i = 0; i < s->k->bufs.at[buf].rank; i++) {
