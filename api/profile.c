@@ -54,7 +54,7 @@ static void note_layers(arena *a, profile *f, map_str *seen, const prog_block *b
 
 profile *profile_new(dlc_context *ctx, arena *a, const prepared *p)
 {
-    const program *g = p->e->program;
+    const program *g = p->variant ? variants_program(p->e->variants, p->variant) : p->e->program;
     map_str seen;
     profile *f = NEW(a, profile);
     f->n = g->kernels.n;

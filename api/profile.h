@@ -14,7 +14,7 @@ typedef struct {
 
 typedef struct profile { int64_t n; profile_row *rows; double started; } profile;
 
-/* Of a program that was made with codegen.profile, for open sizes as in p. */
+/* Of a program that was made with codegen.profile, for open sizes as in p: of the variant that p runs, if there is one. */
 profile *profile_new(dlc_context *ctx, arena *a, const prepared *p);
 void profile_call(void *arg, int64_t kernel, int64_t is_end);          /* the hook of profiled_run; arg: a profile */
 void profile_run_done(profile *f);                                     /* after each run */

@@ -17,15 +17,17 @@ static const double SHARE = 0.25, LEAST_SECONDS = 5e-3;        /* of the time to
 
 typedef enum { SEEN_nothing, SEEN_open, SEEN_making, SEEN_ready, SEEN_failed } seen_state;
 
+typedef struct made { dlc_context *ctx; loaded_code *code; const dlc_model *model; const program *program; } made;
+
 typedef struct seen_sizes {
     seen_state state;
     int64_t *sizes;
     double seconds;                /* of runs by the code of any sizes */
     uint64_t when;                 /* number of the run that asked last */
     const dlc_model *model;        /* ready */
+    const struct made *made;
 } seen;
 
-typedef struct { dlc_context *ctx; loaded_code *code; } made;
 
 struct variants {
     pthread_mutex_t lock;
@@ -50,26 +52,27 @@ static double now(void)
 
 /* -- Making one --------------------------------------------------------------------------------------------------------------- */
 
-/* Constants that are there already; the buffers have the same numbers. */
+/* Constants that are there already; the buffers have the same numbers, and names. */
 static void take_constants(program *p, const program *ready)
 {
     for (int64_t i = 0; i < p->bufs.n && i < ready->bufs.n; i++)
-        if (p->bufs.at[i].kind == PBUF_const && ready->bufs.at[i].kind == PBUF_const) p->bufs.at[i].data = ready->bufs.at[i].data;
+        if (p->bufs.at[i].kind == PBUF_const && ready->bufs.at[i].kind == PBUF_const
+            && strcmp(p->bufs.at[i].name, ready->bufs.at[i].name) == 0) p->bufs.at[i].data = ready->bufs.at[i].data;
 }
 
 static const dlc_model *compile(variants *v, made *m, const int64_t *sizes, int64_t workspace_bytes)
 {
     dlc_context *ctx = m->ctx;
-    const dlc_model *model = NULL;
     arena *a = arena_new(&ctx->mem);                  /* as long as the code: it holds what constants are made of */
     program *p = specialize_program(ctx, a, v->plain, sizes, v->is_open);
     take_constants(p, v->ready);
     dlc_status s = driver_schedule(ctx, &v->o, p);
     if (s == DLC_OK) s = driver_constants(ctx, p);
-    if (s == DLC_OK) s = driver_load(ctx, p, &v->o, &m->code, &model);
+    if (s == DLC_OK) s = driver_load(ctx, p, &v->o, &m->code, &m->model);
     if (s != DLC_OK) return NULL;
-    int64_t need = model->workspace(sizes);
-    return need >= 0 && need <= workspace_bytes ? model : NULL;
+    m->program = p;
+    int64_t need = m->model->workspace(sizes);
+    return need >= 0 && need <= workspace_bytes ? m->model : NULL;
 }
 
 static void release(made *m)
@@ -141,6 +144,7 @@ const dlc_model *variants_pick(variants *v, const int64_t *sizes, int64_t worksp
     model = make(v, mine, e->sizes, workspace_bytes);
     pthread_mutex_lock(&v->lock);
     e->model = model;
+    e->made = mine;
     e->state = model ? SEEN_ready : SEEN_failed;
     v->seconds += now() - start;
     pthread_mutex_unlock(&v->lock);
@@ -153,6 +157,16 @@ void variants_ran(variants *v, seen *spent, double seconds)
     pthread_mutex_lock(&v->lock);
     spent->seconds = (spent->seconds > 0 ? spent->seconds : 0) + seconds;
     pthread_mutex_unlock(&v->lock);
+}
+
+const program *variants_program(variants *v, const dlc_model *model)
+{
+    const program *p = NULL;
+    pthread_mutex_lock(&v->lock);
+    for (int i = 0; i < N_SEEN; i++)
+        if (v->at[i].state == SEEN_ready && v->at[i].model == model) p = v->at[i].made->program;
+    pthread_mutex_unlock(&v->lock);
+    return p;
 }
 
 int variants_made(variants *v, double *seconds)

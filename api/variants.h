@@ -20,6 +20,8 @@ variants *variants_new(arena *a, const program *plain, const program *ready, con
 struct seen_sizes;
 const dlc_model *variants_pick(variants *v, const int64_t *sizes, int64_t workspace_bytes, struct seen_sizes **spent);
 void variants_ran(variants *v, struct seen_sizes *spent, double seconds);
+/* What a variant was compiled from. */
+const program *variants_program(variants *v, const dlc_model *model);
 /* How many there are, and seconds spent on them. */
 int variants_made(variants *v, double *seconds);
 

@@ -259,6 +259,7 @@ static prog_op *merged_call(merging *m, const item *x, prog_block *to)
         kernel_append(k, p->kernels.at[x->members.at[i]->kernel], param[i], arena_printf(m->a, "p%lld_", (long long)i));
     prog_op *call = program_op(p, to, PROG_call);
     call->args = args;
+    call->layer = x->members.at[0]->layer;
     call->kernel = program_kernel(p, k);
     return call;
 }

@@ -56,10 +56,17 @@ static const expr *rebuilt(specializing *s, const expr *e)
 
 static kernel_code *copy_head(specializing *s, const kernel_code *k)
 {
-    kernel_code *c = kernel_new(s->p->ctx, s->p->arena, s->p->dims, k->name, k->anchor);
-    c->schedule = k->schedule;
-    c->writes_early = k->writes_early;
-    c->n_params = k->n_params;
+    kernel_code *c = kernel_new(s->p->ctx, s->p->arena, s->p->dims, k->name, k->anchor), empty = *c;
+    *c = *k;
+    c->ctx = empty.ctx;
+    c->arena = empty.arena;
+    c->dims = empty.dims;
+    c->names = empty.names;
+    c->body = (block){ 0 };
+    c->bufs.at = NULL;
+    c->vars.at = NULL;
+    c->temps.at = NULL;
+    c->bufs.n = c->bufs.cap = c->vars.n = c->vars.cap = c->temps.n = c->temps.cap = 0;
     for (int64_t i = 0; i < k->bufs.n; i++) {
         buffer b = k->bufs.at[i];
         b.dims = shape_at_sizes(s, b.dims, b.rank);

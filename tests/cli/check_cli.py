@@ -305,6 +305,10 @@ def generated(folder):
     assert f["peak_gflops"] > 0.1 and f["peak_gbs"] > 0.1 and len(f["kernels"]) > 4, f
     assert abs(sum(k["share"] for k in f["kernels"]) - 1) < 0.01 and all(k["calls"] == 1 for k in f["kernels"]), f
     assert sorted(k["layers"] for k in f["kernels"])[0] and any("(Conv)" in n for k in f["kernels"] for n in k["layers"]), f
+    f = json.loads(dlc("bench", DIGITS, "--duration=50", "--json", "--profile"))             # N open: of the code for its size
+    assert f["specialize_s"] > 0 and len(f["kernels"]) > 4, f
+    f = json.loads(dlc("bench", DIGITS, "--duration=50", "--json", "--no-specialize"))
+    assert f["specialize_s"] == 0, f
     dlc("bench", DIGITS, "--dim", "N=1", "--duration=50", "--profile", "--threads=1", out="GFLOP/s of f32 multiply-adds")
     dlc("bench", folder / "a.so", "--profile", code=2, err="needs the model")
     dlc("bench", DIGITS, "--profile", "--backend=loop", code=2, err="works with --backend=jit and so")
