@@ -257,6 +257,27 @@ static bool is_one_run(const row *r)
     return (a & (a + 1)) == 0;
 }
 
+/* The axes of a row that do not lie side by side: a loop each, but one run over those at the end. */
+static void store_runs(row *r, const expr **index)
+{
+    lowering *l = r->l;
+    int last = r->full.rank, n = 0;
+    dim extents[MAX_RANK], run = dim_const(1);
+    const expr *part[MAX_RANK];
+    while (last > 0 && r->axes >> (last - 1) & 1) run = dim_mul(l->k->dims, run, r->full.dims[--last]);
+    for (int i = 0; i < last; i++) {
+        index[i] = r->kept[i];
+        if (!(r->axes >> i & 1)) continue;
+        open_dim(l, arena_printf(l->k->arena, "r%d", i), LOOP_sum, r->full.dims[i], &index[i]);
+        extents[n] = r->full.dims[i];
+        part[n++] = index[i];
+    }
+    extents[n] = run;
+    open_dim(l, "elem", LOOP_plain, run, &part[n]);
+    delinearize(l, part[n], r->full.rank - last, r->full.dims + last, index + last);
+    l->row_position = linearize(l, n + 1, extents, part);
+}
+
 /* Full-size results, one pass. */
 static void store_full(row *r)
 {
@@ -268,17 +289,10 @@ static void store_full(row *r)
         open_dim(l, "elem", LOOP_plain, r->length, &e);
         full_index(r, e, index);
         l->row_position = e;
+    } else if (r->is_lanes) {
+        store_runs(r, index);
     } else {
-        dim extents[MAX_RANK];
-        const expr *part[MAX_RANK];
-        int n = 0;
         open_reduced(r, index);
-        for (int i = 0; i < r->full.rank; i++)
-            if (r->axes >> i & 1) {
-                extents[n] = r->full.dims[i];
-                part[n++] = index[i];
-            }
-        if (r->is_lanes) l->row_position = linearize(l, n, extents, part);
     }
     store_results(l, r->full, index);
     l->row_position = NULL;
