@@ -4,7 +4,7 @@
 #include "ir/loop_names.h"
 #include "ir/loop_parse.h"
 
-enum { MAX_NESTING = 100 };
+enum { MAX_NESTING = 100, MAX_SLOTS = 64 };
 
 typedef struct { int buf; lex at; } slot_name;      /* the buffer that another one lives in may follow it in the text */
 typedef struct { lex *l; program *p; int depth; vec(slot_name) slots; } parser;
@@ -224,6 +224,13 @@ static bool find_slots(parser *p)
     for (int64_t i = 0; i < p->slots.n; i++) {
         *p->l = p->slots.at[i].at;
         if (!find_buffer(p, &p->p->bufs.at[p->slots.at[i].buf].slot_of)) return false;
+    }
+    for (int64_t i = 0; i < p->slots.n; i++) {
+        int steps = 0;
+        for (int at = p->slots.at[i].buf; at >= 0 && steps <= MAX_SLOTS; at = p->p->bufs.at[at].slot_of) steps++;
+        if (steps <= MAX_SLOTS) continue;
+        *p->l = p->slots.at[i].at;
+        return lex_expected(p->l, "a buffer that does not live in this one, nor deep in others");
     }
     *p->l = here;
     return true;

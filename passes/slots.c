@@ -23,7 +23,7 @@
 #include "ir/linear.h"
 #include "passes/pipeline.h"
 
-enum { MOST = 64, MAX_DEPTH = 32 };
+enum { MOST = 64, MAX_DEPTH = 32, MAX_HEIGHT = 30 };       /* height: buffers in buffers; readers of the text form take 64 */
 
 typedef struct {
     kernel_code *k;           /* a copy whose arena is scratch */
@@ -44,6 +44,7 @@ typedef struct {
     const lifetime *lives;
     int *readers;             /* by buffer: operands that read it */
     int *calls;               /* by kernel */
+    int *height;              /* by buffer: how deep others live in it */
 } slotting;
 
 /* -- Nests that fill a stretch ------------------------------------------------------------------------------------------- */
@@ -158,7 +159,7 @@ static bool is_early(const slotting *s, dim d) { return dim_same(d, dim_subst(s-
 static bool may_live_in(const slotting *s, view x, view y)
 {
     const pbuf *b = &s->p->bufs.at[x.buf], *to = &s->p->bufs.at[y.buf];
-    return !x.at && b->kind == PBUF_temp && b->slot_of < 0 && s->readers[x.buf] == 1 && b->dtype == to->dtype &&
+    return !x.at && b->kind == PBUF_temp && b->slot_of < 0 && s->readers[x.buf] == 1 && b->dtype == to->dtype && s->height[x.buf] < MAX_HEIGHT &&
            s->lives->of[x.buf].last == s->lives->of[y.buf].first;
 }
 
@@ -253,6 +254,8 @@ static bool rewrite_call(slotting *s, prog_block *to, const prog_op *op)
         pbuf *b = &p->bufs.at[op->args[parts[i].from].buf];
         b->slot_of = op->args[result].buf;
         b->slot_offset = parts[i].at;
+        int height = s->height[op->args[parts[i].from].buf] + 1;
+        if (s->height[b->slot_of] < height) s->height[b->slot_of] = height;
         if (s->run->explain) text_printf(s->run->explain, "%s: made in %s\n", b->name, p->bufs.at[b->slot_of].name);
     }
     return true;
@@ -312,7 +315,7 @@ static void drop_kernels(pass_run *run, program *p)
 bool slots_program(pass_run *run, program *p)
 {
     slotting s = { .run = run, .p = p, .lives = lifetimes_of(run->scratch, p), .readers = NEW_ARRAY(run->scratch, int, p->bufs.n + 1),
-                   .calls = NEW_ARRAY(run->scratch, int, p->kernels.n + 1) };
+                   .height = NEW_ARRAY(run->scratch, int, p->bufs.n + 1), .calls = NEW_ARRAY(run->scratch, int, p->kernels.n + 1) };
     count_block(&s, &p->body);
     int64_t before = run->changes;
     rewrite_block(&s, &p->body);

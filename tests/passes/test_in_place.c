@@ -105,8 +105,20 @@ static void the_checker(void **state)
     assert_true(check(PROGRAM("7 - i", "at 32")));
 }
 
+static void no_buffer_in_itself(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = { "temp t: f32[4] in t + 0", "temp t: f32[4] in t", "temp t: f32[4] in u temp u: f32[4] in t + 0" };
+    for (int i = 0; i < 3; i++) {
+        dlc_context *ctx = context_new();
+        const char *src = arena_printf(ctx->arena, "program @p { %s }", wrong[i]);
+        assert_null(program_parse(ctx, ctx->arena, "test", src, strlen(src)));
+        context_free(ctx);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(the_proof), cmocka_unit_test(the_checker) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(the_proof), cmocka_unit_test(the_checker), cmocka_unit_test(no_buffer_in_itself) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
