@@ -36,7 +36,8 @@ static void put_onnx(text *t, const char *part, bool is_markdown)
         if (!has_part(r->name, part)) continue;
         text facts = { .a = t->a };
         for (int k = 0; k < r->n_versions; k++) text_printf(&facts, "%s%d", k ? ", " : "", r->versions[k]);
-        put_row(t, is_markdown, *r->domain ? arena_printf(t->a, "%s.%s", r->domain, r->name) : r->name, text_str(&facts), r->doc);
+        put_row(t, is_markdown, *r->domain ? arena_printf(t->a, "%s.%s", r->domain, r->name) : r->name,
+                text_str(&facts), r->doc);
     }
 }
 
@@ -57,7 +58,8 @@ static void put_scalars(text *t, const char *part, bool is_markdown)
     put_head(t, is_markdown, "function", "operands", "meaning");
     for (int i = 0; i < SCALAR_COUNT; i++) {
         const scalar_row *s = &scalar_info[i];
-        if (has_part(s->name, part)) put_row(t, is_markdown, s->name, arena_printf(t->a, "%d, %s", s->arity, takes[s->takes]), s->doc);
+        if (has_part(s->name, part))
+            put_row(t, is_markdown, s->name, arena_printf(t->a, "%d, %s", s->arity, takes[s->takes]), s->doc);
     }
 }
 

@@ -1,4 +1,5 @@
-/* api/catalog.h: what dlc knows, listed from its tables: operators, primitives, scalar functions, processors. */
+/* api/catalog.h: what dlc knows, listed from its tables: operators, primitives, scalar functions, processors.
+ */
 #ifndef DLC_API_CATALOG_H
 #define DLC_API_CATALOG_H
 #include "base/base.h"

@@ -1,8 +1,8 @@
 /* cost: counts what a kernel does by walking its loops (cost.h)
  *
- * How    A loop whose trips do not change what lies inside counts once and is multiplied. A loop whose variable decides inner
- *        bounds or conditions (borders, tails) is walked trip by trip. So the count is exact but for what data decide: a test of
- *        data counts its taken side.
+ * How    A loop whose trips do not change what lies inside counts once and is multiplied. A loop whose
+ *        variable decides inner bounds or conditions (borders, tails) is walked trip by trip. So the count is
+ *        exact but for what data decide: a test of data counts its taken side.
  */
 #include "api/cost.h"
 
@@ -143,7 +143,8 @@ kernel_cost cost_of(dlc_context *ctx, const kernel_code *k, const int64_t *symbo
         const buffer *b = &k->bufs.at[i];
         double n = 1;
         int64_t extent;
-        for (int j = 0; j < b->rank; j++) n *= dim_eval(k->dims, b->dims[j], symbols, &extent) ? (double)extent : 1;
+        for (int j = 0; j < b->rank; j++)
+            n *= dim_eval(k->dims, b->dims[j], symbols, &extent) ? (double)extent : 1;
         c.bytes += (n < w.touched[i] ? n : w.touched[i]) * dtype_bytes(b->dtype);
     }
     arena_free(a);

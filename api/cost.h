@@ -3,8 +3,9 @@
 #define DLC_API_COST_H
 #include "ir/loop.h"
 
-/* flops: floating-point operations, and integer ones on data; a multiply-add is two, any other function one. bytes: elements that
- * are read or written, each buffer's once: at most its size, at most what its accesses touch. */
+/* flops: floating-point operations, and integer ones on data; a multiply-add is two, any other function one.
+ * bytes: elements that are read or written, each buffer's once: at most its size, at most what its accesses
+ * touch. */
 typedef struct { double flops, bytes; } kernel_cost;
 
 /* symbols: the open sizes by number, NULL if there are none. */

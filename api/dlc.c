@@ -1,14 +1,15 @@
 /* dlc: the public API over the driver (include/dlc/dlc.h)
  *
- * Every function that allocates marks a frame: where memory runs out inside, everything made since is freed and the caller
- * gets DLC_ERR_MEMORY. A program has an arena of its own.
+ * Every function that allocates marks a frame: where memory runs out inside, everything made since is freed
+ * and the caller gets DLC_ERR_MEMORY. A program has an arena of its own.
  */
 #include "api/output.h"
 #include "api/public.h"
 #include <assert.h>
 #include <stdlib.h>
 
-static_assert((int)DLC_F64 == DTYPE_f64 && (int)DLC_BOOL == DTYPE_bool && (int)DLC_I2 == DTYPE_i2 && DTYPE_COUNT == DTYPE_i2 + 1,
+static_assert((int)DLC_F64 == DTYPE_f64 && (int)DLC_BOOL == DTYPE_bool && (int)DLC_I2 == DTYPE_i2 &&
+                  DTYPE_COUNT == DTYPE_i2 + 1,
               "dlc_dtype follows ir/dtype.def");
 static_assert((int)DLC_MAX_RANK == (int)MAX_RANK, "dlc_tensor holds every rank");
 
@@ -16,7 +17,7 @@ struct dlc_program { dlc_context *ctx; arena *arena; engine *e; };
 
 uint32_t dlc_version(void) { return DLC_VERSION_NUMBER; }
 
-/* -- Context ------------------------------------------------------------------------------------------------------------------ */
+/* -- Context --------------------------------------------------------------------------------------------- */
 
 dlc_context *dlc_context_create(void) { return context_new(); }
 void dlc_context_destroy(dlc_context *ctx) { context_free(ctx); }
@@ -43,7 +44,7 @@ dlc_status public_out_of_memory(dlc_context *ctx)
     return DLC_ERR_MEMORY;
 }
 
-/* -- Options -------------------------------------------------------------------------------------------------------------------- */
+/* -- Options --------------------------------------------------------------------------------------------- */
 
 dlc_status public_options(dlc_context *ctx, arena *a, const char *const *options, settings *s)
 {
@@ -60,9 +61,10 @@ dlc_status public_options(dlc_context *ctx, arena *a, const char *const *options
     return settings_finish(ctx, s) ? DLC_OK : DLC_ERR_INPUT;
 }
 
-/* -- Programs --------------------------------------------------------------------------------------------------------------------- */
+/* -- Programs -------------------------------------------------------------------------------------------- */
 
-static dlc_status open_program(dlc_context *ctx, const char *path, const char *const *options, dlc_program **out)
+static dlc_status open_program(dlc_context *ctx, const char *path, const char *const *options,
+                               dlc_program **out)
 {
     arena *a = arena_new(&ctx->mem);
     dlc_program *p = NEW(a, dlc_program);
@@ -76,7 +78,8 @@ static dlc_status open_program(dlc_context *ctx, const char *path, const char *c
     return s;
 }
 
-dlc_status dlc_program_open(dlc_context *ctx, const char *path, const char *const *options, dlc_program **program_)
+dlc_status dlc_program_open(dlc_context *ctx, const char *path, const char *const *options,
+                            dlc_program **program_)
 {
     mem_frame frame;
     context_clear_diags(ctx);
@@ -94,8 +97,15 @@ void dlc_program_close(dlc_program *p)
 
 size_t dlc_program_n_inputs(const dlc_program *p) { return (size_t)p->e->n_in; }
 size_t dlc_program_n_outputs(const dlc_program *p) { return (size_t)p->e->n_out; }
-const char *dlc_program_input_name(const dlc_program *p, size_t i) { return i < (size_t)p->e->n_in ? p->e->in_name[i] : NULL; }
-const char *dlc_program_output_name(const dlc_program *p, size_t i) { return i < (size_t)p->e->n_out ? p->e->out_name[i] : NULL; }
+const char *dlc_program_input_name(const dlc_program *p, size_t i)
+{
+    return i < (size_t)p->e->n_in ? p->e->in_name[i] : NULL;
+}
+
+const char *dlc_program_output_name(const dlc_program *p, size_t i)
+{
+    return i < (size_t)p->e->n_out ? p->e->out_name[i] : NULL;
+}
 
 dlc_tensor dlc_program_input(const dlc_program *p, size_t i)
 {
@@ -122,12 +132,14 @@ dlc_tensor dlc_program_output(const dlc_program *p, size_t i)
     return t;
 }
 
-/* -- Running ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Running --------------------------------------------------------------------------------------------- */
 
 tensor public_tensor(const dlc_tensor *x)
 {
     bool is_right = x->rank >= 0 && x->rank <= MAX_RANK && x->dtype > 0 && x->dtype < DTYPE_COUNT;
-    tensor t = { .dtype = is_right ? (dtype)x->dtype : DTYPE_NONE, .rank = is_right ? x->rank : 0, .bytes = x->data };
+    tensor t = { .dtype = is_right ? (dtype)x->dtype : DTYPE_NONE,
+                 .rank = is_right ? x->rank : 0,
+                 .bytes = x->data };
     memcpy(t.dims, x->dims, sizeof t.dims);
     return t;
 }
@@ -155,7 +167,8 @@ static tensor *all_inside(arena *a, const dlc_tensor *in, size_t n)
 }
 
 /* The interpreters find sizes by running; only they need in[].data here. */
-static dlc_status prepare(dlc_context *ctx, arena *a, const engine *e, const dlc_tensor *in, dlc_tensor *out, size_t *work)
+static dlc_status prepare(dlc_context *ctx, arena *a, const engine *e, const dlc_tensor *in, dlc_tensor *out,
+                          size_t *work)
 {
     tensor *x = all_inside(a, in, (size_t)e->n_in), *y = NEW_ARRAY(a, tensor, e->n_out);
     dlc_status s = engine_sizes(ctx, a, e, x, y, work);
@@ -163,8 +176,8 @@ static dlc_status prepare(dlc_context *ctx, arena *a, const engine *e, const dlc
     return s;
 }
 
-dlc_status dlc_program_prepare(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in, dlc_tensor *out, size_t n_out,
-                               size_t *work_bytes)
+dlc_status dlc_program_prepare(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in,
+                               dlc_tensor *out, size_t n_out, size_t *work_bytes)
 {
     mem_frame frame;
     context_clear_diags(ctx);
@@ -178,8 +191,8 @@ dlc_status dlc_program_prepare(dlc_context *ctx, const dlc_program *p, const dlc
     return s;
 }
 
-static dlc_status run_program(dlc_context *ctx, arena *a, const engine *e, const dlc_tensor *in, dlc_tensor *out, void *work,
-                              size_t work_bytes, dlc_pool *pool)
+static dlc_status run_program(dlc_context *ctx, arena *a, const engine *e, const dlc_tensor *in,
+                              dlc_tensor *out, void *work, size_t work_bytes, dlc_pool *pool)
 {
     tensor *x = all_inside(a, in, (size_t)e->n_in), *y = NEW_ARRAY(a, tensor, e->n_out);
     dlc_run_hook hook = { pool ? dlc_parallel : NULL, pool };
@@ -199,8 +212,8 @@ static dlc_status run_program(dlc_context *ctx, arena *a, const engine *e, const
     return s;
 }
 
-dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in, dlc_tensor *out, size_t n_out,
-                           void *work, size_t work_bytes, dlc_pool *pool)
+dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_tensor *in, size_t n_in,
+                           dlc_tensor *out, size_t n_out, void *work, size_t work_bytes, dlc_pool *pool)
 {
     mem_frame frame;
     context_clear_diags(ctx);
@@ -214,9 +227,10 @@ dlc_status dlc_program_run(dlc_context *ctx, const dlc_program *p, const dlc_ten
     return s;
 }
 
-/* -- Files ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- Files ----------------------------------------------------------------------------------------------- */
 
-dlc_status dlc_compile_file(dlc_context *ctx, const char *model, const char *output_path, const char *const *options)
+dlc_status dlc_compile_file(dlc_context *ctx, const char *model, const char *output_path,
+                            const char *const *options)
 {
     mem_frame frame;
     context_clear_diags(ctx);

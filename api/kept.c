@@ -1,15 +1,16 @@
 /* kept: the files of a compile, kept by what they were made from (kept.h)
  *
- * Why     Elaborating a program, its gradients and the passes take 10 to 130 ms for a training step; what comes out of them is
- *         the same as long as the files that they read are.
- * Key     The build of dlc, the options as they were given, the target and the machine's numbers, the current folder, the path
- *         of the model, the kind and the stem of the output. An entry lists the files that were read, or looked for in vain;
- *         it holds if they are as they were: those of at most 1 MB (and all with --cache=strict) by their contents, larger
- *         ones by device, inode, size and time.
- * Entry   Numbers are 8 bytes, texts their length and their bytes. A shared library stands in an entry of its own, which other
- *         inputs that give the same program lead to, too (backend/cache.c).
+ * Why     Elaborating a program, its gradients and the passes take 10 to 130 ms for a training step; what
+ *         comes out of them is the same as long as the files that they read are.
+ * Key     The build of dlc, the options as they were given, the target and the machine's numbers, the current
+ *         folder, the path of the model, the kind and the stem of the output. An entry lists the files that
+ *         were read, or looked for in vain; it holds if they are as they were: those of at most 1 MB (and all
+ *         with --cache=strict) by their contents, larger ones by device, inode, size and time.
+ * Entry   Numbers are 8 bytes, texts their length and their bytes. A shared library stands in an entry of its
+ *         own, which other inputs that give the same program lead to, too (backend/cache.c).
  * Leaves  compiles with warnings or notes, which are to be said again, and of over 16 MB.
- * Failure of any kind means only that the files are made anew; an entry is checked as if it came from a stranger.
+ * Failure of any kind means only that the files are made anew; an entry is checked as if it came from a
+ * stranger.
  */
 #include "api/kept.h"
 #include "backend/cache.h"
@@ -19,9 +20,10 @@
 enum { SMALL_FILE = 1 << 20, MOST_BYTES = 16 << 20 };
 static const char heading[] = "dlc files 1";
 
-/* -- Key ------------------------------------------------------------------------------------------------------------------- */
+/* -- Key ------------------------------------------------------------------------------------------------- */
 
-kept *kept_open(dlc_context *ctx, arena *a, const char *model, const char *stem, output_kind kind, const settings *s)
+kept *kept_open(dlc_context *ctx, arena *a, const char *model, const char *stem, output_kind kind,
+                const settings *s)
 {
     const codegen_options *c = &s->driver.codegen;
     const machine *m = &s->driver.machine;
@@ -30,18 +32,26 @@ kept *kept_open(dlc_context *ctx, arena *a, const char *model, const char *stem,
     text key = { .a = a };
     text_put(&key, "files ");
     cache_put_build(&key);
-    text_printf(&key, "%s %s %s %s %d\n", c->target.triple, c->target.cpu, c->target.features, c->target.tune ? c->target.tune : "", c->target.vector_bytes);
-    text_printf(&key, "%d %d %d %d %d %lld %lld %lld\n", m->vector_bytes, m->vector_registers, m->fma_latency, m->fma_per_cycle, m->loads_per_cycle,
-                (long long)m->l1_bytes, (long long)m->l2_bytes, (long long)m->l3_bytes);
-    text_printf(&key, "%s\n%s\n%s\n%s %d\n", getcwd(folder, sizeof folder) ? folder : "", model, stem, c->prefix, (int)kind);
+    text_printf(&key, "%s %s %s %s %d\n", c->target.triple, c->target.cpu, c->target.features,
+                c->target.tune ? c->target.tune : "", c->target.vector_bytes);
+    text_printf(&key, "%d %d %d %d %d %lld %lld %lld\n", m->vector_bytes, m->vector_registers, m->fma_latency,
+                m->fma_per_cycle, m->loads_per_cycle, (long long)m->l1_bytes, (long long)m->l2_bytes,
+                (long long)m->l3_bytes);
+    text_printf(&key, "%s\n%s\n%s\n%s %d\n", getcwd(folder, sizeof folder) ? folder : "", model, stem,
+                c->prefix, (int)kind);
     if (s->given.n) text_putn(&key, s->given.at, (size_t)s->given.n);
     kept *k = NEW(a, kept);
-    *k = (kept){ .ctx = ctx, .a = a, .dir = c->cache_dir, .is_strict = c->cache_strict, .n_diags = ctx->diags.n, .log = { .a = a } };
+    *k = (kept){ .ctx = ctx,
+                 .a = a,
+                 .dir = c->cache_dir,
+                 .is_strict = c->cache_strict,
+                 .n_diags = ctx->diags.n,
+                 .log = { .a = a } };
     k->path = store_path(a, k->dir, &key, "files");
     return k;
 }
 
-/* -- Which files ------------------------------------------------------------------------------------------------------------- */
+/* -- Which files ----------------------------------------------------------------------------------------- */
 
 static void stop_log(void *arg)
 {
@@ -63,8 +73,8 @@ void kept_unwatch(kept *k)
 
 static bool same_file(const file_seen *x, const file_seen *y)
 {
-    return x->is_there == y->is_there && x->device == y->device && x->inode == y->inode && x->size == y->size && x->seconds == y->seconds
-           && x->nanoseconds == y->nanoseconds;
+    return x->is_there == y->is_there && x->device == y->device && x->inode == y->inode &&
+           x->size == y->size && x->seconds == y->seconds && x->nanoseconds == y->nanoseconds;
 }
 
 static bool by_contents(const kept *k, int64_t size) { return k->is_strict || size <= SMALL_FILE; }
@@ -80,7 +90,7 @@ static bool hash_file(kept *k, const char *path, uint64_t hash[2])
     return ok;
 }
 
-/* -- Writing ----------------------------------------------------------------------------------------------------------------- */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
 static void put_number(text *t, int64_t x) { text_putn(t, (const char *)&x, sizeof x); }
 
@@ -95,9 +105,13 @@ static bool put_seen(kept *k, text *t, const file_seen *f)
 {
     file_seen now = file_look(f->path);
     uint64_t hash[2] = { 0 };
-    if (!same_file(&now, f) || (f->is_there && by_contents(k, f->size) && !hash_file(k, f->path, hash))) return false;
+    if (!same_file(&now, f) || (f->is_there && by_contents(k, f->size) && !hash_file(k, f->path, hash)))
+        return false;
     put_bytes(t, f->path, strlen(f->path));
-    const int64_t numbers[] = { f->is_there, (int64_t)f->device, (int64_t)f->inode, f->size, f->seconds, f->nanoseconds, by_contents(k, f->size), (int64_t)hash[0], (int64_t)hash[1] };
+    const int64_t numbers[] = {
+        f->is_there, (int64_t)f->device, (int64_t)f->inode, f->size, f->seconds, f->nanoseconds,
+        by_contents(k, f->size), (int64_t)hash[0], (int64_t)hash[1]
+    };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) put_number(t, numbers[i]);
     return true;
 }
@@ -146,7 +160,7 @@ void kept_write(kept *k)
     if (store_ready(k->a, k->dir) && store_write(k->a, k->path, 1, &all)) store_evict(k->a, k->dir);
 }
 
-/* -- Reading ------------------------------------------------------------------------------------------------------------------- */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
 typedef struct { const uint8_t *at; size_t n; bool ok; } cursor;
 
@@ -190,7 +204,8 @@ static bool still_holds(kept *k, cursor *c)
     uint64_t hash[2];
     for (int i = 0; i < 9; i++) x[i] = number(c);
     if (!c->ok) return false;
-    file_seen then = { path, x[0] != 0, (uint64_t)x[1], (uint64_t)x[2], x[3], x[4], x[5] }, now = file_look(path);
+    file_seen then = { path, x[0] != 0, (uint64_t)x[1], (uint64_t)x[2], x[3], x[4], x[5] },
+              now = file_look(path);
     if (!then.is_there || !now.is_there) return then.is_there == now.is_there;
     if (then.size != now.size) return false;
     if (!by_contents(k, now.size)) return same_file(&then, &now);

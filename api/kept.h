@@ -6,7 +6,7 @@
 typedef struct {
     const char *name;                /* of the file, without a folder */
     bytes contents;
-    const char *library;             /* what holds the contents instead (backend/cache.h, keep_library); or NULL */
+    const char *library;        /* what holds the contents instead (backend/cache.h, keep_library); or NULL */
 } kept_file;
 
 typedef struct {
@@ -21,7 +21,8 @@ typedef struct {
 } kept;
 
 /* NULL: no cache. The settings are finished, the prefix and the target are set. */
-kept *kept_open(dlc_context *ctx, arena *a, const char *model, const char *stem, output_kind kind, const settings *s);
+kept *kept_open(dlc_context *ctx, arena *a, const char *model, const char *stem, output_kind kind,
+                const settings *s);
 /* True: files and memory are those of an earlier compile of the same. */
 bool kept_read(kept *k);
 /* From here on it is noted which files are read, until kept_unwatch(). */

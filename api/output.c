@@ -19,7 +19,8 @@ static const char *const ending[OUTPUT_COUNT] = {
 typedef struct {
     dlc_context *ctx;
     arena *a;
-    const char *path, *folder, *stem;      /* folder ends in / or is empty; stem: the file's name without its ending */
+    /* folder ends in / or is empty; stem: the file's name without its ending */
+    const char *path, *folder, *stem;
     output_kind kind;
     const settings *s;
     program *p;
@@ -30,7 +31,7 @@ typedef struct {
 
 typedef struct { const output *o; const char *path; } made;
 
-/* -- Names ------------------------------------------------------------------------------------------------------------------ */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 static const char *base_name(const char *path)
 {
@@ -53,7 +54,7 @@ static void split_path(output *o)
     o->stem = dot && dot != base ? arena_strndup(o->a, base, (size_t)(dot - base)) : base;
 }
 
-/* -- Writing ------------------------------------------------------------------------------------------------------------------ */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
 static void remove_unless_done(void *arg)
 {
@@ -97,7 +98,8 @@ static void put_archive(text *t, const char *prefix, bytes object)
     text_putn(t, (char[8]){ 0, 0, 0, 1, (char)(at >> 24), (char)(at >> 16), (char)(at >> 8), (char)at }, 8);
     text_putn(t, symbol, n_symbols);
     while ((size_t)t->n < at) text_putn(t, "", 1);
-    text_printf(t, "%-16s%-12d%-6d%-6d%-8o%-10zu`\n", arena_printf(t->a, "%.12s.o/", prefix), 0, 0, 0, 0644, object.n);
+    text_printf(t, "%-16s%-12d%-6d%-6d%-8o%-10zu`\n", arena_printf(t->a, "%.12s.o/", prefix), 0, 0, 0, 0644,
+                object.n);
     text_putn(t, (const char *)object.at, object.n);
     if (object.n & 1) text_putn(t, "\n", 1);
 }
@@ -105,9 +107,11 @@ static void put_archive(text *t, const char *prefix, bytes object)
 static dlc_status write_c(output *o)
 {
     bytes source, weights;
-    dlc_status s = driver_emit_c(o->ctx, o->a, o->p, &o->s->driver, arena_printf(o->a, "%s.h", o->stem), &source, &weights);
+    dlc_status s = driver_emit_c(o->ctx, o->a, o->p, &o->s->driver, arena_printf(o->a, "%s.h", o->stem),
+                                 &source, &weights);
     if (s == DLC_OK) s = write_file(o, o->path, source.at, source.n);
-    if (s == DLC_OK && weights.at) s = write_file(o, arena_printf(o->a, "%s%s.bin", o->folder, o->stem), weights.at, weights.n);
+    if (s == DLC_OK && weights.at)
+        s = write_file(o, arena_printf(o->a, "%s%s.bin", o->folder, o->stem), weights.at, weights.n);
     return s;
 }
 
@@ -139,7 +143,8 @@ static dlc_status write_code(output *o)
 static dlc_status write_header(output *o)
 {
     text t = { .a = o->a };
-    if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s || (o->kind != OUTPUT_h && file_is_special(o->path))) return DLC_OK;
+    if (o->kind == OUTPUT_ll || o->kind == OUTPUT_s || (o->kind != OUTPUT_h && file_is_special(o->path)))
+        return DLC_OK;
     header_write(o->p, o->s->driver.codegen.prefix, o->s->driver.codegen.pool.n > 0, o->memory.stack, &t);
     const char *path = o->kind == OUTPUT_h ? o->path : arena_printf(o->a, "%s%s.h", o->folder, o->stem);
     return write_file(o, path, text_str(&t), (size_t)t.n);
@@ -151,7 +156,8 @@ static dlc_status write_pool(output *o)
     dlc_status s = DLC_OK;
     for (const embedded_file *f = embedded_runtime; f->name && o->s->has_pool; f++)
         for (int i = 0; i < 3 && s == DLC_OK; i++)
-            if (strcmp(f->name, names[i]) == 0) s = write_file(o, arena_printf(o->a, "%s%s", o->folder, f->name), f->bytes, f->size);
+            if (strcmp(f->name, names[i]) == 0)
+                s = write_file(o, arena_printf(o->a, "%s%s", o->folder, f->name), f->bytes, f->size);
     return s;
 }
 
@@ -180,10 +186,12 @@ static dlc_status lower_model(output *o, const char *model, const driver_options
 static void measure(output *o)
 {
     c_sizes c = c_measure(o->a, o->p);
-    o->memory = (output_memory){ o->p->workspace_bytes, o->p->workspace_lower_bound, c.weights_bytes, o->kind == OUTPUT_c ? c.stack_bytes : -1 };
+    o->memory = (output_memory){ o->p->workspace_bytes, o->p->workspace_lower_bound, c.weights_bytes,
+                                 o->kind == OUTPUT_c ? c.stack_bytes : -1 };
     for (const program *q = o->p->next; q; q = q->next) {           /* of several programs: the largest */
         bool is_open = o->memory.workspace < 0 || q->workspace_bytes < 0;
-        if (is_open || q->workspace_bytes > o->memory.workspace) o->memory.workspace = is_open ? -1 : q->workspace_bytes;
+        if (is_open || q->workspace_bytes > o->memory.workspace)
+            o->memory.workspace = is_open ? -1 : q->workspace_bytes;
         if (q->workspace_lower_bound > o->memory.least) o->memory.least = q->workspace_lower_bound;
     }
 }
@@ -211,7 +219,9 @@ static bool write_kept(output *o)
     o->kept = NULL;
     for (int64_t i = 0; i < k->files.n; i++) {
         const kept_file *f = &k->files.at[i];
-        const char *path = strcmp(f->name, base_name(o->path)) == 0 ? o->path : arena_printf(o->a, "%s%s", o->folder, f->name);
+        const char *path = strcmp(f->name, base_name(o->path)) == 0
+                               ? o->path
+                               : arena_printf(o->a, "%s%s", o->folder, f->name);
         struct stat old;
         if (f->library && stat(path, &old) != 0) will_make(o, path);
         if (f->library && !copy_library(o->a, &o->s->driver.codegen, f->library, path)) return false;
@@ -221,7 +231,8 @@ static bool write_kept(output *o)
     return true;
 }
 
-dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *set, output_memory *memory)
+dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind,
+                          settings *set, output_memory *memory)
 {
     output *o = NEW(a, output);
     *o = (output){ .ctx = ctx, .a = a, .path = path, .kind = kind, .s = set };

@@ -17,10 +17,13 @@ typedef enum {
 
 /* By the ending of a path; OUTPUT_COUNT: none of these. */
 output_kind output_of(const char *path);
-/* What running it takes, in bytes: workspace as planned, -1 if it depends on open sizes; the least that any plan could take (the
- * largest sum of values that live at once); constants; of portable C, local arrays on the stack (-1: not known). */
+/* What running it takes, in bytes: workspace as planned, -1 if it depends on open sizes; the least that any
+ * plan could take (the largest sum of values that live at once); constants; of portable C, local arrays on
+ * the stack (-1: not known). */
 typedef struct { int64_t workspace, least, weights, stack; } output_memory;
 
-/* The whole way from a model to the files. Nothing is written unless everything else has succeeded. memory: may be NULL. */
-dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind, settings *s, output_memory *memory);
+/* The whole way from a model to the files. Nothing is written unless everything else has succeeded. memory:
+ * may be NULL. */
+dlc_status output_compile(dlc_context *ctx, arena *a, const char *model, const char *path, output_kind kind,
+                          settings *s, output_memory *memory);
 #endif

@@ -6,10 +6,11 @@
  *     numbers       every 784 becomes 1, 2, 3 …; an open size becomes a number
  *
  * Why    A wrong model has thousands of nodes, a wrong rewrite shows on three. What stays is a test.
- * How    Each edit is tried on halves of the nodes, on quarters, … on each alone, and rounds repeat until one brings nothing.
- *        A candidate is built through the builder, which drops what is not needed any more, printed, and given to the caller;
- *        if it still fails, its text is parsed and is the graph from there on. So what is kept is always exactly what ran.
- *        Numbers are edited in the text itself: the parser refuses what does not fit, before anything is run.
+ * How    Each edit is tried on halves of the nodes, on quarters, … on each alone, and rounds repeat until one
+ *        brings nothing. A candidate is built through the builder, which drops what is not needed any more,
+ *        printed, and given to the caller; if it still fails, its text is parsed and is the graph from there
+ *        on. So what is kept is always exactly what ran. Numbers are edited in the text itself: the parser
+ *        refuses what does not fit, before anything is run.
  * Order  Only the graph decides: the same graph and the same answers give the same result.
  * Cost   A candidate costs its text and one run; at most a few for each node and round.
  */
@@ -22,7 +23,8 @@
 typedef enum { EDIT_keep, EDIT_input, EDIT_zero, EDIT_operand } edit_kind;
 typedef struct { edit_kind kind; int operand; } edit;
 
-/* A node that can be edited; spots are numbered in the order of the walk, bodies after the node that owns them begins. */
+/* A node that can be edited; spots are numbered in the order of the walk, bodies after the node that owns
+ * them begins. */
 typedef struct { const graph *g; uint32_t node; bool is_top; } spot;
 
 typedef struct {
@@ -41,7 +43,8 @@ typedef struct {
     bool is_over;              /* a limit was met */
 } reduction;
 
-/* A change to try: the edit e on the spots at[0 … n-1], in rising order; results in place of the graph's, unless NULL. */
+/* A change to try: the edit e on the spots at[0 … n-1], in rising order; results in place of the graph's,
+ * unless NULL. */
 typedef struct { edit e; const int64_t *at; int64_t n; const value *results; int n_results; } change;
 
 typedef struct {
@@ -58,7 +61,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* -- What a graph holds ---------------------------------------------------------------------------------------------------- */
+/* -- What a graph holds ---------------------------------------------------------------------------------- */
 
 static int bodies_of(const node *n, const graph *bodies[2])
 {
@@ -86,11 +89,15 @@ static void collect(reduction *r, const graph *g, bool is_top)
     }
 }
 
-static const node *node_at(const reduction *r, int64_t i) { return &r->spots.at[i].g->nodes.at[r->spots.at[i].node]; }
+static const node *node_at(const reduction *r, int64_t i)
+{
+    return &r->spots.at[i].g->nodes.at[r->spots.at[i].node];
+}
 
 static bool is_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '%' || c == '@';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '%' || c == '@';
 }
 
 /* The next whole number or name that stands alone, outside of quotes; NULL at the end. */
@@ -168,20 +175,25 @@ static bool is_smaller(graph_size x, graph_size y)
     return x.bytes != y.bytes ? x.bytes < y.bytes : x.numbers < y.numbers;
 }
 
-/* -- Candidates ---------------------------------------------------------------------------------------------------------------- */
+/* -- Candidates ------------------------------------------------------------------------------------------ */
 
 static bool same_type(const graph *g, value a, value b) { return type_same(type_of(g, a), type_of(g, b)); }
 
 static value zero_of(graph *to, type t)
 {
-    return splat(to, t.dtype == DTYPE_bool || !is_float(t.dtype) ? scalar_i64(to, t.dtype, 0) : scalar_f64(to, t.dtype, 0), t.rank, t.dims);
+    return splat(to,
+                 t.dtype == DTYPE_bool || !is_float(t.dtype) ? scalar_i64(to, t.dtype, 0)
+                                                             : scalar_f64(to, t.dtype, 0),
+                 t.rank, t.dims);
 }
 
 /* The results of n as the edit says; false: it does not apply to this node. */
-static bool apply(candidate *c, graph *to, const graph *from, const node *n, edit e, bool is_top, const value *in, value *out)
+static bool apply(candidate *c, graph *to, const graph *from, const node *n, edit e, bool is_top,
+                  const value *in, value *out)
 {
     if (e.kind == EDIT_operand) {
-        if (n->n_out != 1 || e.operand >= n->n_in || !same_type(from, n->in[e.operand], result_of(n, 0))) return false;
+        if (n->n_out != 1 || e.operand >= n->n_in || !same_type(from, n->in[e.operand], result_of(n, 0)))
+            return false;
         out[0] = in[e.operand];
         return true;
     }
@@ -230,7 +242,9 @@ static bool rebuild_owner(candidate *c, graph *to, const node *n, const value *i
         if (b[j]->failed) return false;
     }
     switch ((prim)n->prim) {
-    case PRIM_scan: return scan(to, b[0], n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out);
+    case PRIM_scan:
+        return scan(to, b[0], n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in,
+                    out);
     case PRIM_cond: return cond(to, in[0], b[0], b[1], n->n_in - 1, in + 1, out);
     case PRIM_while: return while_loop(to, b[0], b[1], n->loop->n_carry, n->loop->max_trip, n->n_in, in, out);
     default: return kernel(to, n->kernel->anchor, b[0], n->n_in, in, out);
@@ -259,18 +273,21 @@ static graph *edited(candidate *c, const graph *g, graph *outer)
         for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
         edit e = n->prim == PRIM_input ? (edit){ EDIT_keep, 0 } : take_edit(c);
         bool is_changed = e.kind != EDIT_keep && apply(c, to, g, n, e, !outer, in, out);
-        for (int j = 0, k = is_changed ? bodies_of(n, bodies) : 0; j < k; j++) c->passed += spots_of(bodies[j]);
+        for (int j = 0, k = is_changed ? bodies_of(n, bodies) : 0; j < k; j++)
+            c->passed += spots_of(bodies[j]);
         if (!is_changed && !again(c, to, g, n, in, out)) to->failed = true;
         for (int k = 0; k < n->n_out && !to->failed; k++) {
             value v = result_of(n, k);
             map_to[v.id] = out[k];
-            if (!is_changed && g->names.at[v.id] && !to->names.at[out[k].id]) set_name(to, out[k], g->names.at[v.id]);
+            if (!is_changed && g->names.at[v.id] && !to->names.at[out[k].id])
+                set_name(to, out[k], g->names.at[v.id]);
         }
     }
     bool is_chosen = !outer && c->c.results;
     int64_t n_results = to->failed ? 0 : is_chosen ? c->c.n_results : g->results.n;
     for (int64_t j = 0; j < n_results; j++)
-        add_result(to, map_to[(is_chosen ? c->c.results[j] : g->results.at[j]).id], is_chosen ? NULL : g->result_names.at[j]);
+        add_result(to, map_to[(is_chosen ? c->c.results[j] : g->results.at[j]).id],
+                   is_chosen ? NULL : g->result_names.at[j]);
     return to;
 }
 
@@ -288,18 +305,23 @@ static graph *without_inputs(arena *a, const graph *g, int64_t n_kept)
         if (!rebuild(to, g, n, in, &map_to[n->first])) to->failed = true;
         for (int k = 0; k < n->n_out && !to->failed; k++) {
             value v = result_of(n, k);
-            if (g->names.at[v.id] && !to->names.at[map_to[v.id].id]) set_name(to, map_to[v.id], g->names.at[v.id]);
+            if (g->names.at[v.id] && !to->names.at[map_to[v.id].id])
+                set_name(to, map_to[v.id], g->names.at[v.id]);
         }
     }
-    for (int64_t j = 0; j < g->results.n && !to->failed; j++) add_result(to, map_to[g->results.at[j].id], g->result_names.at[j]);
+    for (int64_t j = 0; j < g->results.n && !to->failed; j++)
+        add_result(to, map_to[g->results.at[j].id], g->result_names.at[j]);
     return to;
 }
 
-/* -- Trying ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Trying ---------------------------------------------------------------------------------------------- */
 
 typedef struct { int n_errors; int64_t n_diags; dlc_status status; } saved_diags;
 
-static saved_diags save_diags(const dlc_context *ctx) { return (saved_diags){ ctx->n_errors, ctx->diags.n, ctx->status }; }
+static saved_diags save_diags(const dlc_context *ctx)
+{
+    return (saved_diags){ ctx->n_errors, ctx->diags.n, ctx->status };
+}
 
 static void drop_diags(dlc_context *ctx, saved_diags s)
 {
@@ -359,7 +381,8 @@ static bool try_graph(reduction *r, arena *a, graph *to)
     const char *source = text_str(&t);
     graph_size size = { .nodes = count_nodes(plain), .bytes = t.n };
     measure_text(r->ctx, &size, plain, source);
-    if (!is_smaller(size, r->size) || !ask(r, source, (size_t)t.n) || !settle(r, source, (size_t)t.n)) return false;
+    if (!is_smaller(size, r->size) || !ask(r, source, (size_t)t.n) || !settle(r, source, (size_t)t.n))
+        return false;
     r->o->accepted(r->o->arg, r->source, (size_t)r->size.bytes);
     return true;
 }
@@ -392,7 +415,7 @@ static bool try_text(reduction *r, const char *source, size_t n)
     return is_taken;
 }
 
-/* -- Results ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Results --------------------------------------------------------------------------------------------- */
 
 /* Some of the results. */
 static bool fewer_results(reduction *r)
@@ -435,7 +458,7 @@ static bool earlier_results(reduction *r)
     return any;
 }
 
-/* -- Nodes ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Nodes ----------------------------------------------------------------------------------------------- */
 
 typedef bool (*chooser)(const reduction *r, int64_t i);
 static bool is_long_constant(const reduction *r, int64_t i)
@@ -443,7 +466,12 @@ static bool is_long_constant(const reduction *r, int64_t i)
     const node *n = node_at(r, i);
     return n->prim == PRIM_const && n->konst->n > 64;
 }
-static bool is_top_node(const reduction *r, int64_t i) { return r->spots.at[i].is_top && node_at(r, i)->prim != PRIM_const; }
+
+static bool is_top_node(const reduction *r, int64_t i)
+{
+    return r->spots.at[i].is_top && node_at(r, i)->prim != PRIM_const;
+}
+
 static bool is_any_node(const reduction *r, int64_t i) { return node_at(r, i)->prim != PRIM_const; }
 
 static int64_t *choose(const reduction *r, chooser is_chosen, int64_t *n)
@@ -473,7 +501,7 @@ static bool sweep(reduction *r, chooser is_chosen, edit e)
     return any;
 }
 
-/* -- Numbers and open sizes ---------------------------------------------------------------------------------------------------------- */
+/* -- Numbers and open sizes ------------------------------------------------------------------------------ */
 
 static bool replace_word(reduction *r, const char *word, size_t n_word, const char *with)
 {
@@ -484,7 +512,7 @@ static bool replace_word(reduction *r, const char *word, size_t n_word, const ch
         if (n != n_word || memcmp(w, word, n) != 0) continue;
         const char *line = w;
         while (line > r->source && line[-1] != '\n') line--;
-        if (strncmp(line, "symbol ", 7) == 0 && (word[0] < '0' || word[0] > '9')) {      /* its declaration goes */
+        if (strncmp(line, "symbol ", 7) == 0 && (word[0] < '0' || word[0] > '9')) { /* its declaration goes */
             text_putn(&t, from, line > from ? (size_t)(line - from) : 0);
             from = w + strcspn(w, "\n");
             from += *from == '\n';
@@ -554,11 +582,12 @@ static bool smaller_numbers(reduction *r)
     return any;
 }
 
-/* -- The whole ------------------------------------------------------------------------------------------------------------------------ */
+/* -- The whole ------------------------------------------------------------------------------------------- */
 
 static bool round_of_edits(reduction *r)
 {
-    bool any = sweep(r, is_long_constant, (edit){ EDIT_input, 0 });       /* first: the text is short from then on */
+    /* first: the text is short from then on */
+    bool any = sweep(r, is_long_constant, (edit){ EDIT_input, 0 });
     any |= fewer_results(r);
     any |= earlier_results(r);
     any |= sweep(r, is_top_node, (edit){ EDIT_input, 0 });

@@ -1,14 +1,21 @@
 /* summary: what a graph holds and costs (summary.h)
  *
- * How  One walk in order; consecutive primitives that came from the same node of the model are one layer. Bodies of loops
- *      count once a trip where the number of trips is known.
+ * How  One walk in order; consecutive primitives that came from the same node of the model are one layer.
+ *      Bodies of loops count once a trip where the number of trips is known.
  */
 #include "api/summary.h"
 #include "ir/lifetime.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct { const graph *g; arena *a; int64_t *symbols; bool *is_seen; vec(layer) layers; map_str index; } walk;
+typedef struct {
+    const graph *g;
+    arena *a;
+    int64_t *symbols;
+    bool *is_seen;
+    vec(layer) layers;
+    map_str index;
+} walk;
 
 static double elements(const walk *w, type t)
 {
@@ -33,7 +40,8 @@ static double node_flops(const walk *w, const graph *g, const node *n)
     double out = elements(w, n->types[0]), per = 1;
     switch ((prim)n->prim) {
     case PRIM_contract:
-        for (int i = 0; i < n->contract->n_sum; i++) per *= extent(w, n->contract->extent[n->contract->sum[i]]);
+        for (int i = 0; i < n->contract->n_sum; i++)
+            per *= extent(w, n->contract->extent[n->contract->sum[i]]);
         return 2 * out * per;
     case PRIM_window:
         for (int i = 0; i < n->window->n; i++) per *= (double)n->window->axes[i].k;
@@ -57,8 +65,9 @@ static double graph_flops(const walk *w, const graph *g)
 
 static bool is_view(const node *n)
 {
-    return n->prim == PRIM_const || n->prim == PRIM_input || n->prim == PRIM_reshape || n->prim == PRIM_transpose || n->prim == PRIM_broadcast
-        || n->prim == PRIM_slice || n->prim == PRIM_iota;
+    return n->prim == PRIM_const || n->prim == PRIM_input || n->prim == PRIM_reshape ||
+           n->prim == PRIM_transpose || n->prim == PRIM_broadcast || n->prim == PRIM_slice ||
+           n->prim == PRIM_iota;
 }
 
 static layer *layer_of(walk *w, const node *n)
@@ -83,7 +92,8 @@ static void add_node(walk *w, const node *n)
     l->type = text_str(&t);
     l->n_prims++;
     l->flops += node_flops(w, g, n);
-    for (int i = 0; i < n->n_out && !is_view(n); i++) l->bytes += elements(w, n->types[i]) * dtype_bytes(n->types[i].dtype);
+    for (int i = 0; i < n->n_out && !is_view(n); i++)
+        l->bytes += elements(w, n->types[i]) * dtype_bytes(n->types[i].dtype);
     for (int i = 0; i < n->n_in; i++) {
         const node *from = node_of(g, n->in[i]);
         type ty = type_of(g, n->in[i]);
@@ -124,7 +134,7 @@ summary summarize(const graph *g, arena *a)
     return s;
 }
 
-/* -- The memory plan -------------------------------------------------------------------------------------------------------- */
+/* -- The memory plan ------------------------------------------------------------------------------------- */
 
 static int by_first(const void *x, const void *y)
 {

@@ -3,7 +3,8 @@
 #define DLC_API_SUMMARY_H
 #include "ir/loop.h"
 
-/* What one node of the model became. Open sizes count with the least size that their bounds allow, 1 if that is 0. */
+/* What one node of the model became. Open sizes count with the least size that their bounds allow, 1 if that
+ * is 0. */
 typedef struct {
     const char *name, *op;        /* of the node in the file; "" for what belongs to none */
     const char *type;             /* of its last result, as text */
@@ -21,8 +22,8 @@ typedef struct {
 
 summary summarize(const graph *g, arena *a);
 
-/* Where a temporary lies in the workspace, and the calls that it lives from and to, numbered in line. Open sizes: offset and
- * bytes are -1. */
+/* Where a temporary lies in the workspace, and the calls that it lives from and to, numbered in line. Open
+ * sizes: offset and bytes are -1. */
 typedef struct { const char *name, *type; int64_t offset, bytes, first, last; } planned;
 planned *plan_of(const program *p, arena *a, int64_t *n);      /* in the order of their first calls */
 #endif

@@ -1,4 +1,5 @@
-/* tensor_file: tensors in files, by the ending of the name; TensorProto as ONNX tests have it; single elements */
+/* tensor_file: tensors in files, by the ending of the name; TensorProto as ONNX tests have it; single
+ * elements */
 #include "api/tensor_file.h"
 #include "frontend/onnx/onnx.h"
 #include <errno.h>
@@ -13,15 +14,17 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-/* -- Reading ------------------------------------------------------------------------------------------------------------ */
+/* -- Reading --------------------------------------------------------------------------------------------- */
 
 static dlc_status npy_open(dlc_context *ctx, arena *a, const char *path, bytes file, tensor_entries *out)
 {
     tensor_entry e = { .file = path, .name = "" };
     if (!npy_read_header(ctx, a, path, file, &e)) return ctx->status;
     if (file.n - e.header_bytes != tensor_bytes(&e.t)) {
-        diag_tensor_file(ctx, (place){ .file = path }, arena_printf(ctx->arena, "%llu bytes follow the npy header, which asks for %llu",
-            (unsigned long long)(file.n - e.header_bytes), (unsigned long long)tensor_bytes(&e.t)));
+        diag_tensor_file(ctx, (place){ .file = path },
+                         arena_printf(ctx->arena, "%llu bytes follow the npy header, which asks for %llu",
+                                      (unsigned long long)(file.n - e.header_bytes),
+                                      (unsigned long long)tensor_bytes(&e.t)));
         return DLC_ERR_INPUT;
     }
     e.packed = (bytes){ file.at + e.header_bytes, tensor_bytes(&e.t) };
@@ -54,7 +57,8 @@ dlc_status tensors_open(dlc_context *ctx, arena *a, const char *path, tensor_ent
     if (ends_with(path, ".npz")) return npz_open(ctx, a, path, file, out);
     if (ends_with(path, ".safetensors")) return safetensors_open(ctx, a, path, file, out);
     if (ends_with(path, ".png")) return png_open(ctx, a, path, file, out);
-    diag_tensor_file_unsupported(ctx, (place){ .file = path }, "expected a file .npy, .npz, .safetensors, .pb or .png");
+    diag_tensor_file_unsupported(ctx, (place){ .file = path },
+                                 "expected a file .npy, .npz, .safetensors, .pb or .png");
     return DLC_ERR_UNSUPPORTED;
 }
 
@@ -66,7 +70,7 @@ dlc_status tensor_load(dlc_context *ctx, arena *a, tensor_entry *e)
     return DLC_OK;
 }
 
-/* -- Writing -------------------------------------------------------------------------------------------------------------- */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
 static void put_varint(text *t, uint64_t v)
 {
@@ -81,7 +85,8 @@ static const uint8_t *packed(arena *a, const tensor *y, size_t *n_bytes)
     int64_t n = tensor_n(y), per = 8 / bits;
     const uint8_t *from = y->bytes;
     uint8_t *p = arena_alloc(a, (size_t)(n / per + 1));
-    for (int64_t i = 0; i < n; i++) p[i / per] |= (uint8_t)((from[i] & ((1 << bits) - 1)) << (i % per * bits));
+    for (int64_t i = 0; i < n; i++)
+        p[i / per] |= (uint8_t)((from[i] & ((1 << bits) - 1)) << (i % per * bits));
     *n_bytes = (size_t)((n + per - 1) / per);
     return p;
 }
@@ -101,7 +106,8 @@ static const uint8_t *packed6(arena *a, const tensor *y, size_t *n_bytes)
     return p;
 }
 
-static dlc_status write_parts(dlc_context *ctx, arena *a, const char *path, const text *head, const void *p, size_t n)
+static dlc_status write_parts(dlc_context *ctx, arena *a, const char *path, const text *head, const void *p,
+                              size_t n)
 {
     int err = 0;
     file_out *f = file_create(a, path, 0666, &err);
@@ -144,8 +150,9 @@ dlc_status tensors_write(dlc_context *ctx, arena *a, const char *path, int n, co
 {
     if (ends_with(path, ".npz")) return npz_write(ctx, a, path, n, tensors);
     if (n != 1 || (!ends_with(path, ".npy") && !ends_with(path, ".pb"))) {
-        diag_tensor_file_unsupported(ctx, (place){ .file = path }, n == 1 ? "expected a file .npy, .npz or .pb"
-                                                                          : "several outputs go to a .npz file, or to one file each");
+        diag_tensor_file_unsupported(ctx, (place){ .file = path },
+                                     n == 1 ? "expected a file .npy, .npz or .pb"
+                                            : "several outputs go to a .npz file, or to one file each");
         return DLC_ERR_UNSUPPORTED;
     }
     if (ends_with(path, ".pb")) return tensor_write_pb(ctx, a, path, tensors[0].name, tensors[0].t);
@@ -154,9 +161,10 @@ dlc_status tensors_write(dlc_context *ctx, arena *a, const char *path, int n, co
     return write_parts(ctx, a, path, &head, tensors[0].t->bytes, tensor_bytes(tensors[0].t));
 }
 
-/* -- Elements --------------------------------------------------------------------------------------------------------------- */
+/* -- Elements -------------------------------------------------------------------------------------------- */
 
-/* A small float: sign, exponent, mantissa. has_inf: all exponent bits set mean infinity and NaN, as IEEE has it. */
+/* A small float: sign, exponent, mantissa. has_inf: all exponent bits set mean infinity and NaN, as IEEE has
+ * it. */
 static double small_float(unsigned v, int exponent, int mantissa, int bias, bool has_inf)
 {
     unsigned e = v >> mantissa & ((1u << exponent) - 1), m = v & ((1u << mantissa) - 1);
@@ -191,7 +199,8 @@ double tensor_f64(const tensor *t, int64_t i)
 int64_t tensor_i64(const tensor *t, int64_t i)
 {
     const uint8_t *p = (const uint8_t *)t->bytes + i * dtype_bytes(t->dtype);
-    return is_storage(t->dtype) ? (int64_t)stored_f64(t->dtype, *p) : sv_to_i64(t->dtype, sv_load(t->dtype, p));
+    return is_storage(t->dtype) ? (int64_t)stored_f64(t->dtype, *p)
+                                : sv_to_i64(t->dtype, sv_load(t->dtype, p));
 }
 
 static void put_shape(text *t, const tensor *x)
@@ -222,13 +231,16 @@ static bool is_float_kind(dtype t)
 
 static bool is_near(double g, double w, double rtol, double atol)
 {
-    return g == w || (isnan(g) && isnan(w)) || (isfinite(g) && isfinite(w) && fabs(g - w) <= atol + rtol * fabs(w));
+    return g == w || (isnan(g) && isnan(w)) ||
+           (isfinite(g) && isfinite(w) && fabs(g - w) <= atol + rtol * fabs(w));
 }
 
 static const char *counted(arena *a, int64_t bad, int64_t n, int64_t at, double g, double w, double worst)
 {
-    return bad ? arena_printf(a, "%lld of %lld differ (largest difference %.3g); at %lld: %.9g, expected %.9g", (long long)bad,
-                              (long long)n, worst, (long long)at, g, w) : NULL;
+    return bad ? arena_printf(a,
+                              "%lld of %lld differ (largest difference %.3g); at %lld: %.9g, expected %.9g",
+                              (long long)bad, (long long)n, worst, (long long)at, g, w)
+               : NULL;
 }
 
 const char *tensor_differs(arena *a, const tensor *got, const tensor *want, double rtol, double atol)
@@ -242,7 +254,8 @@ const char *tensor_differs(arena *a, const tensor *got, const tensor *want, doub
     for (int64_t i = 0; i < n; i++) {
         double g = tensor_f64(got, i), w = tensor_f64(want, i);
         bool ok = is_real ? is_near(g, w, rtol, atol)
-                          : memcmp((uint8_t *)got->bytes + i * dtype_bytes(got->dtype), (uint8_t *)want->bytes + i * dtype_bytes(got->dtype),
+                          : memcmp((uint8_t *)got->bytes + i * dtype_bytes(got->dtype),
+                                   (uint8_t *)want->bytes + i * dtype_bytes(got->dtype),
                                    (size_t)dtype_bytes(got->dtype)) == 0;
         if (isfinite(g - w) && fabs(g - w) > worst) worst = fabs(g - w);
         if (!ok && bad++ == 0) first = i;
@@ -259,7 +272,9 @@ const char *tensor_differs_bits(arena *a, const tensor *got, const tensor *want)
     bool has_nan = is_float(want->dtype);
     double worst = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (memcmp((uint8_t *)got->bytes + (size_t)i * size, (uint8_t *)want->bytes + (size_t)i * size, size) == 0) continue;
+        if (memcmp((uint8_t *)got->bytes + (size_t)i * size, (uint8_t *)want->bytes + (size_t)i * size,
+                   size) == 0)
+            continue;
         double g = tensor_f64(got, i), w = tensor_f64(want, i);
         if (has_nan && isnan(g) && isnan(w)) continue;
         if (isfinite(g - w) && fabs(g - w) > worst) worst = fabs(g - w);

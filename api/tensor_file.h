@@ -1,7 +1,8 @@
-/* api/tensor_file.h: tensors in files: .npy, .npz, .pb (a TensorProto), .safetensors (read only); pictures as .png.
+/* api/tensor_file.h: tensors in files: .npy, .npz, .pb (a TensorProto), .safetensors (read only); pictures as
+ * .png.
  *
- * Reading has two steps, so that a file's claims can be compared with what is wanted before memory is spent on them:
- * tensors_open gives names, types and shapes, tensor_load the elements.
+ * Reading has two steps, so that a file's claims can be compared with what is wanted before memory is spent
+ * on them: tensors_open gives names, types and shapes, tensor_load the elements.
  */
 #ifndef DLC_API_TENSOR_FILE_H
 #define DLC_API_TENSOR_FILE_H
@@ -27,19 +28,19 @@ typedef struct { const char *name; const tensor *t; } named_tensor;
 dlc_status tensors_write(dlc_context *ctx, arena *a, const char *path, int n, const named_tensor *tensors);
 dlc_status tensor_write_pb(dlc_context *ctx, arena *a, const char *path, const char *name, const tensor *t);
 
-/* -- Single elements --------------------------------------------------------------------------------------------------- */
+/* -- Single elements ------------------------------------------------------------------------------------- */
 
 /* Element i as a number, also of types that are only stored (f8e4m3fn, i4, …). */
 double tensor_f64(const tensor *t, int64_t i);
 int64_t tensor_i64(const tensor *t, int64_t i);          /* of integer types and bool */
 
-/* NULL if `got` is as near to `want` as the ONNX suite asks: types and shapes equal, integers exactly, floats within
- * atol + rtol * |want|, NaN equal to NaN; else what differs (in `a`). */
+/* NULL if `got` is as near to `want` as the ONNX suite asks: types and shapes equal, integers exactly, floats
+ * within atol + rtol * |want|, NaN equal to NaN; else what differs (in `a`). */
 const char *tensor_differs(arena *a, const tensor *got, const tensor *want, double rtol, double atol);
 /* Bit by bit, but all NaN are equal. */
 const char *tensor_differs_bits(arena *a, const tensor *got, const tensor *want);
 
-/* -- The parts (tensor_npy.c, tensor_npz.c, tensor_png.c) ----------------------------------------------------------------- */
+/* -- The parts (tensor_npy.c, tensor_npz.c, tensor_png.c) ------------------------------------------------ */
 
 bool npy_read_header(dlc_context *ctx, arena *a, const char *path, bytes file, tensor_entry *e);
 bool npy_finish(arena *a, tensor_entry *e, const uint8_t *elements);

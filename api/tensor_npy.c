@@ -2,8 +2,9 @@
  *
  *     "\x93NUMPY" major minor length "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n" elements
  *
- * The header is a Python literal; only this one form of it is read, never evaluated. Versions 1 to 3. Types of one number
- * an element; either byte order; either order of axes. Sizes are checked against the file before anything is allocated.
+ * The header is a Python literal; only this one form of it is read, never evaluated. Versions 1 to 3. Types
+ * of one number an element; either byte order; either order of axes. Sizes are checked against the file
+ * before anything is allocated.
  */
 #include "api/tensor_file.h"
 #include <stdio.h>
@@ -21,7 +22,7 @@ static bool wrong(const header *h, const char *what)
     return false;
 }
 
-/* -- The literal ------------------------------------------------------------------------------------------------------ */
+/* -- The literal ----------------------------------------------------------------------------------------- */
 
 static void skip(header *h)
 {
@@ -95,7 +96,8 @@ static bool read_descr(header *h, tensor_entry *e)
     char word[32];
     skip(h);
     if (h->at < h->end && *h->at == '[') {
-        diag_tensor_file_unsupported(h->ctx, (place){ .file = h->path }, "elements of several fields are not implemented");
+        diag_tensor_file_unsupported(h->ctx, (place){ .file = h->path },
+                                     "elements of several fields are not implemented");
         return false;
     }
     if (!read_string(h, word)) return wrong(h, "the npy header names no element type");
@@ -118,7 +120,8 @@ static bool read_descr(header *h, tensor_entry *e)
 static bool read_order(header *h, tensor_entry *e)
 {
     e->is_fortran = eat(h, "True");
-    return e->is_fortran || eat(h, "False") || wrong(h, "fortran_order in the npy header is neither True nor False");
+    return e->is_fortran || eat(h, "False") ||
+           wrong(h, "fortran_order in the npy header is neither True nor False");
 }
 
 static bool read_entry(header *h, tensor_entry *e)
@@ -129,7 +132,9 @@ static bool read_entry(header *h, tensor_entry *e)
         : strcmp(key, "shape") == 0 ? &h->has_shape : NULL;
     if (!seen || *seen) return wrong(h, "the npy header has a key that is unknown or given twice");
     *seen = true;
-    return seen == &h->has_descr ? read_descr(h, e) : seen == &h->has_order ? read_order(h, e) : read_shape(h, &e->t);
+    return seen == &h->has_descr   ? read_descr(h, e)
+           : seen == &h->has_order ? read_order(h, e)
+                                   : read_shape(h, &e->t);
 }
 
 static bool read_dictionary(header *h, tensor_entry *e)
@@ -143,10 +148,11 @@ static bool read_dictionary(header *h, tensor_entry *e)
     }
     skip(h);
     if (h->at != h->end) return wrong(h, "the npy header goes on after its dictionary");
-    return (h->has_descr && h->has_order && h->has_shape) || wrong(h, "the npy header lacks descr, fortran_order or shape");
+    return (h->has_descr && h->has_order && h->has_shape) ||
+           wrong(h, "the npy header lacks descr, fortran_order or shape");
 }
 
-/* -- Files ------------------------------------------------------------------------------------------------------------------ */
+/* -- Files ----------------------------------------------------------------------------------------------- */
 
 /* `file`: the whole file, or its beginning. Fills e->t but its bytes, and e->header_bytes. */
 bool npy_read_header(dlc_context *ctx, arena *a, const char *path, bytes file, tensor_entry *e)
@@ -166,7 +172,8 @@ bool npy_read_header(dlc_context *ctx, arena *a, const char *path, bytes file, t
     h.end = h.at + n;
     if (!read_dictionary(&h, e)) return false;
     int64_t count, size;
-    if (!tensor_count(&e->t, &count) || !mul_ok(count, dtype_bytes(e->t.dtype), &size) || size > (int64_t)1 << 46)
+    if (!tensor_count(&e->t, &count) || !mul_ok(count, dtype_bytes(e->t.dtype), &size) ||
+        size > (int64_t)1 << 46)
         return wrong(&h, "the sizes in the npy header are too large");
     e->header_bytes = start + n;
     return true;
@@ -219,14 +226,15 @@ bool npy_finish(arena *a, tensor_entry *e, const uint8_t *elements)
     return true;
 }
 
-/* The header of a file that holds x, padded so that the elements begin at a multiple of 64. Types NumPy lacks are written
- * as the unsigned integers that hold their bits. */
+/* The header of a file that holds x, padded so that the elements begin at a multiple of 64. Types NumPy lacks
+ * are written as the unsigned integers that hold their bits. */
 void npy_header(text *t, const tensor *x)
 {
     dtype d = x->dtype;
     char kind = is_float(d) && d != DTYPE_bf16 ? 'f' : is_signed(d) ? 'i' : d == DTYPE_bool ? 'b' : 'u';
     text h = { .a = t->a };
-    text_printf(&h, "{'descr': '%c%c%d', 'fortran_order': False, 'shape': (", dtype_bytes(d) == 1 ? '|' : '<', kind, dtype_bytes(d));
+    text_printf(&h, "{'descr': '%c%c%d', 'fortran_order': False, 'shape': (", dtype_bytes(d) == 1 ? '|' : '<',
+                kind, dtype_bytes(d));
     for (int i = 0; i < x->rank; i++) text_printf(&h, "%s%lld", i ? ", " : "", (long long)x->dims[i]);
     text_put(&h, x->rank == 1 ? ",), }" : "), }");
     while ((h.n + 11) % 64) text_put(&h, " ");

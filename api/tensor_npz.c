@@ -1,8 +1,8 @@
 /* tensor_npz: NumPy's archives: a ZIP file of .npy members, stored or deflated
  *
- * How    The directory at the end of the file is believed only as far as it fits the file; from each member the first
- *        HEAD bytes give its npy header. Elements are inflated by tensor_load, exactly as many as the header asks for:
- *        what a member would give beyond that is an error, found without making it.
+ * How    The directory at the end of the file is believed only as far as it fits the file; from each member
+ *        the first HEAD bytes give its npy header. Elements are inflated by tensor_load, exactly as many as
+ *        the header asks for: what a member would give beyond that is an error, found without making it.
  * Limits No ZIP64 (members over 4 GB), no encryption, no other compression.
  */
 #include "api/tensor_file.h"
@@ -29,11 +29,13 @@ static const uint8_t *find_end(bytes file)
     if (file.n < END_BYTES) return NULL;
     size_t first = file.n > END_BYTES + 0xffff ? file.n - END_BYTES - 0xffff : 0;
     for (size_t i = file.n - END_BYTES + 1; i-- > first;)
-        if (memcmp(file.at + i, "PK\5\6", 4) == 0 && i + END_BYTES + u16(file.at + i + 20) <= file.n) return file.at + i;
+        if (memcmp(file.at + i, "PK\5\6", 4) == 0 && i + END_BYTES + u16(file.at + i + 20) <= file.n)
+            return file.at + i;
     return NULL;
 }
 
-/* Inflates or copies from e->packed: at most n bytes into out. Returns how many, or -1. *is_end: nothing is left. */
+/* Inflates or copies from e->packed: at most n bytes into out. Returns how many, or -1. *is_end: nothing is
+ * left. */
 static int64_t unpack(const tensor_entry *e, uint8_t *out, size_t n, bool *is_end)
 {
     *is_end = false;
@@ -49,7 +51,8 @@ static int64_t unpack(const tensor_entry *e, uint8_t *out, size_t n, bool *is_en
     int rc = Z_OK;
     uint8_t one;
     while (rc == Z_OK) {
-        size_t in_now = in_left < 1u << 30 ? in_left : 1u << 30, room = n - done < 1u << 30 ? n - done : 1u << 30;
+        size_t in_now = in_left < 1u << 30 ? in_left : 1u << 30,
+               room = n - done < 1u << 30 ? n - done : 1u << 30;
         z.avail_in = (uInt)in_now;
         z.avail_out = room ? (uInt)room : 1;
         z.next_out = room ? out + done : &one;
@@ -66,7 +69,8 @@ static int64_t unpack(const tensor_entry *e, uint8_t *out, size_t n, bool *is_en
 }
 
 /* One row of the directory; *next moves behind it. */
-static dlc_status read_member(dlc_context *ctx, arena *a, const char *path, bytes file, size_t *next, tensor_entries *out)
+static dlc_status read_member(dlc_context *ctx, arena *a, const char *path, bytes file, size_t *next,
+                              tensor_entries *out)
 {
     if (*next > file.n || file.n - *next < DIRECTORY_BYTES || memcmp(file.at + *next, "PK\1\2", 4) != 0)
         return wrong(ctx, path, "the archive's directory is cut off");
@@ -75,26 +79,30 @@ static dlc_status read_member(dlc_context *ctx, arena *a, const char *path, byte
     size_t n_row = DIRECTORY_BYTES + n_name + u16(d + 30) + u16(d + 32);
     if (n_row > file.n - *next) return wrong(ctx, path, "the archive's directory is cut off");
     *next += n_row;
-    if (n_packed == UINT32_MAX || local == UINT32_MAX) return wrong(ctx, path, "members over 4 GB are not implemented");
+    if (n_packed == UINT32_MAX || local == UINT32_MAX)
+        return wrong(ctx, path, "members over 4 GB are not implemented");
     if (local > file.n || file.n - local < LOCAL_BYTES || memcmp(file.at + local, "PK\3\4", 4) != 0)
         return wrong(ctx, path, "a member of the archive lies outside of it");
     const uint8_t *l = file.at + local;
     size_t start = local + LOCAL_BYTES + u16(l + 26) + u16(l + 28);
-    if (start > file.n || n_packed > file.n - start) return wrong(ctx, path, "a member of the archive is cut off");
+    if (start > file.n || n_packed > file.n - start)
+        return wrong(ctx, path, "a member of the archive is cut off");
     tensor_entry e = { .file = path, .packed = { file.at + start, n_packed }, .method = (int)u16(d + 10) };
     if (u16(d + 8) & 1) {
         diag_tensor_file_unsupported(ctx, (place){ .file = path }, "encrypted members are not implemented");
         return DLC_ERR_UNSUPPORTED;
     }
     if (e.method != STORED && e.method != DEFLATED) {
-        diag_tensor_file_unsupported(ctx, (place){ .file = path }, "the archive's compression is not implemented");
+        diag_tensor_file_unsupported(ctx, (place){ .file = path },
+                                     "the archive's compression is not implemented");
         return DLC_ERR_UNSUPPORTED;
     }
     const char *name = (const char *)d + DIRECTORY_BYTES;
     if (n_name >= 4 && memcmp(name + n_name - 4, ".npy", 4) == 0) n_name -= 4;
     e.name = arena_strndup(a, name, n_name);
     for (int64_t i = 0; i < out->n; i++)
-        if (out->at[i].file == path && strcmp(out->at[i].name, e.name) == 0) return wrong(ctx, path, "two members have the same name");
+        if (out->at[i].file == path && strcmp(out->at[i].name, e.name) == 0)
+            return wrong(ctx, path, "two members have the same name");
     arena *scratch = arena_new(&ctx->mem);
     uint8_t *head = arena_alloc(scratch, HEAD);
     bool is_end;
@@ -129,15 +137,20 @@ dlc_status npz_load(dlc_context *ctx, arena *a, tensor_entry *e)
     uint8_t *p = arena_alloc(a, n + 16);
     bool is_end;
     int64_t got = unpack(e, p, n, &is_end);
-    if (got != (int64_t)n || !is_end) return wrong(ctx, e->file, "a member's size is not what its header says");
+    if (got != (int64_t)n || !is_end)
+        return wrong(ctx, e->file, "a member's size is not what its header says");
     memmove(p, p + e->header_bytes, tensor_bytes(&e->t));
     npy_finish(a, e, p);
     return DLC_OK;
 }
 
-/* -- Writing --------------------------------------------------------------------------------------------------------------- */
+/* -- Writing --------------------------------------------------------------------------------------------- */
 
-static void put16(text *t, unsigned v) { text_putn(t, (char[2]){ (char)(v & 255), (char)(v >> 8 & 255) }, 2); }
+static void put16(text *t, unsigned v)
+{
+    text_putn(t, (char[2]){ (char)(v & 255), (char)(v >> 8 & 255) }, 2);
+}
+
 static void put32(text *t, uint32_t v) { put16(t, v & 0xffff); put16(t, v >> 16); }
 
 /* The fields that a member's own header and its row of the directory share. */
@@ -165,10 +178,12 @@ dlc_status npz_write(dlc_context *ctx, arena *a, const char *path, int n, const 
         npy_header(&head, tensors[i].t);
         size_t n_elem = tensor_bytes(tensors[i].t), n_name = strlen(tensors[i].name) + 4;
         if (n_name > 0xffff || offset + (uint64_t)head.n + n_elem + n_name + 1000 > UINT32_MAX) {
-            diag_tensor_file_unsupported(ctx, (place){ .file = path }, "archives over 4 GB are not implemented");
+            diag_tensor_file_unsupported(ctx, (place){ .file = path },
+                                         "archives over 4 GB are not implemented");
             return DLC_ERR_UNSUPPORTED;
         }
-        uint32_t crc = (uint32_t)crc32_z(crc32_z(0, (const Bytef *)head.at, (size_t)head.n), tensors[i].t->bytes, n_elem);
+        uint32_t crc = (uint32_t)crc32_z(crc32_z(0, (const Bytef *)head.at, (size_t)head.n),
+                                         tensors[i].t->bytes, n_elem);
         uint32_t size = (uint32_t)((size_t)head.n + n_elem);
         text_put(&local, "PK\3\4");
         put_common(&local, crc, size, n_name);

@@ -1,4 +1,5 @@
-/* tensor_safetensors: tensors of .safetensors files (read only): eight bytes with the header's length, a JSON header, the elements
+/* tensor_safetensors: tensors of .safetensors files (read only): eight bytes with the header's length, a JSON
+ * header, the elements
  *
  *     {"NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …, "__metadata__": {…}}
  *
@@ -25,6 +26,7 @@ static bool next(reader *r, char c)
     r->at++;
     return true;
 }
+
 static bool need(reader *r, char c) { return next(r, c) || wrong(r, "the header is not well formed"); }
 
 static const char *string(reader *r)
@@ -45,7 +47,10 @@ static int64_t whole(reader *r)
     blanks(r);
     const char *first = r->at;
     for (; r->at < r->end && *r->at >= '0' && *r->at <= '9'; r->at++)
-        if (!mul_ok(v, 10, &v) || !add_ok(v, *r->at - '0', &v)) { wrong(r, "a number of the header is too large"); return 0; }
+        if (!mul_ok(v, 10, &v) || !add_ok(v, *r->at - '0', &v)) {
+            wrong(r, "a number of the header is too large");
+            return 0;
+        }
     if (r->at == first) wrong(r, "the header is not well formed");
     return v;
 }
@@ -64,9 +69,13 @@ static void metadata(reader *r)
 
 static dtype type_named(const char *s)
 {
-    static const struct { const char *name; dtype t; } rows[] = { { "F64", DTYPE_f64 }, { "F32", DTYPE_f32 }, { "F16", DTYPE_f16 }, { "BF16", DTYPE_bf16 },
-        { "I64", DTYPE_i64 }, { "I32", DTYPE_i32 }, { "I16", DTYPE_i16 }, { "I8", DTYPE_i8 }, { "U64", DTYPE_u64 }, { "U32", DTYPE_u32 }, { "U16", DTYPE_u16 },
-        { "U8", DTYPE_u8 }, { "BOOL", DTYPE_bool } };
+    static const struct {
+        const char *name;
+        dtype t;
+    } rows[] = { { "F64", DTYPE_f64 },  { "F32", DTYPE_f32 }, { "F16", DTYPE_f16 }, { "BF16", DTYPE_bf16 },
+                 { "I64", DTYPE_i64 },  { "I32", DTYPE_i32 }, { "I16", DTYPE_i16 }, { "I8", DTYPE_i8 },
+                 { "U64", DTYPE_u64 },  { "U32", DTYPE_u32 }, { "U16", DTYPE_u16 }, { "U8", DTYPE_u8 },
+                 { "BOOL", DTYPE_bool } };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, s) == 0) return rows[i].t;
     return DTYPE_NONE;
@@ -99,7 +108,8 @@ static void entry(reader *r, const char *name, const uint8_t *data, int64_t n_da
     }
     if (r->failed) return;
     if (e.t.dtype == DTYPE_NONE) { wrong(r, "a tensor's type is not known"); return; }
-    if (from < 0 || to < from || to > n_data || !tensor_count(&e.t, &count) || count > n_data || count * dtype_bytes(e.t.dtype) != to - from) {
+    if (from < 0 || to < from || to > n_data || !tensor_count(&e.t, &count) || count > n_data ||
+        count * dtype_bytes(e.t.dtype) != to - from) {
         wrong(r, "a tensor's shape and place in the file do not fit");
         return;
     }

@@ -1,14 +1,16 @@
-/* backend/cache.c: compiled programs kept as shared libraries, so that a start with known code does not load LLVM; and weights as
- * the code wants them, so that it does not pack them again.
+/* backend/cache.c: compiled programs kept as shared libraries, so that a start with known code does not load
+ * LLVM; and weights as the code wants them, so that it does not pack them again.
  *
- * Code     Key: the program's text without the constants' values (and which of them are the same one), the target, the options, and
- *          the build of dlc (path, size and time of the file that holds this function, and of the LLVM module). The code reads
- *          its constants through a table of pointers, dlc_constants_v1, which is filled after loading. So one library serves all
- *          weights, and weights are used in place. It is opened from a private copy in memory: two programs with the same code
+ * Code     Key: the program's text without the constants' values (and which of them are the same one), the
+ *          target, the options, and the build of dlc (path, size and time of the file that holds this
+ *          function, and of the LLVM module). The code reads its constants through a table of pointers,
+ *          dlc_constants_v1, which is filled after loading. So one library serves all weights, and weights
+ *          are used in place. It is opened from a private copy in memory: two programs with the same code
  *          have each their own table.
- * Weights  Key: for each constant that is computed, the text of its graph, and for each long constant in it the file it lies in
- *          (device, inode, size, time) with its place there; of others, and of all with cache_strict, a hash of the elements. The file
- *          holds them one after another, at multiples of 64 bytes, and is mapped.
+ * Weights  Key: for each constant that is computed, the text of its graph, and for each long constant in it
+ *          the file it lies in (device, inode, size, time) with its place there; of others, and of all with
+ *          cache_strict, a hash of the elements. The file holds them one after another, at multiples of 64
+ *          bytes, and is mapped.
  * Failure  of any kind means only that both are made anew.
  */
 #include "backend/cache.h"
@@ -20,22 +22,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A larger program is not worth it: its text and its library alone cost seconds. Fewer bytes of weights are packed faster
- * than read; more would fill the cache. */
-enum { MAX_KERNELS = 20000, MAX_BUFFERS = 100000, MIN_WEIGHTS = 1 << 20, MAX_WEIGHTS = 1 << 29, SHORT_CONSTANT = 64 };
+/* A larger program is not worth it: its text and its library alone cost seconds. Fewer bytes of weights are
+ * packed faster than read; more would fill the cache. */
+enum { MAX_KERNELS = 20000, MAX_BUFFERS = 100000, MIN_WEIGHTS = 1 << 20, MAX_WEIGHTS = 1 << 29,
+       SHORT_CONSTANT = 64 };
 
-typedef struct { loaded_code base; void *handle; int fd; } cached_code;       /* fd keeps the name of the copy taken */
+/* fd keeps the name of the copy taken */
+typedef struct { loaded_code base; void *handle; int fd; } cached_code;
 
-/* -- Keys -------------------------------------------------------------------------------------------------------------- */
+/* -- Keys ------------------------------------------------------------------------------------------------ */
 
 static void put_file(text *t, const char *path)
 {
     struct stat st;
     if (stat(path, &st)) return;
-    text_printf(t, "%s %lld %lld.%09ld\n", path, (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    text_printf(t, "%s %lld %lld.%09ld\n", path, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+                st.st_mtim.tv_nsec);
 }
 
-/* The file of this function, and the LLVM module beside it. A program's own name may lack its folder; the system knows it. */
+/* The file of this function, and the LLVM module beside it. A program's own name may lack its folder; the
+ * system knows it. */
 void cache_put_build(text *t)
 {
     Dl_info info;
@@ -63,7 +69,8 @@ static void put_twins(text *t, const program *p)
     for (int64_t i = 0; i < p->bufs.n; i++) {
         if (p->bufs.at[i].kind != PBUF_const) continue;
         bool fresh;
-        uint64_t *first = map_put(&seen, (const char *)&p->bufs.at[i].data, sizeof p->bufs.at[i].data, (uint64_t)i, &fresh);
+        uint64_t *first = map_put(&seen, (const char *)&p->bufs.at[i].data, sizeof p->bufs.at[i].data,
+                                  (uint64_t)i, &fresh);
         if (!fresh) text_printf(t, "%lld = %lld\n", (long long)i, (long long)*first);
     }
 }
@@ -72,8 +79,8 @@ static void put_twins(text *t, const program *p)
 static void put_target(text *t, const program *p, const codegen_options *o)
 {
     cache_put_build(t);
-    text_printf(t, "%s %s %s %s %d fma %d %s\n", o->target.triple, o->target.cpu, o->target.features, o->target.tune ? o->target.tune : "",
-                o->target.vector_bytes, (int)p->fma, o->prefix);
+    text_printf(t, "%s %s %s %s %d fma %d %s\n", o->target.triple, o->target.cpu, o->target.features,
+                o->target.tune ? o->target.tune : "", o->target.vector_bytes, (int)p->fma, o->prefix);
 }
 
 /* A program without its constants; of several, without the kernels that all share. */
@@ -91,7 +98,8 @@ static void put_program(text *t, const program *p, bool with_kernels)
     else program_print_frame(&plain, t);
     put_twins(t, p);
     for (int i = 0; i < p->n_states; i++)
-        text_printf(t, "%s %d %lld\n", p->states[i].name, p->states[i].is_trained, (long long)p->states[i].offset);
+        text_printf(t, "%s %d %lld\n", p->states[i].name, p->states[i].is_trained,
+                    (long long)p->states[i].offset);
 }
 
 static const char *code_path(arena *a, const program *p, const codegen_options *o)
@@ -102,7 +110,7 @@ static const char *code_path(arena *a, const program *p, const codegen_options *
     return store_path(a, o->cache_dir, &t, "so");
 }
 
-/* -- Code ---------------------------------------------------------------------------------------------------------------- */
+/* -- Code ------------------------------------------------------------------------------------------------ */
 
 static void close_code(loaded_code *code)
 {
@@ -139,7 +147,8 @@ static loaded_code *load_file(const char *path, const program *p, const struct d
 }
 
 /* Compiles into the cache. Diagnostics of a cache that does not work are dropped. */
-static bool make_file(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, const llvm_backend *b, const char *path)
+static bool make_file(dlc_context *ctx, arena *a, const program *p, const codegen_options *o,
+                      const llvm_backend *b, const char *path)
 {
     int n_errors = ctx->n_errors;
     int64_t n_diags = ctx->diags.n;
@@ -164,11 +173,13 @@ static bool constants_are_there(const program *p)
 
 static bool is_cacheable(const program *p, const codegen_options *o)
 {
-    return o->cache_dir && !o->external_weights && !o->profile && !p->next && p->kernels.n <= MAX_KERNELS && p->bufs.n <= MAX_BUFFERS && constants_are_there(p);
+    return o->cache_dir && !o->external_weights && !o->profile && !p->next && p->kernels.n <= MAX_KERNELS &&
+           p->bufs.n <= MAX_BUFFERS && constants_are_there(p);
 }
 
 dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *o,
-                     const llvm_backend *(*llvm)(dlc_context *ctx), loaded_code **out, const struct dlc_model **model)
+                     const llvm_backend *(*llvm)(dlc_context *ctx), loaded_code **out,
+                     const struct dlc_model **model)
 {
     *out = NULL;
     *model = NULL;
@@ -191,7 +202,7 @@ dlc_status load_code(dlc_context *ctx, const program *p, const codegen_options *
 
 void unload_code(loaded_code *code) { if (code) code->unload(code); }
 
-/* -- Libraries for users ------------------------------------------------------------------------------------------------- */
+/* -- Libraries for users --------------------------------------------------------------------------------- */
 
 /* Those of more constants are not kept: they would push out everything else. */
 enum { MOST_INSIDE = 16 << 20 };
@@ -202,7 +213,10 @@ static int64_t size_of_const(const pbuf *b)
     return dim_is_const(b->bytes, &n) && b->data ? n : 0;
 }
 
-static const char *kept_path(arena *a, const codegen_options *o, const char *name) { return arena_printf(a, "%s/%s", o->cache_dir, name); }
+static const char *kept_path(arena *a, const codegen_options *o, const char *name)
+{
+    return arena_printf(a, "%s/%s", o->cache_dir, name);
+}
 
 /* Where a library with its constants inside is kept; NULL: nowhere. */
 static const char *library_path(arena *a, const program *p, const codegen_options *o)
@@ -212,8 +226,10 @@ static const char *library_path(arena *a, const program *p, const codegen_option
     if (!o->cache_dir || o->external_weights || o->profile || p->kernels.n > MAX_KERNELS) return NULL;
     text_put(&t, "library ");
     put_target(&t, p, o);
-    text_printf(&t, "pool %016llx\n", (unsigned long long)(o->pool.n ? hash_bytes(o->pool.at, o->pool.n, 1) : 0));
-    for (int64_t i = 0; i < p->kernels.n && p->next; i++) kernel_print(p->kernels.at[i], &t);       /* each with the symbols of its program */
+    text_printf(&t, "pool %016llx\n",
+                (unsigned long long)(o->pool.n ? hash_bytes(o->pool.at, o->pool.n, 1) : 0));
+    /* each with the symbols of its program */
+    for (int64_t i = 0; i < p->kernels.n && p->next; i++) kernel_print(p->kernels.at[i], &t);
     for (const program *q = p; q; q = q->next) {
         text_printf(&t, "%s\n", q->entry ? q->entry : "");
         put_program(&t, q, !p->next);
@@ -222,7 +238,10 @@ static const char *library_path(arena *a, const program *p, const codegen_option
             const pbuf *b = &q->bufs.at[i];
             int64_t n = b->kind == PBUF_const ? size_of_const(b) : 0;
             if ((total += n) > MOST_INSIDE) return NULL;
-            if (n) text_printf(&t, "%lld %016llx%016llx\n", (long long)i, (unsigned long long)hash_bytes(b->data, (size_t)n, 1), (unsigned long long)hash_bytes(b->data, (size_t)n, 2));
+            if (n)
+                text_printf(&t, "%lld %016llx%016llx\n", (long long)i,
+                            (unsigned long long)hash_bytes(b->data, (size_t)n, 1),
+                            (unsigned long long)hash_bytes(b->data, (size_t)n, 2));
         }
     }
     return store_path(a, o->cache_dir, &t, "library");
@@ -254,8 +273,8 @@ static bool keep_library(arena *a, const codegen_options *o, const char *name, c
     return ok;
 }
 
-dlc_status emit_library(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, const llvm_backend *(*llvm)(dlc_context *ctx), const char *path,
-                        const char **kept)
+dlc_status emit_library(dlc_context *ctx, arena *a, const program *p, const codegen_options *o,
+                        const llvm_backend *(*llvm)(dlc_context *ctx), const char *path, const char **kept)
 {
     arena *scratch = arena_new(&ctx->mem);
     const char *name = library_path(scratch, p, o);
@@ -271,7 +290,7 @@ dlc_status emit_library(dlc_context *ctx, arena *a, const program *p, const code
     return s;
 }
 
-/* -- Weights --------------------------------------------------------------------------------------------------------------- */
+/* -- Weights --------------------------------------------------------------------------------------------- */
 
 static bool is_computed(const pbuf *b) { return b->kind == PBUF_const && b->expr_graph; }
 
@@ -288,10 +307,12 @@ static void put_elements(text *t, const mem *m, const node *n, bool is_strict)
     size_t size = (size_t)n->konst->n * (size_t)dtype_bytes(n->types[0].dtype);
     const mapped_file *f = is_strict ? NULL : mapped_file_of(m, at, size);
     if (f)
-        text_printf(t, "file %llu %llu %zu %lld.%09ld at %zu\n", (unsigned long long)f->device, (unsigned long long)f->inode, f->n,
-                    (long long)f->seconds, f->nanoseconds, (size_t)(at - f->at));
+        text_printf(t, "file %llu %llu %zu %lld.%09ld at %zu\n", (unsigned long long)f->device,
+                    (unsigned long long)f->inode, f->n, (long long)f->seconds, f->nanoseconds,
+                    (size_t)(at - f->at));
     else
-        text_printf(t, "%016llx%016llx\n", (unsigned long long)hash_bytes(at, size, 1), (unsigned long long)hash_bytes(at, size, 2));
+        text_printf(t, "%016llx%016llx\n", (unsigned long long)hash_bytes(at, size, 1),
+                    (unsigned long long)hash_bytes(at, size, 2));
 }
 
 /* False: the graph has bodies, which nobody looks into here. */
@@ -300,8 +321,10 @@ static bool put_expression(text *t, const mem *m, const graph *g, bool is_strict
     graph_print_brief(g, t);
     for (int64_t i = 1; i < n_nodes(g); i++) {
         const node *n = &g->nodes.at[i];
-        if (n->prim == PRIM_scan || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_kernel) return false;
-        if (n->prim == PRIM_const && n->konst->bytes && n->konst->n > SHORT_CONSTANT) put_elements(t, m, n, is_strict);
+        if (n->prim == PRIM_scan || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_kernel)
+            return false;
+        if (n->prim == PRIM_const && n->konst->bytes && n->konst->n > SHORT_CONSTANT)
+            put_elements(t, m, n, is_strict);
     }
     return true;
 }
@@ -312,13 +335,16 @@ static const char *weights_path(dlc_context *ctx, arena *a, const program *p, co
     int64_t total = 0, n;
     if (!o->cache_dir || p->bufs.n > MAX_BUFFERS) return NULL;
     for (int64_t i = 0; i < p->bufs.n; i++)
-        if (is_computed(&p->bufs.at[i]) && (!size_of(p, &p->bufs.at[i], &n) || !add_ok(total, n, &total))) return NULL;
+        if (is_computed(&p->bufs.at[i]) && (!size_of(p, &p->bufs.at[i], &n) || !add_ok(total, n, &total)))
+            return NULL;
     if (total < MIN_WEIGHTS || total > MAX_WEIGHTS) return NULL;
     text t = { .a = a };
     cache_put_build(&t);
     text_printf(&t, "weights fma %d\n", (int)p->fma);
     for (int64_t i = 0; i < p->bufs.n; i++)
-        if (is_computed(&p->bufs.at[i]) && !put_expression(&t, &ctx->mem, p->bufs.at[i].expr_graph, o->cache_strict)) return NULL;
+        if (is_computed(&p->bufs.at[i]) &&
+            !put_expression(&t, &ctx->mem, p->bufs.at[i].expr_graph, o->cache_strict))
+            return NULL;
     return store_path(a, o->cache_dir, &t, "weights");
 }
 
@@ -352,7 +378,9 @@ void keep_weights(dlc_context *ctx, const program *p, const codegen_options *o)
     bytes *parts = NEW_ARRAY(a, bytes, p->bufs.n + 1);
     int64_t n_parts = 0, n;
     for (int64_t i = 0; i < p->bufs.n && path; i++)
-        if (is_computed(&p->bufs.at[i]) && size_of(p, &p->bufs.at[i], &n)) parts[n_parts++] = (bytes){ p->bufs.at[i].data, (size_t)n };
-    if (path && store_ready(a, o->cache_dir) && store_write(a, path, n_parts, parts)) store_evict(a, o->cache_dir);
+        if (is_computed(&p->bufs.at[i]) && size_of(p, &p->bufs.at[i], &n))
+            parts[n_parts++] = (bytes){ p->bufs.at[i].data, (size_t)n };
+    if (path && store_ready(a, o->cache_dir) && store_write(a, path, n_parts, parts))
+        store_evict(a, o->cache_dir);
     arena_free(a);
 }

@@ -1,12 +1,19 @@
-/* inspect: what a model is: inputs, outputs, open sizes, layers with shapes, parameters, operations; and, as far as it
- * compiles, kernels and memory plan. As a table, as JSON, or as a graph for Graphviz.
+/* inspect: what a model is: inputs, outputs, open sizes, layers with shapes, parameters, operations; and, as
+ * far as it compiles, kernels and memory plan. As a table, as JSON, or as a graph for Graphviz.
  */
 #include "api/summary.h"
 #include "cli/cli.h"
 
-typedef struct { cli *c; const graph *g; summary s; const program *p; bool is_library; const engine *e; } inspection;
+typedef struct {
+    cli *c;
+    const graph *g;
+    summary s;
+    const program *p;
+    bool is_library;
+    const engine *e;
+} inspection;
 
-/* -- JSON ------------------------------------------------------------------------------------------------------------------ */
+/* -- JSON ------------------------------------------------------------------------------------------------ */
 
 static const char *shown(arena *a, const char *s)
 {
@@ -29,42 +36,51 @@ static void put_json(const inspection *k)
     printf("{\n  \"inputs\": [");
     for (int64_t i = 0; i < g->inputs.n; i++) {
         const char *name = node_of(g, g->inputs.at[i])->input->name;
-        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", cli_quoted(a, name ? name : ""), cli_quoted(a, type_text(k, g->inputs.at[i])));
+        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", cli_quoted(a, name ? name : ""),
+               cli_quoted(a, type_text(k, g->inputs.at[i])));
     }
     printf("],\n  \"outputs\": [");
     for (int64_t i = 0; i < g->results.n; i++)
-        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "", cli_quoted(a, g->result_names.at[i] ? g->result_names.at[i] : ""),
+        printf("%s{\"name\": %s, \"type\": %s}", i ? ", " : "",
+               cli_quoted(a, g->result_names.at[i] ? g->result_names.at[i] : ""),
                cli_quoted(a, type_text(k, g->results.at[i])));
     printf("],\n  \"dims\": [");
     for (int i = 0; i < dims_n_symbols(g->dims); i++) {
         int64_t lo, hi;
         dims_symbol_range(g->dims, i, &lo, &hi);
-        printf("%s{\"name\": %s, \"lo\": %lld, \"hi\": %lld}", i ? ", " : "", cli_quoted(a, dims_symbol_name(g->dims, i)), (long long)lo, (long long)hi);
+        printf("%s{\"name\": %s, \"lo\": %lld, \"hi\": %lld}", i ? ", " : "",
+               cli_quoted(a, dims_symbol_name(g->dims, i)), (long long)lo, (long long)hi);
     }
     printf("],\n  \"layers\": [");
     for (int i = 0; i < k->s.n_layers; i++) {
         const layer *l = &k->s.layers[i];
-        printf("%s\n    {\"name\": %s, \"op\": %s, \"type\": %s, \"params\": %lld, \"flops\": %.0f, \"bytes\": %.0f}", i ? "," : "",
-               cli_quoted(a, l->name), cli_quoted(a, l->op), cli_quoted(a, l->type), (long long)l->params, l->flops, l->bytes);
+        printf(
+            "%s\n    {\"name\": %s, \"op\": %s, \"type\": %s, \"params\": %lld, \"flops\": %.0f, \"bytes\": "
+            "%.0f}",
+            i ? "," : "", cli_quoted(a, l->name), cli_quoted(a, l->op), cli_quoted(a, l->type),
+            (long long)l->params, l->flops, l->bytes);
     }
-    printf("],\n  \"params\": %lld, \"param_bytes\": %lld, \"flops\": %.0f, \"bytes\": %.0f", (long long)k->s.params,
-           (long long)k->s.param_bytes, k->s.flops, k->s.bytes);
+    printf("],\n  \"params\": %lld, \"param_bytes\": %lld, \"flops\": %.0f, \"bytes\": %.0f",
+           (long long)k->s.params, (long long)k->s.param_bytes, k->s.flops, k->s.bytes);
     if (k->p) {
-        printf(",\n  \"kernels\": %lld, \"workspace_bytes\": %lld, \"workspace_lower_bound\": %lld", (long long)k->p->kernels.n,
-               (long long)k->p->workspace_bytes, (long long)k->p->workspace_lower_bound);
+        printf(",\n  \"kernels\": %lld, \"workspace_bytes\": %lld, \"workspace_lower_bound\": %lld",
+               (long long)k->p->kernels.n, (long long)k->p->workspace_bytes,
+               (long long)k->p->workspace_lower_bound);
         int64_t n;
         const planned *x = plan_of(k->p, a, &n);
         printf(",\n  \"plan\": [");
         for (int64_t i = 0; i < n; i++)
-            printf("%s\n    {\"name\": %s, \"type\": %s, \"offset\": %lld, \"bytes\": %lld, \"first\": %lld, \"last\": %lld}", i ? "," : "",
-                   cli_quoted(a, x[i].name), cli_quoted(a, x[i].type), (long long)x[i].offset, (long long)x[i].bytes, (long long)x[i].first,
-                   (long long)x[i].last);
+            printf(
+                "%s\n    {\"name\": %s, \"type\": %s, \"offset\": %lld, \"bytes\": %lld, \"first\": %lld, "
+                "\"last\": %lld}",
+                i ? "," : "", cli_quoted(a, x[i].name), cli_quoted(a, x[i].type), (long long)x[i].offset,
+                (long long)x[i].bytes, (long long)x[i].first, (long long)x[i].last);
         printf("]");
     }
     printf("\n}\n");
 }
 
-/* -- Graphviz ---------------------------------------------------------------------------------------------------------------- */
+/* -- Graphviz -------------------------------------------------------------------------------------------- */
 
 static void put_dot(const inspection *k)
 {
@@ -88,7 +104,7 @@ static void put_dot(const inspection *k)
     printf("}\n");
 }
 
-/* -- The table ----------------------------------------------------------------------------------------------------------------- */
+/* -- The table ------------------------------------------------------------------------------------------- */
 
 static const char *scaled(arena *a, double x)
 {
@@ -118,8 +134,10 @@ static void put_plan(const inspection *k)
     if (n) printf("\n%-*s  %-*s %12s %12s  %s\n", name, "buffer", type_, "type", "offset", "bytes", "calls");
     for (int64_t i = 0; i < n; i++) {
         bool is_open = x[i].offset < 0 || x[i].bytes < 0;
-        printf("%-*s  %-*s %12s %12s  %lld to %lld\n", name, x[i].name, type_, x[i].type, is_open ? "open" : arena_printf(a, "%lld", (long long)x[i].offset),
-               x[i].bytes < 0 ? "open" : arena_printf(a, "%lld", (long long)x[i].bytes), (long long)x[i].first, (long long)x[i].last);
+        printf("%-*s  %-*s %12s %12s  %lld to %lld\n", name, x[i].name, type_, x[i].type,
+               is_open ? "open" : arena_printf(a, "%lld", (long long)x[i].offset),
+               x[i].bytes < 0 ? "open" : arena_printf(a, "%lld", (long long)x[i].bytes),
+               (long long)x[i].first, (long long)x[i].last);
     }
 }
 
@@ -132,11 +150,13 @@ static void put_table(const inspection *k)
         printf("input   %s: %s\n", shown(a, name ? name : ""), type_text(k, g->inputs.at[i]));
     }
     for (int64_t i = 0; i < g->results.n; i++)
-        printf("output  %s: %s\n", shown(a, g->result_names.at[i] ? g->result_names.at[i] : ""), type_text(k, g->results.at[i]));
+        printf("output  %s: %s\n", shown(a, g->result_names.at[i] ? g->result_names.at[i] : ""),
+               type_text(k, g->results.at[i]));
     for (int i = 0; i < dims_n_symbols(g->dims); i++) {
         int64_t lo, hi;
         dims_symbol_range(g->dims, i, &lo, &hi);
-        printf("open    %s: %lld to %lld\n", shown(a, dims_symbol_name(g->dims, i)), (long long)lo, (long long)hi);
+        printf("open    %s: %lld to %lld\n", shown(a, dims_symbol_name(g->dims, i)), (long long)lo,
+               (long long)hi);
     }
     int name = 5, op = 8, type_ = 6;                            /* widths of the columns */
     for (int i = 0; i < k->s.n_layers; i++) {
@@ -145,24 +165,30 @@ static void put_table(const inspection *k)
         op = wider(op, shown(a, l->op));
         type_ = wider(type_, l->type);
     }
-    printf("\n%-*s  %-*s  %-*s %10s %10s %8s\n", name, "layer", op, "operator", type_, "result", "parameters", "operations", "bytes");
+    printf("\n%-*s  %-*s  %-*s %10s %10s %8s\n", name, "layer", op, "operator", type_, "result", "parameters",
+           "operations", "bytes");
     for (int i = 0; i < k->s.n_layers; i++) {
         const layer *l = &k->s.layers[i];
-        printf("%-*s  %-*s  %-*s %10s %10s %8s\n", name, shown(a, l->name), op, shown(a, l->op), type_, l->type,
-               l->params ? scaled(a, (double)l->params) : "", l->flops > 0 ? scaled(a, l->flops) : "", l->bytes > 0 ? scaled(a, l->bytes) : "");
+        printf("%-*s  %-*s  %-*s %10s %10s %8s\n", name, shown(a, l->name), op, shown(a, l->op), type_,
+               l->type, l->params ? scaled(a, (double)l->params) : "",
+               l->flops > 0 ? scaled(a, l->flops) : "", l->bytes > 0 ? scaled(a, l->bytes) : "");
     }
-    printf("\nparameters %lld (%sB)   operations %s   bytes moved %s%s\n", (long long)k->s.params, scaled(a, (double)k->s.param_bytes),
-           scaled(a, k->s.flops), scaled(a, k->s.bytes), dims_n_symbols(g->dims) ? " at the least sizes" : "");
+    printf("\nparameters %lld (%sB)   operations %s   bytes moved %s%s\n", (long long)k->s.params,
+           scaled(a, (double)k->s.param_bytes), scaled(a, k->s.flops), scaled(a, k->s.bytes),
+           dims_n_symbols(g->dims) ? " at the least sizes" : "");
     if (!k->p) return;
-    if (k->p->workspace_bytes < 0) printf("kernels %lld   workspace depends on the open sizes\n", (long long)k->p->kernels.n);
-    else printf("kernels %lld   workspace %lld bytes (lower bound %lld)\n", (long long)k->p->kernels.n, (long long)k->p->workspace_bytes,
-                (long long)k->p->workspace_lower_bound);
+    if (k->p->workspace_bytes < 0)
+        printf("kernels %lld   workspace depends on the open sizes\n", (long long)k->p->kernels.n);
+    else
+        printf("kernels %lld   workspace %lld bytes (lower bound %lld)\n", (long long)k->p->kernels.n,
+               (long long)k->p->workspace_bytes, (long long)k->p->workspace_lower_bound);
     put_plan(k);
 }
 
 static void put_library(const engine *e)
 {
-    printf("library  %s, for %s\n", e->model->name ? e->model->name : "", e->model->target ? e->model->target : "");
+    printf("library  %s, for %s\n", e->model->name ? e->model->name : "",
+           e->model->target ? e->model->target : "");
     for (int i = 0; i < e->n_in + e->n_out; i++) {
         int64_t shape[MAX_RANK];
         bool is_in = i < e->n_in;
@@ -176,8 +202,8 @@ static void put_library(const engine *e)
         printf("]\n");
     }
     for (int i = 0; i < e->model->n_dims; i++)
-        printf("open     %s: %lld to %lld%s\n", e->model->dims[i].name, (long long)e->model->dims[i].lo, (long long)e->model->dims[i].hi,
-               e->model->dims[i].is_result ? ", found by the run" : "");
+        printf("open     %s: %lld to %lld%s\n", e->model->dims[i].name, (long long)e->model->dims[i].lo,
+               (long long)e->model->dims[i].hi, e->model->dims[i].is_result ? ", found by the run" : "");
 }
 
 int command_inspect(cli *c)

@@ -1,4 +1,5 @@
-/* train: runs a train block of a program; losses and reports go to the terminal, or with --record to a JSON file */
+/* train: runs a train block of a program; losses and reports go to the terminal, or with --record to a JSON
+ * file */
 #include "cli/cli.h"
 #include "api/train.h"
 #include <math.h>
@@ -8,7 +9,10 @@ enum { RECORDED = 20 };
 typedef struct { text curve, parameters, final, test, trial; int n_curve, final_part; } record;
 typedef struct { cli *c; record now, best; bool is_quiet, has_best, holds_signals; } told;
 
-static double element(const tensor *t, int64_t i) { return sv_to_f64(t->dtype, sv_load(t->dtype, (const char *)t->bytes + i * dtype_bytes(t->dtype))); }
+static double element(const tensor *t, int64_t i)
+{
+    return sv_to_f64(t->dtype, sv_load(t->dtype, (const char *)t->bytes + i * dtype_bytes(t->dtype)));
+}
 
 static void put_number(text *t, double x)
 {
@@ -37,7 +41,8 @@ static bool on_stop(void *arg)
 {
     const told *s = arg;
     sigset_t waiting;
-    return s->holds_signals && sigpending(&waiting) == 0 && (sigismember(&waiting, SIGINT) == 1 || sigismember(&waiting, SIGTERM) == 1);
+    return s->holds_signals && sigpending(&waiting) == 0 &&
+           (sigismember(&waiting, SIGINT) == 1 || sigismember(&waiting, SIGTERM) == 1);
 }
 
 /* What was held comes now: the command ends by it. */
@@ -56,12 +61,17 @@ static void on_first(void *arg, const lang_training *t, const tensor *values)
         if (t->vars[i].is_state) continue;
         double sum = 0;
         int64_t n = tensor_n(&values[i]);
-        text_printf(&s->now.parameters, "%s\n  {\"path\": \"%s\", \"shape\": [", s->now.parameters.n ? "," : "", t->vars[i].path);
-        for (int k = 0; k < values[i].rank; k++) text_printf(&s->now.parameters, "%s%lld", k ? ", " : "", (long long)values[i].dims[k]);
+        text_printf(&s->now.parameters, "%s\n  {\"path\": \"%s\", \"shape\": [",
+                    s->now.parameters.n ? "," : "", t->vars[i].path);
+        for (int k = 0; k < values[i].rank; k++)
+            text_printf(&s->now.parameters, "%s%lld", k ? ", " : "", (long long)values[i].dims[k]);
         text_put(&s->now.parameters, "], \"first\": [");
         for (int64_t k = 0; k < n; k++) {
             sum += element(&values[i], k);
-            if (k < 4) { text_put(&s->now.parameters, k ? ", " : ""); put_number(&s->now.parameters, element(&values[i], k)); }
+            if (k < 4) {
+                text_put(&s->now.parameters, k ? ", " : "");
+                put_number(&s->now.parameters, element(&values[i], k));
+            }
         }
         text_put(&s->now.parameters, "], \"sum\": ");
         put_number(&s->now.parameters, sum);
@@ -76,11 +86,15 @@ static void on_step(void *arg, int64_t step, int n, const char *const *names, co
     if (!s->is_quiet && n) progress_put(s->c, "train: step %lld, loss %.5g", (long long)step + 1, losses[0]);
     if (step >= RECORDED) return;
     text_put(&s->now.curve, s->now.n_curve++ ? ", [" : "[");
-    for (int i = 0; i < n; i++) { text_put(&s->now.curve, i ? ", " : ""); put_number(&s->now.curve, losses[i]); }
+    for (int i = 0; i < n; i++) {
+        text_put(&s->now.curve, i ? ", " : "");
+        put_number(&s->now.curve, losses[i]);
+    }
     text_put(&s->now.curve, "]");
 }
 
-static void on_report(void *arg, int64_t epoch, int part, int n, const char *const *names, const tensor *values, bool is_end)
+static void on_report(void *arg, int64_t epoch, int part, int n, const char *const *names,
+                      const tensor *values, bool is_end)
 {
     told *s = arg;
     static const char *const parts[] = { "train", "valid", "test" };
@@ -106,7 +120,11 @@ static void on_report(void *arg, int64_t epoch, int part, int n, const char *con
 static void fresh(told *s)
 {
     arena *a = s->c->a;
-    s->now = (record){ .curve = { .a = a }, .parameters = { .a = a }, .final = { .a = a }, .test = { .a = a }, .trial = { .a = a } };
+    s->now = (record){ .curve = { .a = a },
+                       .parameters = { .a = a },
+                       .final = { .a = a },
+                       .test = { .a = a },
+                       .trial = { .a = a } };
 }
 
 static void on_trial(void *arg, int64_t k, int n, const lang_set *sets)
@@ -121,6 +139,7 @@ static void on_trial(void *arg, int64_t k, int n, const lang_set *sets)
     }
     if (!s->is_quiet) printf("\n");
 }
+
 static void on_chosen(void *arg)
 {
     told *s = arg;
@@ -146,9 +165,12 @@ int command_train(cli *c)
     lang_training t;
     tensor *values;
     const char *name = c->operands.n == 2 ? c->operands.at[1] : NULL;
-    dlc_status st = train_file(c->ctx, c->a, c->operands.at[0], name, &set.driver, set.kind, hook, &ev, &t, &values);
+    dlc_status st = train_file(c->ctx, c->a, c->operands.at[0], name, &set.driver, set.kind, hook, &ev, &t,
+                               &values);
     if (on_stop(&s)) release_signals(&s);
-    const char *out_file = opt_value(c, OPT_train_out) ? opt_value(c, OPT_train_out) : st == DLC_OK ? t.save : NULL;
+    const char *out_file = opt_value(c, OPT_train_out) ? opt_value(c, OPT_train_out)
+                           : st == DLC_OK              ? t.save
+                                                       : NULL;
     if (st == DLC_OK && out_file) st = train_save(c->ctx, c->a, out_file, &t, values);
     const char *file = opt_value(c, OPT_record);
     if (st == DLC_OK && file) {
@@ -157,8 +179,12 @@ int command_train(cli *c)
         text out = { .a = c->a };
         text_printf(&out, "{\"losses\": [");
         for (int i = 0; i < t.n_losses; i++) text_printf(&out, "%s\"%s\"", i ? ", " : "", t.losses[i]);
-        text_printf(&out, "],\n \"curve\": [%s],\n \"final\": {%s}, \"final_on\": \"%s\", \"test\": {%s}, \"trial\": {%s},\n \"parameters\": [%s]}\n", text_str(&r->curve),
-                    text_str(&r->final), parts[r->final_part], text_str(&r->test), text_str(&r->trial), text_str(&r->parameters));
+        text_printf(
+            &out,
+            "],\n \"curve\": [%s],\n \"final\": {%s}, \"final_on\": \"%s\", \"test\": {%s}, \"trial\": "
+            "{%s},\n \"parameters\": [%s]}\n",
+            text_str(&r->curve), text_str(&r->final), parts[r->final_part], text_str(&r->test),
+            text_str(&r->trial), text_str(&r->parameters));
         if (!cli_write_text(c, file, &out)) return EXIT_INPUT;
     }
     return exit_code(st);

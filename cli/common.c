@@ -4,7 +4,9 @@
 
 static void on_progress(void *arg, const char *what, int64_t done, int64_t of)
 {
-    if (of) progress_put(arg, "%s: %lld of %lld", strcmp(what, "code") == 0 ? "code of kernels" : what, (long long)done, (long long)of);
+    if (of)
+        progress_put(arg, "%s: %lld of %lld", strcmp(what, "code") == 0 ? "code of kernels" : what,
+                     (long long)done, (long long)of);
     else progress_put(arg, "%s", what);
 }
 
@@ -13,7 +15,8 @@ bool cli_settings(cli *c, settings *s)
     *s = settings_default();
     s->driver.codegen.progress = on_progress;
     s->driver.codegen.progress_arg = c;
-    s->has_no_cache = c->command == COMMAND_bench;         /* its time of compiling is one; --cache=on says otherwise */
+    /* its time of compiling is one; --cache=on says otherwise */
+    s->has_no_cache = c->command == COMMAND_bench;
     bool is_known, ok = true;
     for (int64_t i = 0; i < c->options.n && ok; i++) {
         const given *g = &c->options.at[i];

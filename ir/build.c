@@ -1,13 +1,13 @@
 /* ir/build.c: making nodes: interned types and attributes, hash-consing, inputs, constants, names.
  *
- * A node costs 48 bytes, its operands, and 12 bytes a value; types, attributes and places are shared. Two nodes are one
- * if primitive, operands, types and attributes agree; a contract's label names do not count.
+ * A node costs 48 bytes, its operands, and 12 bytes a value; types, attributes and places are shared. Two
+ * nodes are one if primitive, operands, types and attributes agree; a contract's label names do not count.
  */
 #include "ir/build_inner.h"
 #include <assert.h>
 #include <stdio.h>
 
-/* -- Graphs ---------------------------------------------------------------------------------------------------------- */
+/* -- Graphs ---------------------------------------------------------------------------------------------- */
 
 static graph *graph_make(dlc_context *ctx, arena *a, dims *d, graph_shared *shared, const char *name)
 {
@@ -77,7 +77,7 @@ bool ready(const graph *g, int n, const value *x)
     return true;
 }
 
-/* -- Messages ---------------------------------------------------------------------------------------------------------- */
+/* -- Messages -------------------------------------------------------------------------------------------- */
 
 const char *show_type(graph *g, type t)
 {
@@ -105,7 +105,7 @@ const char *show_dim(graph *g, dim d)
     return text_str(&out);
 }
 
-/* -- Types and shapes ---------------------------------------------------------------------------------------------------- */
+/* -- Types and shapes ------------------------------------------------------------------------------------ */
 
 bool all_const(const dim *d, int n)
 {
@@ -143,7 +143,9 @@ static bool narrow_to_agree(graph *g, dim m, dim x)
 
 bool dims_agree(graph *g, dim a, dim b)
 {
-    if (dims_equal(g, a, b) || ((narrow_to_agree(g, a, b) || narrow_to_agree(g, b, a)) && dims_equal(g, a, b))) return true;
+    if (dims_equal(g, a, b) ||
+        ((narrow_to_agree(g, a, b) || narrow_to_agree(g, b, a)) && dims_equal(g, a, b)))
+        return true;
     dims_want_equal(g->dims, a, b);
     return false;
 }
@@ -167,7 +169,8 @@ bool check_shape(graph *g, const char *what, int rank, const dim *d)
         int64_t lo, hi;
         dim_range(g->dims, d[i], &lo, &hi);
         if (!dim_is_bad(d[i]) && hi >= 0) continue;
-        build_fail(g, "%s: extent %d of %s is %s", what, i, show_shape(g, rank, d), dim_is_bad(d[i]) ? "out of range" : "negative");
+        build_fail(g, "%s: extent %d of %s is %s", what, i, show_shape(g, rank, d),
+                   dim_is_bad(d[i]) ? "out of range" : "negative");
         return false;
     }
     if (!dim_is_bad(dim_product(g->dims, d, rank))) return true;
@@ -196,7 +199,7 @@ const type *intern_type(graph *g, type t)
     return kept;
 }
 
-/* -- Attributes ------------------------------------------------------------------------------------------------------------ */
+/* -- Attributes ------------------------------------------------------------------------------------------ */
 
 typedef struct { prim p; const void *at; } attr_key;
 
@@ -223,13 +226,14 @@ const void *intern_attr(graph *g, prim p, const void *attr)
     return kept;
 }
 
-/* -- Equality of nodes ------------------------------------------------------------------------------------------------------- */
+/* -- Equality of nodes ----------------------------------------------------------------------------------- */
 
 static bool const_equal(const const_attr *a, const const_attr *b, int element_bytes)
 {
     if (a->n != b->n || a->is_file != b->is_file || !a->bytes != !b->bytes) return false;
     if (a->dims) return memcmp(a->dims, b->dims, (size_t)a->n * sizeof(dim)) == 0;
-    return a->bytes == b->bytes || (!a->is_file && memcmp(a->bytes, b->bytes, (size_t)a->n * (size_t)element_bytes) == 0);
+    return a->bytes == b->bytes ||
+           (!a->is_file && memcmp(a->bytes, b->bytes, (size_t)a->n * (size_t)element_bytes) == 0);
 }
 
 static uint64_t const_hash(const const_attr *c, int element_bytes)
@@ -269,14 +273,15 @@ static bool node_equal(const void *owner, uint32_t id, const void *key)
     return attr_equal(x, y);
 }
 
-/* -- Making nodes -------------------------------------------------------------------------------------------------------------- */
+/* -- Making nodes ---------------------------------------------------------------------------------------- */
 
 static const place *keep_place(graph *g)
 {
     place *p = &g->at;
     if (!p->file && !p->node && !p->op && !p->line) return NULL;
     const place *last = g->shared->last_place;
-    if (last && last->file == p->file && last->node == p->node && last->op == p->op && last->line == p->line && last->col == p->col)
+    if (last && last->file == p->file && last->node == p->node && last->op == p->op &&
+        last->line == p->line && last->col == p->col)
         return last;
     return g->shared->last_place = arena_copy(g->shared->arena, p, sizeof *p);
 }
@@ -308,13 +313,17 @@ static const node *add_node(graph *g, node *x)
     return &g->nodes.at[id];
 }
 
-const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, int n_out, const type *types)
+const node *make_node_n(graph *g, prim p, int n_in, const value *in, const void *attr, int n_out,
+                        const type *types)
 {
     if (n_in > UINT16_MAX || n_out > UINT16_MAX) {
-        build_fail(g, "%s: %d operands and %d results are more than the %d supported", prim_info[p].name, n_in, n_out, UINT16_MAX);
+        build_fail(g, "%s: %d operands and %d results are more than the %d supported", prim_info[p].name,
+                   n_in, n_out, UINT16_MAX);
         return NULL;
     }
-    node x = { .prim = (uint8_t)p, .n_in = (uint16_t)n_in, .n_out = (uint16_t)n_out, .in = in, .types = types };
+    node x = {
+        .prim = (uint8_t)p, .n_in = (uint16_t)n_in, .n_out = (uint16_t)n_out, .in = in, .types = types
+    };
     if (n_out == 1) x.types = intern_type(g, types[0]);
     x.attr = intern_attr(g, p, attr);
     return add_node(g, &x);
@@ -344,7 +353,7 @@ value input(graph *g, const char *name, dtype t, int rank, const dim *d)
     return v;
 }
 
-/* -- Constants ------------------------------------------------------------------------------------------------------------------ */
+/* -- Constants ------------------------------------------------------------------------------------------- */
 
 /* All elements equal, and more than one? */
 static bool is_splat(const uint8_t *p, int64_t n, size_t size)
@@ -364,13 +373,15 @@ static bool is_ramp(type t, const void *p, int64_t n)
     return true;
 }
 
-static value new_constant(graph *g, dtype dt, int rank, const dim *d, const void *elements, const char *name, bool borrow)
+static value new_constant(graph *g, dtype dt, int rank, const dim *d, const void *elements, const char *name,
+                          bool borrow)
 {
     if (g->failed || !check_shape(g, "constant", rank, d)) return NO_VALUE;
     type t = { dt, rank, d };
     int64_t n;
     size_t size = (size_t)dtype_bytes(dt);
-    if (!dim_is_const(type_elements(g, t), &n)) return build_fail(g, "constant: %s has an open dim", show_type(g, t));
+    if (!dim_is_const(type_elements(g, t), &n))
+        return build_fail(g, "constant: %s has an open dim", show_type(g, t));
     if (is_splat(elements, n, size)) {
         dim ones[MAX_RANK];
         for (int i = 0; i < rank; i++) ones[i] = dim_const(1);
@@ -443,7 +454,7 @@ bool known_splat(const graph *g, value v, scalar_value *x)
     return true;
 }
 
-/* -- Names and results ------------------------------------------------------------------------------------------------------------ */
+/* -- Names and results ----------------------------------------------------------------------------------- */
 
 void set_name(graph *g, value v, const char *name)
 {

@@ -1,5 +1,5 @@
-/* ir/dim_text.c: dims printed and parsed: "4*N + 2", "(N + 1) floordiv 2", "min(N, 3)". What is printed parses
- * to itself.
+/* ir/dim_text.c: dims printed and parsed: "4*N + 2", "(N + 1) floordiv 2", "min(N, 3)". What is printed
+ * parses to itself.
  *
  * Sums of products in the canonical order; an opaque term in parentheses where it is a factor; a symbol that
  * is no plain word in quotes.

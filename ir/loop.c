@@ -1,21 +1,25 @@
 /* ir/loop.c: making kernels, statements and programs.
  *
- * What   The makers of ir/loop.h except those of expressions (ir/expr.c). All objects live in the arena given at the start.
- * Names  One table a kernel, name -> kind and id, for buffers, variables and temps alike. So a name alone says what it
- *        is: the text form needs no sigils, the parser looks names up, and sums can be ordered by name (an order that
- *        printing and parsing keep, unlike ids).
+ * What   The makers of ir/loop.h except those of expressions (ir/expr.c). All objects live in the arena given
+ *        at the start.
+ * Names  One table a kernel, name -> kind and id, for buffers, variables and temps alike. So a name alone
+ *        says what it is: the text form needs no sigils, the parser looks names up, and sums can be ordered
+ *        by name (an order that printing and parsing keep, unlike ids).
  */
 #include "ir/loop.h"
 #include "ir/loop_names.h"
 #include <assert.h>
 
-/* -- Names -------------------------------------------------------------------------------------------------------- */
+/* -- Names ----------------------------------------------------------------------------------------------- */
 
 /* Words of the text form, which no buffer, variable or temp may be called. */
 static const char *const reserved[] = {
-    "for", "in", "if", "else", "let", "reg", "stack", "prefetch", "write", "parallel", "vector", "unroll", "tree",
-    "and", "or", "not", "mod", "floordiv", "dim", "true", "false", "inf", "nan", "bitcast", "loops", "schedule",
-    "symbol", "out", "inout", "const", "kernel", "program", "call", "scan", "cond", "while", "setdim", "reverse", "none",
+    "for", "in", "if", "else", "let", "reg", "stack", "prefetch", "write", "parallel", "vector", "unroll",
+    "tree",
+    "and", "or", "not", "mod", "floordiv", "dim", "true", "false", "inf", "nan", "bitcast", "loops",
+    "schedule",
+    "symbol", "out", "inout", "const", "kernel", "program", "call", "scan", "cond", "while", "setdim",
+    "reverse", "none",
 };
 
 static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
@@ -46,8 +50,8 @@ const char *name_clean(arena *a, const char *s)
     return r;
 }
 
-/* Enters prefix + name, with _2, _3 … appended while it is taken; what to append next is kept with the name, so that many
- * equal names cost no search. Returns what was entered, without the prefix. */
+/* Enters prefix + name, with _2, _3 … appended while it is taken; what to append next is kept with the name,
+ * so that many equal names cost no search. Returns what was entered, without the prefix. */
 static const char *enter(map_str *names, arena *a, const char *prefix, const char *base, uint64_t entry)
 {
     const char *name = base;
@@ -76,7 +80,7 @@ name_kind name_find(const kernel_code *k, const char *s, size_t n, int *id)
     return (name_kind)(*entry >> 32);
 }
 
-/* -- Kernels -------------------------------------------------------------------------------------------------------- */
+/* -- Kernels --------------------------------------------------------------------------------------------- */
 
 kernel_code *kernel_new(dlc_context *ctx, arena *a, dims *d, const char *name, anchor_kind anchor)
 {
@@ -104,12 +108,14 @@ int kernel_param(kernel_code *k, const char *name, dtype t, buf_role role, int r
 {
     assert(k->n_params == k->bufs.n);            /* parameters come before locals */
     k->n_params++;
-    return buffer_new(k, name, (buffer){ .dtype = t, .space = SPACE_param, .role = role, .rank = rank, .dims = shape });
+    return buffer_new(
+        k, name, (buffer){ .dtype = t, .space = SPACE_param, .role = role, .rank = rank, .dims = shape });
 }
 
 int kernel_local(kernel_code *k, const char *name, dtype t, buf_space space, int rank, const dim *shape)
 {
-    return buffer_new(k, name, (buffer){ .dtype = t, .space = space, .role = ROLE_none, .rank = rank, .dims = shape });
+    return buffer_new(k, name,
+                      (buffer){ .dtype = t, .space = space, .role = ROLE_none, .rank = rank, .dims = shape });
 }
 
 int kernel_var(kernel_code *k, const char *name, loop_role role)
@@ -132,7 +138,7 @@ int kernel_temp(kernel_code *k, const char *name, dtype t)
     return id;
 }
 
-/* -- Statements ------------------------------------------------------------------------------------------------------- */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static stmt *stmt_new(kernel_code *k, stmt_kind kind)
 {
@@ -219,7 +225,7 @@ void block_remove(block *b, int at)
     b->n--;
 }
 
-/* -- Copies -------------------------------------------------------------------------------------------------------------
+/* -- Copies -------------------------------------------------------------------------------------------------
  * Statements nest as deep as the loops of a kernel, so these recur on them. */
 
 typedef struct {
@@ -240,9 +246,15 @@ static const expr *rename_expr(kernel_code *k, const expr *e, void *arg)
     }
 }
 
-static const expr *renamed(kernel_code *k, const expr *e, renaming *r) { return e ? x_rewrite(k, e, rename_expr, r) : NULL; }
+static const expr *renamed(kernel_code *k, const expr *e, renaming *r)
+{
+    return e ? x_rewrite(k, e, rename_expr, r) : NULL;
+}
 
-static int renamed_buf(const renaming *r, int id) { return id >= 0 && id < r->n_bufs && r->buf[id] >= 0 ? r->buf[id] : id; }
+static int renamed_buf(const renaming *r, int id)
+{
+    return id >= 0 && id < r->n_bufs && r->buf[id] >= 0 ? r->buf[id] : id;
+}
 
 static void fresh_names(kernel_code *k, const stmt *s, renaming *r)
 {
@@ -333,7 +345,8 @@ int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, 
     r.buf = NEW_ARRAY(k->arena, int, n);
     for (int i = 0; i < r.n_temps; i++) r.temp[i] = -1;
     for (int i = 0; i < n; i++) r.buf[i] = i < at ? -1 : i + 1;
-    buffer_new(k, name, (buffer){ .dtype = t, .space = SPACE_param, .role = role, .rank = rank, .dims = shape });
+    buffer_new(k, name,
+               (buffer){ .dtype = t, .space = SPACE_param, .role = role, .rank = rank, .dims = shape });
     buffer b = k->bufs.at[n];
     memmove(k->bufs.at + at + 1, k->bufs.at + at, (size_t)(n - at) * sizeof b);
     k->bufs.at[at] = b;
@@ -341,7 +354,8 @@ int kernel_late_param(kernel_code *k, const char *name, dtype t, buf_role role, 
     for (int64_t i = 0; i < k->names.n; i++) {
         uint64_t *entry = &k->names.entries[i].value;
         if (*entry >> 32 != NAME_buffer || (int)(uint32_t)*entry < at) continue;
-        *entry = (uint64_t)NAME_buffer << 32 | (uint32_t)((int)(uint32_t)*entry == n ? at : (int)(uint32_t)*entry + 1);
+        *entry = (uint64_t)NAME_buffer << 32 |
+                 (uint32_t)((int)(uint32_t)*entry == n ? at : (int)(uint32_t)*entry + 1);
     }
     block body = { 0 };
     for (int i = 0; i < k->body.n; i++) block_push(k, &body, copy_stmt(k, k->body.at[i], &r));
@@ -391,7 +405,7 @@ static const expr *append_expr(const appending *c, const expr *e)
     case EXPR_temp:     return x_temp(k, c->temp[e->id]);
     case EXPR_load:     return x_load(k, c->buf[e->id], args);
     case EXPR_tree:     return x_tree(k, e->fn, c->buf[e->id]);
-    case EXPR_op:       return e->fn == SCALAR_cast ? x_cast(k, args[0], e->type) : x_op(k, e->fn, e->n_args, args);
+    case EXPR_op: return e->fn == SCALAR_cast ? x_cast(k, args[0], e->type) : x_op(k, e->fn, e->n_args, args);
     case EXPR_floordiv: return x_floordiv(k, args[0], args[1]);
     case EXPR_mod:      return x_mod(k, args[0], args[1]);
     case EXPR_bitcast:  return x_bitcast(k, args[0], e->type);
@@ -428,19 +442,22 @@ static void append_block(const appending *c, block *to, const block *b)
 void kernel_append(kernel_code *k, const kernel_code *from, const int *param, const char *prefix)
 {
     arena *a = k->arena;
-    appending c = { k, from, NEW_ARRAY(a, int, from->bufs.n + 1), NEW_ARRAY(a, int, from->vars.n + 1), NEW_ARRAY(a, int, from->temps.n + 1) };
+    appending c = { k, from, NEW_ARRAY(a, int, from->bufs.n + 1), NEW_ARRAY(a, int, from->vars.n + 1),
+                    NEW_ARRAY(a, int, from->temps.n + 1) };
     for (int i = 0; i < from->n_params; i++) c.buf[i] = param[i];
     for (int64_t i = from->n_params; i < from->bufs.n; i++) {
         const buffer *b = &from->bufs.at[i];
         c.buf[i] = kernel_local(k, b->name, b->dtype, b->space, b->rank, b->dims);
     }
     for (int64_t i = 0; i < from->vars.n; i++)
-        c.var[i] = kernel_var(k, arena_printf(a, "%s%s", prefix, from->vars.at[i].name), from->vars.at[i].role);
-    for (int64_t i = 0; i < from->temps.n; i++) c.temp[i] = kernel_temp(k, from->temps.at[i].name, from->temps.at[i].type);
+        c.var[i] = kernel_var(k, arena_printf(a, "%s%s", prefix, from->vars.at[i].name),
+                              from->vars.at[i].role);
+    for (int64_t i = 0; i < from->temps.n; i++)
+        c.temp[i] = kernel_temp(k, from->temps.at[i].name, from->temps.at[i].type);
     append_block(&c, &k->body, &from->body);
 }
 
-/* -- Programs ------------------------------------------------------------------------------------------------------------- */
+/* -- Programs -------------------------------------------------------------------------------------------- */
 
 program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name)
 {
@@ -457,7 +474,13 @@ program *program_new(dlc_context *ctx, arena *a, dims *d, const char *name)
 int program_buf(program *p, const char *name, pbuf_kind kind, int index, dtype t, int rank, const dim *shape)
 {
     int id = (int)p->bufs.n;
-    pbuf b = { .kind = kind, .index = index, .dtype = t, .rank = rank, .offset = -1, .slot_of = -1, .slot_offset = dim_const(0) };
+    pbuf b = { .kind = kind,
+               .index = index,
+               .dtype = t,
+               .rank = rank,
+               .offset = -1,
+               .slot_of = -1,
+               .slot_offset = dim_const(0) };
     b.name = name_enter(p->exprs, name, NAME_buffer, id);
     b.dims = arena_copy(p->arena, shape, (size_t)rank * sizeof *shape);
     b.bytes = dim_mulk(p->dims, dim_product(p->dims, shape, rank), dtype_bytes(t));
@@ -535,7 +558,8 @@ void program_join(program *p, program *q)
     last->next = q;
     shift_kernels(&q->body, (int)p->kernels.n);
     for (int64_t i = 0; i < q->kernels.n; i++) program_kernel(p, q->kernels.at[i]);
-    for (last = p->next; last; last = last->next) last->kernels.at = p->kernels.at, last->kernels.n = p->kernels.n;
+    for (last = p->next; last; last = last->next)
+        last->kernels.at = p->kernels.at, last->kernels.n = p->kernels.n;
 }
 
 prog_op *program_op(program *p, prog_block *b, prog_kind kind)

@@ -1,7 +1,8 @@
-/* ir/program_print.c: the text form of programs (docs/loop-program.md): kernels first, then buffers and operations.
+/* ir/program_print.c: the text form of programs (docs/loop-program.md): kernels first, then buffers and
+ * operations.
  *
- * Constants print their elements, as literals up to SHORT_DATA of them, else as bytes in hex; above LONG_DATA bytes only
- * a hash, and what is read back has no elements.
+ * Constants print their elements, as literals up to SHORT_DATA of them, else as bytes in hex; above LONG_DATA
+ * bytes only a hash, and what is read back has no elements.
  */
 #include "ir/loop.h"
 #include "ir/lex.h"
@@ -10,15 +11,18 @@
 
 enum { SHORT_DATA = 16, LONG_DATA = 65536 };
 
-const char *const pbuf_kind_name[PBUF_KINDS] = { [PBUF_input] = "input", [PBUF_output] = "output", [PBUF_const] = "const",
-                                                 [PBUF_temp] = "temp", [PBUF_state] = "state" };
+const char *const pbuf_kind_name[PBUF_KINDS] = { [PBUF_input] = "input",
+                                                 [PBUF_output] = "output",
+                                                 [PBUF_const] = "const",
+                                                 [PBUF_temp] = "temp",
+                                                 [PBUF_state] = "state" };
 
 static void put_indent(text *out, int depth)
 {
     for (int i = 0; i < depth; i++) text_put(out, "  ");
 }
 
-/* -- Buffers -------------------------------------------------------------------------------------------------------------- */
+/* -- Buffers --------------------------------------------------------------------------------------------- */
 
 static void put_graph(const graph *g, text *out)
 {
@@ -88,7 +92,7 @@ static void put_buffer(const program *p, int id, int position, text *out)
     text_put(out, "\n");
 }
 
-/* -- Operations --------------------------------------------------------------------------------------------------------------- */
+/* -- Operations ------------------------------------------------------------------------------------------ */
 
 static void put_view(const program *p, view v, text *out)
 {
@@ -157,7 +161,7 @@ static void put_block(const program *p, const prog_block *b, int depth, text *ou
     text_put(out, "}");
 }
 
-/* -- The whole ------------------------------------------------------------------------------------------------------------------- */
+/* -- The whole ------------------------------------------------------------------------------------------- */
 
 static void use_block(symbol_set *u, const program *p, const prog_block *b)
 {

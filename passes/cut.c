@@ -1,9 +1,9 @@
 /* cut: a kernel of very many nests becomes several kernels
  *
- * Why    The concatenation of 10,000 tensors is 10,000 small nests, and as one kernel a function of as many parameters:
- *        code generators take quadratic time over it, and C promises 127 parameters.
- * How    The statements at the top of such a kernel are dealt to kernels of MOST each, in order, with the parameters that
- *        each of them names; its call becomes calls of these, in the same order.
+ * Why    The concatenation of 10,000 tensors is 10,000 small nests, and as one kernel a function of as many
+ *        parameters: code generators take quadratic time over it, and C promises 127 parameters.
+ * How    The statements at the top of such a kernel are dealt to kernels of MOST each, in order, with the
+ *        parameters that each of them names; its call becomes calls of these, in the same order.
  * Keeps  every bit: the same statements run in the same order.
  * Leaves kernels whose nests share lets, local or scratch buffers.
  * Cost   linear in the kernels' text, and pieces * parameters.
@@ -36,7 +36,9 @@ static void note_block(const kernel_code *k, const block *b, bool *used)
         if (s->kind == STMT_for) { note_expr(s->lo, used); note_expr(s->hi, used); }
         if (s->kind == STMT_if) note_expr(s->cond, used);
         if (s->kind == STMT_store || s->kind == STMT_prefetch || s->kind == STMT_alloc) used[s->id] = true;
-        for (int j = 0; (s->kind == STMT_store || s->kind == STMT_prefetch) && j < k->bufs.at[s->id].rank; j++) note_expr(s->index[j], used);
+        for (int j = 0; (s->kind == STMT_store || s->kind == STMT_prefetch) && j < k->bufs.at[s->id].rank;
+             j++)
+            note_expr(s->index[j], used);
         if (s->value) note_expr(s->value, used);
         note_block(k, &s->body, used);
         note_block(k, &s->other, used);
@@ -109,7 +111,8 @@ bool cut_program(pass_run *run, program *p)
 {
     arena *a = run->scratch;
     int n_kernels = (int)p->kernels.n, n = 0;
-    int *number = NEW_ARRAY(a, int, n_kernels + 1), *n_pieces = NEW_ARRAY(a, int, n_kernels + 1), *first = NEW_ARRAY(a, int, n_kernels + 1);
+    int *number = NEW_ARRAY(a, int, n_kernels + 1), *n_pieces = NEW_ARRAY(a, int, n_kernels + 1),
+        *first = NEW_ARRAY(a, int, n_kernels + 1);
     piece **of = NEW_ARRAY(a, piece *, n_kernels + 1);
     vec(kernel_code *) kernels = { 0 };
     for (int i = 0; i < n_kernels; i++) {

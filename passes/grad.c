@@ -1,12 +1,13 @@
 /* grad: the gradient of a graph, by one sweep backwards over the nodes the result needs
  *
- *     adjoint[y] += dy;   for each node, users before operands:   adjoint[operand] += rule(node, adjoint[results])
+ *     adjoint[y] += dy
+ *     for each node, users before operands:   adjoint[operand] += rule(node, adjoint[results])
  *
- * Why    A gradient that is a graph of primitives is simplified, fused, planned and compiled like the rest, and has a
- *        gradient itself.
- * How    The nodes in the order of a depth-first walk from y (so that numbering does not matter); those that depend on a
- *        wrt through floats are marked; the walk backwards calls each marked node's rule for the marked operands only.
- *        Rules stand in grad_scalar.c (rows of scalar.def) and grad_prim_*.c.
+ * Why    A gradient that is a graph of primitives is simplified, fused, planned and compiled like the rest,
+ *        and has a gradient itself.
+ * How    The nodes in the order of a depth-first walk from y (so that numbering does not matter); those that
+ *        depend on a wrt through floats are marked; the walk backwards calls each marked node's rule for the
+ *        marked operands only. Rules stand in grad_scalar.c (rows of scalar.def) and grad_prim_*.c.
  * Needs  a verified graph without kernels.
  * Keeps  the graph: nodes are only added. Sums of adjoints are formed in the order of the walk.
  * Cost   O(nodes + operands), apart from the size of the rules.
@@ -26,7 +27,7 @@ void grad_refuse(graph *g, nondiff why, const char *what)
     g->failed = true;
 }
 
-/* -- What has none ---------------------------------------------------------------------------------------------------- */
+/* -- What has none --------------------------------------------------------------------------------------- */
 
 static nondiff reason_for(const graph *g, value v)
 {
@@ -61,11 +62,11 @@ static bool all_floats(graph *g, int n, const value *v)
     return true;
 }
 
-/* -- Rounding to a storage format ------------------------------------------------------------------------------------------
- * x -> f8 -> y is integer arithmetic on x's bits. As a cast it has the derivative that casts between floats have: 1. It is
- * recognized by building it again: equal nodes are one node. */
+/* -- Rounding to a storage format ---------------------------------------------------------------------------
+ * x -> f8 -> y is integer arithmetic on x's bits. As a cast it has the derivative that casts between floats
+ * have: 1. It is recognized by building it again: equal nodes are one node. */
 
-/* -- The walk ----------------------------------------------------------------------------------------------------------- */
+/* -- The walk -------------------------------------------------------------------------------------------- */
 
 typedef struct {
     graph *g;
@@ -74,7 +75,7 @@ typedef struct {
     int64_t n_order;
     bool *depends;            /* values: floats that depend on a wrt */
     value *adjoint;           /* values */
-    value *rounded;           /* values: the f32 that this one is, rounded to a storage format; NO_VALUE: it is not */
+    value *rounded;   /* values: the f32 that this one is, rounded to a storage format; NO_VALUE: it is not */
 } sweep;
 
 static void find_order(sweep *s, int n, const value *roots)
@@ -106,7 +107,8 @@ static void find_order(sweep *s, int n, const value *roots)
     }
 }
 
-/* Notes where x, an f32 whose bits are read, comes back rounded to a storage format. What is built for nothing stays unused. */
+/* Notes where x, an f32 whose bits are read, comes back rounded to a storage format. What is built for
+ * nothing stays unused. */
 static void find_rounded_from(sweep *s, value x, int64_t n_values)
 {
     static const char *const modes[] = { "up", "down", "nearest" };
@@ -117,7 +119,8 @@ static void find_rounded_from(sweep *s, value x, int64_t n_values)
         bool is_whole = t == DTYPE_i4 || t == DTYPE_u4 || t == DTYPE_i2 || t == DTYPE_u2;
         for (int k = 0; !is_whole && k < n; k++) {
             value q = build_cast(g, x, (dtype)t, k & 1, modes[k / 2]);
-            if (!is_value(q) || node_of(g, q)->prim != PRIM_bitcast || node_of(g, q)->in[0].id >= n_values) continue;
+            if (!is_value(q) || node_of(g, q)->prim != PRIM_bitcast || node_of(g, q)->in[0].id >= n_values)
+                continue;
             value y = decode_storage(g, q);
             if (is_value(y) && y.id < n_values) s->rounded[y.id] = x;
         }
@@ -131,7 +134,8 @@ static void find_rounded(sweep *s)
     s->rounded = NEW_ARRAY(s->scratch, value, n_values);
     for (int64_t i = 0; i < s->n_order; i++) {
         node n = g->nodes.at[s->order[i]];
-        if (n.prim == PRIM_bitcast && n.types[0].dtype == DTYPE_i32 && dtype_of(g, n.in[0]) == DTYPE_f32) find_rounded_from(s, n.in[0], n_values);
+        if (n.prim == PRIM_bitcast && n.types[0].dtype == DTYPE_i32 && dtype_of(g, n.in[0]) == DTYPE_f32)
+            find_rounded_from(s, n.in[0], n_values);
     }
 }
 
@@ -204,7 +208,9 @@ static void step_back(sweep *s, uint32_t index)
     for (int k = 0; k < n.n_in && !g->failed; k++) {
         if (!wanted[k] || !is_value(step.dx[k])) continue;
         if (type_same(type_of(g, step.dx[k]), type_of(g, n.in[k]))) add_to(s, n.in[k], step.dx[k]);
-        else build_fail(g, "the gradient of %s %s has another type: %s", prim_info[n.prim].name, describe(g, n.in[k]), describe(g, step.dx[k]));
+        else
+            build_fail(g, "the gradient of %s %s has another type: %s", prim_info[n.prim].name,
+                       describe(g, n.in[k]), describe(g, step.dx[k]));
     }
 }
 
@@ -235,7 +241,7 @@ bool grad(graph *g, value loss, int n, const value *wrt, value *dwrt)
     return grad_of(g, 1, &loss, &one, n, wrt, dwrt);
 }
 
-/* -- Parts of rules ------------------------------------------------------------------------------------------------------- */
+/* -- Parts of rules -------------------------------------------------------------------------------------- */
 
 value grad_unstretch(graph *g, value dy, type t)
 {
@@ -284,7 +290,8 @@ void grad_through(grad_step *s, grad_composition f)
 {
     graph *g = s->g, *inner = graph_body(g, "gradient");
     const node *n = &s->n;
-    value *in = NEW_ARRAY(s->scratch, value, n->n_in), *y = NEW_ARRAY(s->scratch, value, n->n_out), *dy = NEW_ARRAY(s->scratch, value, n->n_out);
+    value *in = NEW_ARRAY(s->scratch, value, n->n_in), *y = NEW_ARRAY(s->scratch, value, n->n_out),
+          *dy = NEW_ARRAY(s->scratch, value, n->n_out);
     value *wrt = NEW_ARRAY(s->scratch, value, n->n_in), *d = NEW_ARRAY(s->scratch, value, n->n_in);
     int n_wrt = 0;
     for (int k = 0; k < n->n_in; k++) in[k] = parameter(inner, type_of(g, n->in[k]));

@@ -1,8 +1,11 @@
 /* grad as a pass: a graph that also gives its gradient
  *
- *     return %loss   =>   return %loss, %d_x as d_x, …       for each float input %x: d(sum of all float results)/d x
+ *     return %loss   =>   return %loss, %d_x as d_x, …       for each float input %x
  *
- * Why    To see gradients as text, and to test what later passes make of them. Front ends call passes/grad.h themselves.
+ * where d_x is d(sum of all float results)/d x.
+ *
+ * Why    To see gradients as text, and to test what later passes make of them. Front ends call passes/grad.h
+ *        themselves.
  * Needs  a verified graph without kernels. Runs only when named (--pass=grad).
  * See    tests/passes/grad.test
  */

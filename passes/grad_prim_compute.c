@@ -1,18 +1,19 @@
 /* grad_prim_compute: gradient rules of map, reduce, contract and window
  *
- * contract and window rest on one relation, idil*i = stride*o + dil*k - pad, which is symmetric in i, o and k: each
- * gradient is the same sum with the relation solved for the wanted position.
+ * contract and window rest on one relation, idil*i = stride*o + dil*k - pad, which is symmetric in i, o and
+ * k: each gradient is the same sum with the relation solved for the wanted position.
  *
  *     wanted                 operands -> result       idil'    stride'   dil'     pad'    extent
  *     contract: a (i)        dy (o), b (k) -> i       stride   idil      -dil     -pad    I
  *     contract: b (k)        a (i), dy (o) -> k       idil     dil       stride   pad     K
  *     window sum: x (i)      dy (o), k -> i           stride   idil      -dil     -pad    I
  *
- * Extents are attributes, so uneven leftovers of strides, negative padding and second derivatives need no cases.
+ * Extents are attributes, so uneven leftovers of strides, negative padding and second derivatives need no
+ * cases.
  */
 #include "passes/grad_step.h"
 
-/* -- map, reduce -------------------------------------------------------------------------------------------------------- */
+/* -- map, reduce ----------------------------------------------------------------------------------------- */
 
 void grad_map(grad_step *s)
 {
@@ -37,7 +38,8 @@ static value reduce_extremum(grad_step *s, value dy)
     return select3(g, hit, share, splat_like(g, x, 0));
 }
 
-/* The product of the others = exclusive product from the left * exclusive product from the right: exact with zeros. */
+/* The product of the others = exclusive product from the left * exclusive product from the right: exact with
+ * zeros. */
 static value product_of_others(graph *g, value x, uint32_t axes)
 {
     type t = type_of(g, x);
@@ -56,7 +58,8 @@ static value product_of_others(graph *g, value x, uint32_t axes)
     }
     flat[n_kept] = product;
     value f = reshape(g, transpose(g, x, perm), n_kept + 1, flat);
-    value others = mul(g, cumulate(g, CUM_mul, f, n_kept, true, false), cumulate(g, CUM_mul, f, n_kept, true, true));
+    value others = mul(g, cumulate(g, CUM_mul, f, n_kept, true, false),
+                       cumulate(g, CUM_mul, f, n_kept, true, true));
     return transpose(g, reshape(g, others, n, moved), back);
 }
 
@@ -73,7 +76,7 @@ void grad_reduce(grad_step *s)
     }
 }
 
-/* -- contract ------------------------------------------------------------------------------------------------------------- */
+/* -- contract -------------------------------------------------------------------------------------------- */
 
 typedef struct { const uint8_t *l; int n; } labels;
 
@@ -85,7 +88,8 @@ static bool has_label(labels s, uint8_t l)
 }
 
 /* The attribute of the contract p, q -> r; windows are given. */
-static contract_attr solved(const contract_attr *c, labels p, labels q, labels r, const contract_window *windows)
+static contract_attr solved(const contract_attr *c, labels p, labels q, labels r,
+                            const contract_window *windows)
 {
     contract_attr to;
     memset(&to, 0, sizeof to);
@@ -105,13 +109,15 @@ static contract_attr solved(const contract_attr *c, labels p, labels q, labels r
     return to;
 }
 
-/* The contract in the wider of the operands' types (the accumulator's at least as wide), its result in `want`. */
+/* The contract in the wider of the operands' types (the accumulator's at least as wide), its result in
+ * `want`. */
 static value contract_wide(graph *g, value p, value q, const contract_attr *c, dtype acc, dtype want)
 {
     dtype tp = dtype_of(g, p), tq = dtype_of(g, q), t = dtype_bytes(tp) >= dtype_bytes(tq) ? tp : tq;
     if (tp != tq && dtype_bytes(tp) == dtype_bytes(tq)) t = DTYPE_f32;
     if (t == DTYPE_f64) acc = DTYPE_f64;
-    value y = contract_by(g, cast(g, p, t), cast(g, q, t), NO_VALUE, c, acc, t == want ? t : compute_dtype(t));
+    value y = contract_by(g, cast(g, p, t), cast(g, q, t), NO_VALUE, c, acc,
+                          t == want ? t : compute_dtype(t));
     return cast(g, y, want);
 }
 
@@ -130,7 +136,9 @@ static value within_limits(graph *g, value x, labels l, const contract_attr *c)
             if (l.l[j] == limit->x) at = mul(g, at, scalar_i64(g, DTYPE_i64, limit->scale));
             sum = is_value(sum) ? add(g, sum, at) : at;
         }
-        if (is_value(sum)) x = select3(g, bin(g, SCALAR_lt, sum, constant_dim(g, DTYPE_i64, limit->bound)), x, splat_like(g, x, 0));
+        if (is_value(sum))
+            x = select3(g, bin(g, SCALAR_lt, sum, constant_dim(g, DTYPE_i64, limit->bound)), x,
+                        splat_like(g, x, 0));
     }
     return x;
 }
@@ -158,21 +166,24 @@ void grad_contract(grad_step *s)
         contract_attr to = solved(c, la, lo, lb, windows);
         s->dx[1] = within_limits(g, contract_wide(g, a, dy, &to, c->acc, dtype_of(g, b)), lb, c);
     }
-    if (s->n.n_in == 3 && s->wanted[2]) s->dx[2] = grad_unstretch(g, cast(g, dy, c->acc), type_of(g, s->n.in[2]));
+    if (s->n.n_in == 3 && s->wanted[2])
+        s->dx[2] = grad_unstretch(g, cast(g, dy, c->acc), type_of(g, s->n.in[2]));
 }
 
-/* -- window ---------------------------------------------------------------------------------------------------------------- */
+/* -- window ---------------------------------------------------------------------------------------------- */
 
-/* What stands where in [n, k]: (p*i + q*k + shift) / by, or -1 where `by` does not divide. Outside positions are left as
- * they are: gather reads 0 there. */
+/* What stands where in [n, k]: (p*i + q*k + shift) / by, or -1 where `by` does not divide. Outside positions
+ * are left as they are: gather reads 0 there. */
 static value positions(graph *g, dim n, int64_t k, int64_t p, int64_t q, int64_t shift, int64_t by)
 {
     dim rows[2] = { n, dim_const(1) }, cols[2] = { dim_const(1), dim_const(k) };
     dtype t = DTYPE_i64;
-    value i = mul(g, iota(g, t, 2, rows, 0), scalar_i64(g, t, p)), j = mul(g, iota(g, t, 2, cols, 1), scalar_i64(g, t, q));
+    value i = mul(g, iota(g, t, 2, rows, 0), scalar_i64(g, t, p)),
+          j = mul(g, iota(g, t, 2, cols, 1), scalar_i64(g, t, q));
     value x = add(g, add(g, i, j), scalar_i64(g, t, shift));
     if (by == 1) return x;
-    value d = scalar_i64(g, t, by), divides = bin(g, SCALAR_eq, bin(g, SCALAR_mod, x, d), scalar_i64(g, t, 0));
+    value d = scalar_i64(g, t, by),
+          divides = bin(g, SCALAR_eq, bin(g, SCALAR_mod, x, d), scalar_i64(g, t, 0));
     return select3(g, divides, divide(g, x, d), scalar_i64(g, t, -1));
 }
 
@@ -182,9 +193,10 @@ static value windows_over(graph *g, const window_axis *w, dim extent)
     return positions(g, extent, w->k, w->r.idil, -w->r.dil, w->r.pad, w->r.stride);
 }
 
-/* -- window max, min by residues ---------------------------------------------------------------------------------------------
- * With i = stride*q + e the windows over i are o = q + (e + pad - dil*k) / stride, for the taps k that divide: for each
- * residue e a sum over shifted slices, without a gather. The residues are then interleaved. */
+/* -- window max, min by residues ----------------------------------------------------------------------------
+ * With i = stride*q + e the windows over i are o = q + (e + pad - dil*k) / stride, for the taps k that
+ * divide: for each residue e a sum over shifted slices, without a gather. The residues are then interleaved.
+ */
 
 enum { MAX_RESIDUES = 16, MAX_TAPS = 32, MAX_AXES = 3 };
 
@@ -208,7 +220,9 @@ static bool find_shifts(const graph *g, const window_attr *c, type x, shifted *a
         shifted *a = &axes[d];
         const window_axis *w = &c->axes[d];
         *a = (shifted){ .stride = w->r.stride, .k = w->k, .w = w };
-        if (w->r.idil != 1 || a->stride < 1 || a->k < 1 || !dim_is_const(w->size, &a->size) || !dim_is_const(x.dims[w->axis], &a->extent)) return false;
+        if (w->r.idil != 1 || a->stride < 1 || a->k < 1 || !dim_is_const(w->size, &a->size) ||
+            !dim_is_const(x.dims[w->axis], &a->extent))
+            return false;
         if (a->size == 0 || a->extent == 0 || a->stride > MAX_RESIDUES || a->k > MAX_TAPS) return false;
         residues *= a->stride;
         taps *= a->k;
@@ -248,7 +262,8 @@ static void digits_of(int64_t x, int n, const shifted *axes, bool is_tap, int64_
 }
 
 /* dx at one residue: over all taps, where the window chose this tap. */
-static value at_residue(graph *g, value dy, value chosen, int n, const shifted *axes, const int64_t *e, int64_t n_taps)
+static value at_residue(graph *g, value dy, value chosen, int n, const shifted *axes, const int64_t *e,
+                        int64_t n_taps)
 {
     type t = type_of(g, dy);
     dim start[MAX_RANK], size[MAX_RANK];
@@ -271,7 +286,8 @@ static value at_residue(graph *g, value dy, value chosen, int n, const shifted *
         }
         if (!all) continue;
         value part = slice(g, dy, start, size, step), which = slice(g, chosen, start, size, step);
-        value term = select3(g, bin(g, SCALAR_eq, which, scalar_i64(g, DTYPE_i64, tap)), part, splat_like(g, part, 0));
+        value term = select3(g, bin(g, SCALAR_eq, which, scalar_i64(g, DTYPE_i64, tap)), part,
+                             splat_like(g, part, 0));
         sum = is_value(sum) ? add(g, sum, term) : term;
     }
     for (int d = 0; d < n; d++) size[axes[d].w->axis] = dim_const(axes[d].rows);
@@ -316,9 +332,11 @@ static value window_extremum(grad_step *s)
     graph *g = s->g;
     const window_attr *c = s->n.window;
     value x = s->n.in[0], dy = s->dy[0];
-    value chosen = window_reduce(g, WINDOW_argmax, c->kind == WINDOW_max ? x : un(g, SCALAR_neg, x), c->n, c->axes);
+    value chosen = window_reduce(g, WINDOW_argmax, c->kind == WINDOW_max ? x : un(g, SCALAR_neg, x), c->n,
+                                 c->axes);
     shifted axes[MAX_AXES];
-    if (find_shifts(g, c, type_of(g, x), axes)) return extremum_by_residues(g, dy, chosen, type_of(g, x), c->n, axes);
+    if (find_shifts(g, c, type_of(g, x), axes))
+        return extremum_by_residues(g, dy, chosen, type_of(g, x), c->n, axes);
     uint32_t taps = 0;
     for (int d = 0; d < c->n; d++) {
         const window_axis *w = &c->axes[d];
@@ -337,7 +355,8 @@ static value window_extremum(grad_step *s)
         value k = iota(g, DTYPE_i64, t.rank, shape, w->axis + d + 1);
         tap = add(g, mul(g, tap, scalar_i64(g, DTYPE_i64, w->k)), k);
     }
-    return reduce(g, REDUCE_sum, select3(g, bin(g, SCALAR_eq, chosen, tap), dy, splat_like(g, dy, 0)), taps, false);
+    return reduce(g, REDUCE_sum, select3(g, bin(g, SCALAR_eq, chosen, tap), dy, splat_like(g, dy, 0)), taps,
+                  false);
 }
 
 /* window prod as gather and reduce prod: places outside read 1. */
@@ -350,7 +369,8 @@ static bool explicit_product(graph *g, const node *n, const value *in, value *ou
         const window_axis *w = &c->axes[d];
         dim extent = dim_of(g, in[0], w->axis);
         value at = positions(g, w->size, w->k, w->r.stride, w->r.dil, -w->r.pad, w->r.idil);
-        value inside = bin(g, SCALAR_and, greater_equal(g, at, scalar_i64(g, DTYPE_i64, 0)), bin(g, SCALAR_lt, at, constant_dim(g, DTYPE_i64, extent)));
+        value inside = bin(g, SCALAR_and, greater_equal(g, at, scalar_i64(g, DTYPE_i64, 0)),
+                           bin(g, SCALAR_lt, at, constant_dim(g, DTYPE_i64, extent)));
         y = take(g, y, at, w->axis + d);
         dim shape[MAX_RANK];
         for (int i = 0; i < rank_of(g, y); i++) shape[i] = dim_const(1);
@@ -372,7 +392,9 @@ void grad_window(grad_step *s)
     case WINDOW_sum:
         for (int d = 0; d < c->n; d++) {
             window_axis w = c->axes[d];
-            back[d] = (window_axis){ w.axis, dim_of(g, s->n.in[0], w.axis), w.k, { w.r.stride, w.r.idil, -w.r.dil, -w.r.pad } };
+            back[d] = (window_axis){
+                w.axis, dim_of(g, s->n.in[0], w.axis), w.k, { w.r.stride, w.r.idil, -w.r.dil, -w.r.pad }
+            };
         }
         s->dx[0] = window_reduce(g, WINDOW_sum, s->dy[0], c->n, back);
         break;

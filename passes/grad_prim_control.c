@@ -1,9 +1,11 @@
 /* grad_prim_control: gradient rules of cond and while; scan has a file of its own
  *
- * cond    cond(pred, gradient of then, gradient of else): each side computes its body again, over the same captures.
- * while   with at most MAX_SAVED trips: as a scan of max_trip steps, each cond(test, body, nothing), whose rule is known.
- *         Else the carries are computed again: one loop counts the trips T, another goes back from step T - 1 to 0 and
- *         runs the body from the start up to its step. Memory does not grow with T, time does as T squared.
+ * cond    cond(pred, gradient of then, gradient of else): each side computes its body again, over the same
+ *         captures.
+ * while   with at most MAX_SAVED trips: as a scan of max_trip steps, each cond(test, body, nothing), whose
+ *         rule is known. Else the carries are computed again: one loop counts the trips T, another goes back
+ *         from step T - 1 to 0 and runs the body from the start up to its step. Memory does not grow with T,
+ *         time does as T squared.
  */
 #include "passes/grad_step.h"
 
@@ -21,14 +23,15 @@ static bool call(graph *to, arena *scratch, const graph *body, const value *args
     return true;
 }
 
-/* -- cond ----------------------------------------------------------------------------------------------------------------- */
+/* -- cond ------------------------------------------------------------------------------------------------ */
 
 /* A body over the captures, then the gradients that exist; gives the gradients of the wanted captures. */
 static graph *side(grad_step *s, const graph *branch)
 {
     graph *g = s->g, *b = graph_body(g, branch->name);
     int n_in = s->n.n_in - 1, n_y = 0, n_wrt = 0;
-    value *in = NEW_ARRAY(s->scratch, value, n_in + 1), *y = NEW_ARRAY(s->scratch, value, s->n.n_out), *dy = NEW_ARRAY(s->scratch, value, s->n.n_out);
+    value *in = NEW_ARRAY(s->scratch, value, n_in + 1), *y = NEW_ARRAY(s->scratch, value, s->n.n_out),
+          *dy = NEW_ARRAY(s->scratch, value, s->n.n_out);
     value *wrt = NEW_ARRAY(s->scratch, value, n_in + 1), *d = NEW_ARRAY(s->scratch, value, n_in + 1);
     for (int k = 0; k < n_in; k++) in[k] = parameter(b, type_of(g, s->n.in[1 + k]));
     if (!call(b, s->scratch, branch, in, y)) return b;
@@ -60,7 +63,7 @@ void grad_cond(grad_step *s)
         if (s->wanted[k]) s->dx[k] = out[j++];
 }
 
-/* -- while, as a scan of cond --------------------------------------------------------------------------------------------------- */
+/* -- while, as a scan of cond ---------------------------------------------------------------------------- */
 
 /* A body that gives its first n inputs back; inputs as of the node. */
 static graph *nothing(graph *g, const node *n, const graph *like, int n_carry)
@@ -88,9 +91,10 @@ static bool bounded(graph *g, const node *n, const value *in, value *out)
     return ok;
 }
 
-/* -- while, computed again ------------------------------------------------------------------------------------------------------- */
+/* -- while, computed again ------------------------------------------------------------------------------- */
 
-/* Loops are made over: a counter, the carries, then more operands. limit NO_VALUE: the node's own test and max_trip. */
+/* Loops are made over: a counter, the carries, then more operands. limit NO_VALUE: the node's own test and
+ * max_trip. */
 static value at_most(graph *g, value count, int64_t max_trip)
 {
     return max_trip < 0 ? NO_VALUE : bin(g, SCALAR_lt, count, scalar_i64(g, DTYPE_i64, max_trip));
@@ -98,13 +102,15 @@ static value at_most(graph *g, value count, int64_t max_trip)
 
 static value whole(graph *g, int64_t x) { return scalar_i64(g, DTYPE_i64, x); }
 
-/* Runs the loop from in[] with a counter: until its test fails (limit NO_VALUE), or `limit` steps. out: counter, carries. */
+/* Runs the loop from in[] with a counter: until its test fails (limit NO_VALUE), or `limit` steps. out:
+ * counter, carries. */
 static bool run_loop(graph *g, arena *scratch, const node *n, const value *in, value limit, value *out)
 {
     const while_attr *w = n->loop;
     int nc = w->n_carry, n_in = n->n_in, extra = is_value(limit);
     graph *test = graph_body(g, "test"), *body = graph_body(g, "body");
-    value *operands = NEW_ARRAY(scratch, value, n_in + 2), *p = NEW_ARRAY(scratch, value, n_in + 2), *q = NEW_ARRAY(scratch, value, n_in + 2);
+    value *operands = NEW_ARRAY(scratch, value, n_in + 2), *p = NEW_ARRAY(scratch, value, n_in + 2),
+          *q = NEW_ARRAY(scratch, value, n_in + 2);
     value *next = NEW_ARRAY(scratch, value, nc + 1);
     operands[0] = whole(g, 0);
     memcpy(operands + 1, in, (size_t)n_in * sizeof *in);
@@ -124,7 +130,8 @@ static bool run_loop(graph *g, arena *scratch, const node *n, const value *in, v
     return while_loop(g, test, body, nc + 1, -1, n_in + 1 + extra, operands, out);
 }
 
-/* The backward loop's operands: step, gradients of float carries, of wanted captures; then the node's operands. */
+/* The backward loop's operands: step, gradients of float carries, of wanted captures; then the node's
+ * operands. */
 typedef struct { int *carry, n_carry, *capture, n_capture; } backward;
 
 static void back_results(grad_step *s, const backward *b, graph *g, const value *p)
@@ -133,7 +140,8 @@ static void back_results(grad_step *s, const backward *b, graph *g, const value 
     int n = 1 + b->n_carry + b->n_capture, nc = w->n_carry;
     const value *in = p + n;
     arena *a = s->scratch;
-    value *at = NEW_ARRAY(a, value, nc + 1), *args = NEW_ARRAY(a, value, s->n.n_in), *next = NEW_ARRAY(a, value, nc);
+    value *at = NEW_ARRAY(a, value, nc + 1), *args = NEW_ARRAY(a, value, s->n.n_in),
+          *next = NEW_ARRAY(a, value, nc);
     value *y = NEW_ARRAY(a, value, n), *wrt = NEW_ARRAY(a, value, n), *d = NEW_ARRAY(a, value, n);
     if (!run_loop(g, a, &s->n, in, p[0], at)) {
         g->failed = true;
@@ -178,13 +186,15 @@ static void recompute(grad_step *s)
     for (int k = w->n_carry; k < s->n.n_in; k++)
         if (s->wanted[k]) b.capture[b.n_capture++] = k;
     int n_own = 1 + b.n_carry + b.n_capture, n = n_own + s->n.n_in;
-    value *trips = NEW_ARRAY(a, value, w->n_carry + 1), *in = NEW_ARRAY(a, value, n), *p = NEW_ARRAY(a, value, n), *q = NEW_ARRAY(a, value, n);
+    value *trips = NEW_ARRAY(a, value, w->n_carry + 1), *in = NEW_ARRAY(a, value, n),
+          *p = NEW_ARRAY(a, value, n), *q = NEW_ARRAY(a, value, n);
     value *out = NEW_ARRAY(a, value, n_own);
     if (!run_loop(g, a, &s->n, s->n.in, NO_VALUE, trips)) return;
     in[0] = sub(g, trips[0], whole(g, 1));
     for (int k = 0; k < b.n_carry; k++)
         in[1 + k] = is_value(s->dy[b.carry[k]]) ? s->dy[b.carry[k]] : grad_zeros(g, s->n.types[b.carry[k]]);
-    for (int k = 0; k < b.n_capture; k++) in[1 + b.n_carry + k] = grad_zeros(g, type_of(g, s->n.in[b.capture[k]]));
+    for (int k = 0; k < b.n_capture; k++)
+        in[1 + b.n_carry + k] = grad_zeros(g, type_of(g, s->n.in[b.capture[k]]));
     memcpy(in + n_own, s->n.in, s->n.n_in * sizeof *in);
     graph *test = graph_body(g, "test"), *body = graph_body(g, "back");
     for (int k = 0; k < n; k++) {

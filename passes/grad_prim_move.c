@@ -1,9 +1,13 @@
 /* grad_prim_move: gradient rules of the primitives that move elements
  *
- *     reshape    reshape back                       slice     pad, with step - 1 zeros between (reversed first if step < 0)
- *     transpose  the inverse permutation            pad       slice with step interior + 1; the value: sum over what it fills
- *     broadcast  sum over stretched dims            concat    slices
- *     gather     scatter add onto zeros             scatter   by mode, below
+ *     reshape    reshape back
+ *     transpose  the inverse permutation
+ *     broadcast  sum over stretched dims
+ *     slice      pad, with step - 1 zeros between (reversed first if step < 0)
+ *     pad        slice with step interior + 1; the value: sum over what it fills
+ *     concat     slices
+ *     gather     scatter add onto zeros
+ *     scatter    by mode, below
  */
 #include "passes/grad_step.h"
 
@@ -22,7 +26,7 @@ void grad_transpose(grad_step *s)
 
 void grad_broadcast(grad_step *s) { s->dx[0] = grad_unstretch(s->g, s->dy[0], type_of(s->g, s->n.in[0])); }
 
-/* -- slice, pad, concat --------------------------------------------------------------------------------------------------- */
+/* -- slice, pad, concat ---------------------------------------------------------------------------------- */
 
 /* n elements and `between` zeros after each but the last. */
 static dim spread(graph *g, dim n, int64_t between)
@@ -71,7 +75,8 @@ static value pad_back(graph *g, value dy, type x, const pad_attr *c)
         start[i] = c->lo[i];
         lo[i] = dim_neg(g->dims, c->lo[i]);
         hi[i] = dim_neg(g->dims, c->hi[i]);
-        crops |= !dim_known_le(g->dims, dim_const(0), c->lo[i]) || !dim_known_le(g->dims, dim_const(0), c->hi[i]);
+        crops |= !dim_known_le(g->dims, dim_const(0), c->lo[i]) ||
+                 !dim_known_le(g->dims, dim_const(0), c->hi[i]);
     }
     if (crops) {
         dy = pad(g, dy, lo, hi, none, scalar_f64(g, x.dtype, 0));
@@ -105,9 +110,12 @@ void grad_concat(grad_step *s)
     }
 }
 
-/* -- gather, scatter -------------------------------------------------------------------------------------------------------- */
+/* -- gather, scatter ------------------------------------------------------------------------------------- */
 
-typedef struct { int n, axes[MAX_RANK], n_batch, batch_x[MAX_RANK], batch_s[MAX_RANK]; const value *idx; } places;
+typedef struct {
+    int n, axes[MAX_RANK], n_batch, batch_x[MAX_RANK], batch_s[MAX_RANK];
+    const value *idx;
+} places;
 
 static places places_of(const grad_step *s, int first_index)
 {
@@ -121,7 +129,10 @@ static places places_of(const grad_step *s, int first_index)
     return p;
 }
 
-static value get(graph *g, const places *p, value x) { return gather(g, x, p->n, p->idx, p->axes, p->n_batch, p->batch_x, p->batch_s); }
+static value get(graph *g, const places *p, value x)
+{
+    return gather(g, x, p->n, p->idx, p->axes, p->n_batch, p->batch_x, p->batch_s);
+}
 
 static value put(graph *g, const places *p, scatter_mode mode, value x, value u)
 {
@@ -134,7 +145,8 @@ void grad_gather(grad_step *s)
     s->dx[0] = put(s->g, &p, SCATTER_add, grad_zeros(s->g, type_of(s->g, s->n.in[0])), s->dy[0]);
 }
 
-/* The gradient of the updates where each was the last writer of its place: numbers are scattered and read back. */
+/* The gradient of the updates where each was the last writer of its place: numbers are scattered and read
+ * back. */
 static value of_last_writers(graph *g, const places *p, type x, type u, value dy)
 {
     type index = type_of(g, p->idx[0]);
@@ -146,16 +158,18 @@ static value of_last_writers(graph *g, const places *p, type x, type u, value dy
     return select3(g, bin(g, SCALAR_eq, last, number), back, splat_like(g, back, 0));
 }
 
-/* The product of the other factors of an update's place, exact to second order also with zeros: n updates are zero
- * there, t is their sum (n = 1: the zero itself; n = 2: t - u is the other one). */
+/* The product of the other factors of an update's place, exact to second order also with zeros: n updates are
+ * zero there, t is their sum (n = 1: the zero itself; n = 2: t - u is the other one). */
 static value other_factors(graph *g, const places *p, value x, value u)
 {
-    value zero = bin_k(g, SCALAR_eq, u, 0), nil = splat_like(g, x, 0), safe = select3(g, zero, splat_like(g, u, 1), u);
+    value zero = bin_k(g, SCALAR_eq, u, 0), nil = splat_like(g, x, 0),
+          safe = select3(g, zero, splat_like(g, u, 1), u);
     value n = get(g, p, put(g, p, SCATTER_add, nil, cast(g, zero, dtype_of(g, x))));
     value t = get(g, p, put(g, p, SCATTER_add, nil, select3(g, zero, u, splat_like(g, u, 0))));
     value others = get(g, p, put(g, p, SCATTER_mul, x, safe));
     value none = splat_like(g, u, 0), one = splat_like(g, u, 1);
-    value if_zero = select3(g, bin_k(g, SCALAR_eq, n, 1), one, select3(g, bin_k(g, SCALAR_eq, n, 2), sub(g, t, u), none));
+    value if_zero = select3(g, bin_k(g, SCALAR_eq, n, 1), one,
+                            select3(g, bin_k(g, SCALAR_eq, n, 2), sub(g, t, u), none));
     value if_not = select3(g, bin_k(g, SCALAR_eq, n, 0), one, select3(g, bin_k(g, SCALAR_eq, n, 1), t, none));
     return select3(g, zero, mul(g, others, if_zero), mul(g, divide(g, others, safe), if_not));
 }

@@ -1,18 +1,20 @@
 /* grad_prim_scan: gradient rule of scan
  *
- *     forward   carry[t+1], ys[t] = body(carry[t], xs[t], captures)              issued again, giving also what is saved
+ *     forward   carry[t+1], ys[t] = body(carry[t], xs[t], captures)              again, with what is saved
  *     backward  dcarry[t], dxs[t] = gradient of body at t (dcarry[t+1], dys[t])  a scan the other way round
  *
- * Saved      carries, and the results of what is expensive (contracts, reductions, nested loops …) where the backward step
- *            needs them; maps and views between those are computed again, unless they are among the ys. The scan with more results begins with the
- *            results of the old one, which the pass merge_scans then replaces by it.
- * Captures   The gradient of a captured value is a sum over time of a sum of terms. A term that is a contract of two values
- *            of the step (dW = x[t]' dgate[t]) or a reduce sum is formed outside, after the loop: its operands are stacked,
- *            and one contract sums over time and batch together. Other terms are summed in a carry.
+ * Saved      carries, and the results of what is expensive (contracts, reductions, nested loops …) where the
+ *            backward step needs them; maps and views between those are computed again, unless they are among
+ *            the ys. The scan with more results begins with the results of the old one, which the pass
+ *            merge_scans then replaces by it.
+ * Captures   The gradient of a captured value is a sum over time of a sum of terms. A term that is a contract
+ *            of two values of the step (dW = x[t]' dgate[t]) or a reduce sum is formed outside, after the
+ *            loop: its operands are stacked, and one contract sums over time and batch together. Other terms
+ *            are summed in a carry.
  *     term  ::= contract | reduce sum of any | transpose, reshape, neg of a term
  *            The gradient of xs, where it is a contract with a captured value, is formed outside too.
- * How        The backward step is first built as a trial graph over all that it could need; from what it does need the
- *            forward and the final backward body follow.
+ * How        The backward step is first built as a trial graph over all that it could need; from what it does
+ *            need the forward and the final backward body follow.
  */
 #include "passes/grad_step.h"
 
@@ -55,7 +57,7 @@ static bool is_zero(const graph *g, value v)
     return !is_value(v) || (known_splat(g, v, &x) && x.bits == 0);
 }
 
-/* -- The trial ------------------------------------------------------------------------------------------------------------- */
+/* -- The trial ------------------------------------------------------------------------------------------- */
 
 static bool build_trial(scan_grad *c)
 {
@@ -71,7 +73,8 @@ static bool build_trial(scan_grad *c)
     c->x = in + c->n_carry;
     c->capture = in + c->n_carry + c->n_xs;
     c->dy = NEW_ARRAY(a, value, n_fy + 1);
-    for (int i = 0; i < n_fy; i++) c->dy[i] = parameter(t, type_of(body, body->results.at[c->n_carry + c->float_y.at[i]]));
+    for (int i = 0; i < n_fy; i++)
+        c->dy[i] = parameter(t, type_of(body, body->results.at[c->n_carry + c->float_y.at[i]]));
     value *map = NEW_ARRAY(a, value, body->owner.n);
     for (int i = 0; i < n_in; i++) map[body->inputs.at[i].id] = in[i];
     if (!grad_inline(t, body, (int)body->results.n, body->results.at, map)) return false;
@@ -116,7 +119,7 @@ static void find_varying(scan_grad *c)
     }
 }
 
-/* -- Gradients of captures: what is formed outside ------------------------------------------------------------------------- */
+/* -- Gradients of captures: what is formed outside ------------------------------------------------------- */
 
 typedef enum { TERM_INSIDE, TERM_SUM, TERM_CONTRACT } term_kind;
 /* The views from the term down to its core: path[0] is the term. */
@@ -136,9 +139,10 @@ static term classify(const scan_grad *c, value v)
     for (;;) {
         const node *n = node_of(t, core);
         bool is_sum = n->prim == PRIM_reduce && n->reduce->kind == REDUCE_sum;
-        bool is_view = n->prim == PRIM_transpose || n->prim == PRIM_reshape || (n->prim == PRIM_map && n->map->fn == SCALAR_neg);
-        if (n->prim == PRIM_contract && n->n_in == 2 && n->contract->n_limits == 0 && n->contract->n_labels < MAX_LABELS &&
-            can_stack(c, n->in[0]) && can_stack(c, n->in[1])) {
+        bool is_view = n->prim == PRIM_transpose || n->prim == PRIM_reshape ||
+                       (n->prim == PRIM_map && n->map->fn == SCALAR_neg);
+        if (n->prim == PRIM_contract && n->n_in == 2 && n->contract->n_limits == 0 &&
+            n->contract->n_labels < MAX_LABELS && can_stack(c, n->in[0]) && can_stack(c, n->in[1])) {
             r.kind = TERM_CONTRACT;
             r.core = core;
             return r;
@@ -163,7 +167,8 @@ static values terms_of(const scan_grad *c, value v)
     while (stack.n) {
         value x = vec_pop(&stack);
         const node *n = node_of(c->trial, x);
-        if (n->prim == PRIM_map && n->map->fn == SCALAR_add && type_same(type_of(c->trial, n->in[0]), type_of(c->trial, n->in[1]))) {
+        if (n->prim == PRIM_map && n->map->fn == SCALAR_add &&
+            type_same(type_of(c->trial, n->in[0]), type_of(c->trial, n->in[1]))) {
             vec_push(c->a, &stack, n->in[1]);
             vec_push(c->a, &stack, n->in[0]);
         } else {
@@ -197,12 +202,14 @@ static void split_captures(scan_grad *c)
     }
 }
 
-/* A gradient of xs that is a contract of a value of the step and one of no step (dx[t] = dgate[t] W') is formed outside,
- * for all steps at once. Gives the operand that varies; -1: not so. */
+/* A gradient of xs that is a contract of a value of the step and one of no step (dx[t] = dgate[t] W') is
+ * formed outside, for all steps at once. Gives the operand that varies; -1: not so. */
 static int varying_side(const scan_grad *c, value d)
 {
     const node *n = node_of(c->trial, d);
-    if (n->prim != PRIM_contract || n->n_in != 2 || n->contract->n_labels == MAX_LABELS || n->types[0].rank == MAX_RANK) return -1;
+    if (n->prim != PRIM_contract || n->n_in != 2 || n->contract->n_labels == MAX_LABELS ||
+        n->types[0].rank == MAX_RANK)
+        return -1;
     for (int k = 0; k < 2; k++)
         if (can_stack(c, n->in[k]) && !c->varies[n->in[1 - k].id]) return k;
     return -1;
@@ -219,12 +226,17 @@ static void split_xs(scan_grad *c)
     }
 }
 
-/* -- What is saved ----------------------------------------------------------------------------------------------------------- */
+/* -- What is saved --------------------------------------------------------------------------------------- */
 
 static bool is_expensive(const node *n)
 {
     switch ((prim)n->prim) {
-    case PRIM_contract: case PRIM_reduce: case PRIM_window: case PRIM_gather: case PRIM_scatter: case PRIM_sort:
+    case PRIM_contract:
+    case PRIM_reduce:
+    case PRIM_window:
+    case PRIM_gather:
+    case PRIM_scatter:
+    case PRIM_sort:
     case PRIM_scan: case PRIM_cond: case PRIM_while: case PRIM_compact: return true;
     default: return false;
     }
@@ -237,8 +249,9 @@ static bool is_y(const scan_grad *c, value v)
     return false;
 }
 
-/* Walks back from what the backward body gives; the forward part is entered only where it is cheap. The first walk finds
- * what is saved; the second, once sequences are known (outside), what the backward body itself needs of it. */
+/* Walks back from what the backward body gives; the forward part is entered only where it is cheap. The first
+ * walk finds what is saved; the second, once sequences are known (outside), what the backward body itself
+ * needs of it. */
 static void find_needed(scan_grad *c, bool is_first)
 {
     const graph *t = c->trial;
@@ -264,7 +277,7 @@ static void find_needed(scan_grad *c, bool is_first)
     }
 }
 
-/* -- The scans ----------------------------------------------------------------------------------------------------------------- */
+/* -- The scans ------------------------------------------------------------------------------------------- */
 
 /* The forward scan again, with what is saved as further ys; their sequences into outside[]. */
 static bool scan_forward(scan_grad *c)
@@ -365,7 +378,7 @@ static bool scan_backward(scan_grad *c)
     return true;
 }
 
-/* -- Outside ------------------------------------------------------------------------------------------------------------------- */
+/* -- Outside --------------------------------------------------------------------------------------------- */
 
 /* The contract of the stacked operands, time as its outermost summed label. */
 static value contract_over_time(scan_grad *c, const node *n)
@@ -382,7 +395,8 @@ static value contract_over_time(scan_grad *c, const node *n)
     memmove(to.sum + 1, to.sum, MAX_LABELS - 1);
     to.sum[0] = time;
     to.n_sum++;
-    return contract_by(c->g, c->outside[n->in[0].id], c->outside[n->in[1].id], NO_VALUE, &to, to.acc, n->types[0].dtype);
+    return contract_by(c->g, c->outside[n->in[0].id], c->outside[n->in[1].id], NO_VALUE, &to, to.acc,
+                       n->types[0].dtype);
 }
 
 static value form_outside(scan_grad *c, const term *r)
@@ -390,8 +404,9 @@ static value form_outside(scan_grad *c, const term *r)
     graph *g = c->g;
     const graph *t = c->trial;
     node n = *node_of(t, r->core);
-    value y = r->kind == TERM_CONTRACT ? contract_over_time(c, &n)
-                                       : reduce(g, REDUCE_sum, c->outside[n.in[0].id], n.reduce->axes << 1 | 1, false);
+    value y = r->kind == TERM_CONTRACT
+                  ? contract_over_time(c, &n)
+                  : reduce(g, REDUCE_sum, c->outside[n.in[0].id], n.reduce->axes << 1 | 1, false);
     for (int64_t i = r->path.n; i-- > 0;) {
         const node *view = node_of(t, r->path.at[i]);
         value out;

@@ -1,9 +1,9 @@
 /* grad_scalar: the derivative of each row of scalar.def, in the rows themselves
  *
- * Column `grad` of the table names a rule here: gradient dy of the result y of operands x -> gradients dx, of the result's
- * shape (map's rule in grad_prim_compute.c sums over stretched dims). Rules name y where it saves work (exp, tanh).
- * A side that is not taken never gives 0 * inf: it is selected, not multiplied. Ties of max and min share in halves;
- * relu and abs have slope 0 at 0, as JAX and PyTorch do.
+ * Column `grad` of the table names a rule here: gradient dy of the result y of operands x -> gradients dx, of
+ * the result's shape (map's rule in grad_prim_compute.c sums over stretched dims). Rules name y where it
+ * saves work (exp, tanh). A side that is not taken never gives 0 * inf: it is selected, not multiplied. Ties
+ * of max and min share in halves; relu and abs have slope 0 at 0, as JAX and PyTorch do.
  * See    docs/gradients.md; tests/grad/test_grad_rows.c
  */
 #include "passes/grad_step.h"
@@ -30,7 +30,8 @@ RULE(div) { s->dx[0] = divide(G, DY, s->x[1]); s->dx[1] = neg(G, divide(G, mul(G
 RULE(neg) { s->dx[0] = neg(G, DY); }
 RULE(fma) { s->dx[0] = mul(G, DY, s->x[1]); s->dx[1] = mul(G, DY, X); s->dx[2] = DY; }
 RULE(abs) { s->dx[0] = mul(G, DY, un(G, SCALAR_sign, X)); }
-RULE(relu) { s->dx[0] = select3(G, greater(G, Y, splat_like(G, Y, 0)), DY, zeros(s)); }      /* y, which others need too */
+/* y, which others need too */
+RULE(relu) { s->dx[0] = select3(G, greater(G, Y, splat_like(G, Y, 0)), DY, zeros(s)); }
 RULE(sqrt) { s->dx[0] = divide(G, bin_k(G, SCALAR_mul, DY, 0.5), Y); }
 
 /* a = q b + r: the quotient is constant in between its jumps. */
@@ -39,6 +40,7 @@ static void remainder_rule(const row_step *s, scalar quotient)
     s->dx[0] = DY;
     s->dx[1] = neg(G, mul(G, DY, un(G, quotient, divide(G, X, s->x[1]))));
 }
+
 RULE(mod) { remainder_rule(s, SCALAR_floor); }
 RULE(fmod) { remainder_rule(s, SCALAR_trunc); }
 
@@ -60,6 +62,7 @@ static void extremum(const row_step *s)
     for (int k = 0; k < 2; k++)
         s->dx[k] = select3(G, tie, half, select3(G, bin(G, SCALAR_eq, Y, s->x[k]), DY, zeros(s)));
 }
+
 RULE(max) { extremum(s); }
 RULE(min) { extremum(s); }
 
@@ -87,6 +90,7 @@ RULE(erf)
     value bell = un(G, SCALAR_exp, neg(G, square(G, X)));
     s->dx[0] = mul(G, DY, bin_k(G, SCALAR_mul, bell, 1.1283791670955126));      /* 2 / sqrt(pi) */
 }
+
 RULE(sigmoid) { s->dx[0] = mul(G, DY, mul(G, Y, one_minus(G, Y))); }
 
 static void (*const rules[SCALAR_COUNT])(const row_step *s) = {

@@ -1,11 +1,12 @@
 /* lower: the graph of kernels becomes a loop program
  *
- * Each kernel node is one plain loop nest (lower.h); each top-level value gets a buffer: inputs, results and constants
- * their own, everything else a temporary that `plan` places. Reshapes and bitcasts of stored values are the same buffer.
+ * Each kernel node is one plain loop nest (lower.h); each top-level value gets a buffer: inputs, results and
+ * constants their own, everything else a temporary that `plan` places. Reshapes and bitcasts of stored values
+ * are the same buffer.
  *
- * A scan becomes a loop of calls. A carry is a pair of buffers, read at [t mod 2] and written at [(t+1) mod 2]; the slice
- * of an input or stacked output at step t is a view of the whole. A while copies its carries back at the end of a trip; a
- * cond stores both sides' results into the same buffers.
+ * A scan becomes a loop of calls. A carry is a pair of buffers, read at [t mod 2] and written at [(t+1) mod
+ * 2]; the slice of an input or stacked output at step t is a view of the whole. A while copies its carries
+ * back at the end of a trip; a cond stores both sides' results into the same buffers.
  *
  * Needs  a graph after fuse.
  * Keeps  every bit: the nests define them.
@@ -25,11 +26,11 @@ typedef struct {
     program_lowering *pl;
     const graph *g;
     view *where;                  /* by value id; buf -1: nowhere yet */
-    view *wanted;                 /* by value id: buffer that the kernel that makes it should store to; buf -1: any */
+    view *wanted;         /* by value id: buffer that the kernel that makes it should store to; buf -1: any */
     prog_block *block;
 } block_lowering;
 
-/* -- Kernels --------------------------------------------------------------------------------------------------------------- */
+/* -- Kernels --------------------------------------------------------------------------------------------- */
 
 static const char *kernel_name(program_lowering *pl, anchor_kind a)
 {
@@ -59,24 +60,32 @@ static const char *param_name(const graph *body, value v, int i, arena *a)
 static kernel_code *lower_kernel(program_lowering *pl, const node *n)
 {
     static void (*const anchors[ANCHOR_COUNT])(lowering *) = {
-        [ANCHOR_map] = lower_map, [ANCHOR_row] = lower_row, [ANCHOR_contract] = lower_contract, [ANCHOR_window] = lower_window,
-        [ANCHOR_move] = lower_move, [ANCHOR_scatter] = lower_scatter, [ANCHOR_sort] = lower_sort, [ANCHOR_compact] = lower_compact,
+        [ANCHOR_map] = lower_map, [ANCHOR_row] = lower_row, [ANCHOR_contract] = lower_contract,
+        [ANCHOR_window] = lower_window,
+        [ANCHOR_move] = lower_move, [ANCHOR_scatter] = lower_scatter, [ANCHOR_sort] = lower_sort,
+        [ANCHOR_compact] = lower_compact,
     };
     const graph *body = n->kernel->body;
     program *p = pl->p;
     arena *scratch = pl->run->scratch;
-    kernel_code *k = kernel_new(p->ctx, p->arena, p->dims, kernel_name(pl, n->kernel->anchor), n->kernel->anchor);
-    int *param = NEW_ARRAY(scratch, int, body->owner.n + 1), *results = NEW_ARRAY(scratch, int, body->results.n + 1);
+    kernel_code *k = kernel_new(p->ctx, p->arena, p->dims, kernel_name(pl, n->kernel->anchor),
+                                n->kernel->anchor);
+    int *param = NEW_ARRAY(scratch, int, body->owner.n + 1),
+        *results = NEW_ARRAY(scratch, int, body->results.n + 1);
     for (int64_t i = 0; i < body->owner.n; i++) param[i] = -1;
     for (int64_t i = 0; i < body->inputs.n; i++) {
         type t = type_of(body, body->inputs.at[i]);
-        param[body->inputs.at[i].id] = kernel_param(k, param_name(body, body->inputs.at[i], (int)i, p->arena), t.dtype, ROLE_in, t.rank, t.dims);
+        param[body->inputs.at[i].id] = kernel_param(k, param_name(body, body->inputs.at[i], (int)i, p->arena),
+                                                    t.dtype, ROLE_in, t.rank, t.dims);
     }
     for (int64_t r = 0; r < body->results.n; r++) {
         type t = type_of(body, body->results.at[r]);
-        results[r] = kernel_param(k, body->results.n == 1 ? "dst" : arena_printf(p->arena, "dst%d", (int)r), t.dtype, ROLE_out, t.rank, t.dims);
+        results[r] = kernel_param(k, body->results.n == 1 ? "dst" : arena_printf(p->arena, "dst%d", (int)r),
+                                  t.dtype, ROLE_out, t.rank, t.dims);
     }
-    lowering l = { .k = k, .body = body, .param = param, .result_param = results, .at = &k->body, .scratch = scratch };
+    lowering l = {
+        .k = k, .body = body, .param = param, .result_param = results, .at = &k->body, .scratch = scratch
+    };
     anchors[n->kernel->anchor](&l);
     flatten_params(k, scratch);
     tidy_kernel(k, scratch);
@@ -87,7 +96,8 @@ static kernel_code *lower_kernel(program_lowering *pl, const node *n)
 static void call_copy(program_lowering *pl, prog_block *b, view from, view to, type t)
 {
     program *p = pl->p;
-    kernel_code *k = kernel_new(p->ctx, p->arena, p->dims, arena_printf(p->arena, "copy%d", pl->n_copies++), ANCHOR_map);
+    kernel_code *k = kernel_new(p->ctx, p->arena, p->dims, arena_printf(p->arena, "copy%d", pl->n_copies++),
+                                ANCHOR_map);
     dim n = dim_const(1);
     for (int i = 0; i < t.rank; i++) n = dim_mul(p->dims, n, t.dims[i]);
     int x = kernel_param(k, "x", t.dtype, ROLE_in, 1, &n), y = kernel_param(k, "y", t.dtype, ROLE_out, 1, &n);
@@ -103,7 +113,7 @@ static void call_copy(program_lowering *pl, prog_block *b, view from, view to, t
     op->args[1] = to;
 }
 
-/* -- Buffers --------------------------------------------------------------------------------------------------------------- */
+/* -- Buffers --------------------------------------------------------------------------------------------- */
 
 static int new_temp(program_lowering *pl, const char *name, type t)
 {
@@ -162,7 +172,8 @@ static view where_is(block_lowering *b, value v)
     while (b->where[at.id].buf < 0) {
         const node *n = node_of(b->g, at);
         bool is_alias = (n->prim == PRIM_reshape || n->prim == PRIM_bitcast) &&
-                        (b->where[n->in[0].id].buf >= 0 || node_of(b->g, n->in[0])->prim == PRIM_reshape || node_of(b->g, n->in[0])->prim == PRIM_bitcast);
+                        (b->where[n->in[0].id].buf >= 0 || node_of(b->g, n->in[0])->prim == PRIM_reshape ||
+                         node_of(b->g, n->in[0])->prim == PRIM_bitcast);
         if (!is_alias) {
             b->where[at.id] = constant_view(b, at);
             break;
@@ -173,9 +184,10 @@ static view where_is(block_lowering *b, value v)
     return b->where[v.id];
 }
 
-/* -- Blocks --------------------------------------------------------------------------------------------------------------------- */
+/* -- Blocks ---------------------------------------------------------------------------------------------- */
 
-static void lower_graph(program_lowering *pl, const graph *g, prog_block *to, const view *inputs, const view *results);
+static void lower_graph(program_lowering *pl, const graph *g, prog_block *to, const view *inputs,
+                        const view *results);
 
 static void set_results(block_lowering *b, const node *n, prog_op *op, int first_arg)
 {
@@ -195,7 +207,9 @@ static const place *layer_of(const node *n)
     const place *last = n->at;
     for (int64_t i = 1; i < n_nodes(body); i++) {
         const node *x = &body->nodes.at[i];
-        if (x->at && (x->prim == PRIM_contract || x->prim == PRIM_window || x->prim == PRIM_reduce || x->prim == PRIM_sort)) return x->at;
+        if (x->at && (x->prim == PRIM_contract || x->prim == PRIM_window || x->prim == PRIM_reduce ||
+                      x->prim == PRIM_sort))
+            return x->at;
         if (x->at && x->prim != PRIM_input) last = x->at;
     }
     return last;
@@ -227,8 +241,8 @@ static void call_kernel(block_lowering *b, const node *n)
     }
 }
 
-/* Slice t of a buffer or of a view. Positions count whole elements of what the kernel sees, so an outer position is
- * scaled by the n slices of the inner one. */
+/* Slice t of a buffer or of a view. Positions count whole elements of what the kernel sees, so an outer
+ * position is scaled by the n slices of the inner one. */
 static view step_view(program_lowering *pl, view whole, const expr *t, dim n)
 {
     if (!whole.at) return (view){ whole.buf, t };
@@ -248,21 +262,28 @@ static void lower_scan(block_lowering *b, const node *n)
     kernel_code *x = p->exprs;
     int n_ys = n->n_out - a->n_carry;
     const uint32_t *uses = graph_uses(body, b->pl->run->scratch);
-    view *pairs = NEW_ARRAY(b->pl->run->scratch, view, a->n_carry + 1), *in = NEW_ARRAY(b->pl->run->scratch, view, n->n_in + 1);
-    view *out = NEW_ARRAY(b->pl->run->scratch, view, n->n_out + 1), *ys = NEW_ARRAY(b->pl->run->scratch, view, n_ys + 1);
+    view *pairs = NEW_ARRAY(b->pl->run->scratch, view, a->n_carry + 1),
+         *in = NEW_ARRAY(b->pl->run->scratch, view, n->n_in + 1);
+    view *out = NEW_ARRAY(b->pl->run->scratch, view, n->n_out + 1),
+         *ys = NEW_ARRAY(b->pl->run->scratch, view, n_ys + 1);
 
     for (int c = 0; c < a->n_carry; c++) {
         type t = n->types[c];
         dim pair[MAX_RANK + 1] = { dim_const(2) };
         memcpy(pair + 1, t.dims, sizeof(dim) * (size_t)t.rank);
-        pairs[c].buf = program_buf(p, "carry", PBUF_temp, 0, t.dtype, t.rank + 1, arena_copy(p->arena, pair, sizeof(dim) * (size_t)(t.rank + 1)));
+        pairs[c].buf = program_buf(p, "carry", PBUF_temp, 0, t.dtype, t.rank + 1,
+                                   arena_copy(p->arena, pair, sizeof(dim) * (size_t)(t.rank + 1)));
         call_copy(b->pl, b->block, where_is(b, n->in[c]), (view){ pairs[c].buf, x_int(x, 0) }, t);
     }
     for (int i = 0; i < a->n_xs; i++) in[a->n_carry + i] = where_is(b, n->in[a->n_carry + i]);
-    for (int i = a->n_carry + a->n_xs; i < n->n_in; i++) in[i] = uses[body->inputs.at[i].id] ? where_is(b, n->in[i]) : (view){ -1, NULL };      /* unread: no buffer */
+    /* unread: no buffer */
+    for (int i = a->n_carry + a->n_xs; i < n->n_in; i++)
+        in[i] = uses[body->inputs.at[i].id] ? where_is(b, n->in[i]) : (view){ -1, NULL };
     for (int y = 0; y < n_ys; y++) {
         value v = result_of(n, a->n_carry + y);
-        ys[y] = b->wanted[v.id].buf >= 0 ? b->wanted[v.id] : (view){ new_temp(b->pl, b->g->names.at[v.id], n->types[a->n_carry + y]), NULL };
+        ys[y] = b->wanted[v.id].buf >= 0
+                    ? b->wanted[v.id]
+                    : (view){ new_temp(b->pl, b->g->names.at[v.id], n->types[a->n_carry + y]), NULL };
         b->where[v.id] = ys[y];
     }
     prog_op *op = program_op(p, b->block, PROG_scan);
@@ -292,7 +313,8 @@ static void lower_scan(block_lowering *b, const node *n)
 static void lower_cond(block_lowering *b, const node *n)
 {
     program *p = b->pl->p;
-    view *in = NEW_ARRAY(b->pl->run->scratch, view, n->n_in + 1), *out = NEW_ARRAY(b->pl->run->scratch, view, n->n_out + 1);
+    view *in = NEW_ARRAY(b->pl->run->scratch, view, n->n_in + 1),
+         *out = NEW_ARRAY(b->pl->run->scratch, view, n->n_out + 1);
     for (int i = 0; i < n->n_in; i++) in[i] = where_is(b, n->in[i]);
     set_results(b, n, NULL, 0);
     for (int r = 0; r < n->n_out; r++) out[r] = b->where[n->first + (uint32_t)r];
@@ -326,21 +348,28 @@ static void lower_while(block_lowering *b, const node *n)
     for (int c = 0; c < a->n_carry; c++) call_copy(b->pl, &op->body, out[c], in[c], n->types[c]);
 }
 
-/* The kernel result behind a result of the graph, so that it can be stored in place; NO_VALUE if there is none. */
+/* The kernel result behind a result of the graph, so that it can be stored in place; NO_VALUE if there is
+ * none. */
 static value stored_by_kernel(const graph *g, value v)
 {
     for (;;) {
         const node *n = node_of(g, v);
-        if (n->prim == PRIM_kernel || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_scan) return v;
+        if (n->prim == PRIM_kernel || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_scan)
+            return v;
         if (n->prim != PRIM_reshape && n->prim != PRIM_bitcast) return NO_VALUE;
         v = n->in[0];
     }
 }
 
-static void lower_graph(program_lowering *pl, const graph *g, prog_block *to, const view *inputs, const view *results)
+static void lower_graph(program_lowering *pl, const graph *g, prog_block *to, const view *inputs,
+                        const view *results)
 {
     arena *a = pl->run->scratch;
-    block_lowering b = { .pl = pl, .g = g, .block = to, .where = NEW_ARRAY(a, view, g->owner.n + 1), .wanted = NEW_ARRAY(a, view, g->owner.n + 1) };
+    block_lowering b = { .pl = pl,
+                         .g = g,
+                         .block = to,
+                         .where = NEW_ARRAY(a, view, g->owner.n + 1),
+                         .wanted = NEW_ARRAY(a, view, g->owner.n + 1) };
     for (int64_t i = 0; i < g->owner.n; i++) b.where[i].buf = b.wanted[i].buf = -1;
     for (int64_t i = 0; i < g->inputs.n; i++) b.where[g->inputs.at[i].id] = inputs[i];
     for (int64_t r = 0; r < g->results.n; r++) {
@@ -356,7 +385,8 @@ static void lower_graph(program_lowering *pl, const graph *g, prog_block *to, co
     }
     for (int64_t r = 0; r < g->results.n; r++) {
         view w = where_is(&b, g->results.at[r]);
-        if (w.buf != results[r].buf || w.at != results[r].at) call_copy(pl, to, w, results[r], type_of(g, g->results.at[r]));
+        if (w.buf != results[r].buf || w.at != results[r].at)
+            call_copy(pl, to, w, results[r], type_of(g, g->results.at[r]));
     }
 }
 
@@ -364,17 +394,21 @@ program *lower_program(pass_run *run, const graph *g, fma_mode fma)
 {
     program *p = program_new(g->ctx, g->arena, g->dims, g->name);
     program_lowering pl = { .p = p, .run = run };
-    view *in = NEW_ARRAY(run->scratch, view, g->inputs.n + 1), *out = NEW_ARRAY(run->scratch, view, g->results.n + 1);
+    view *in = NEW_ARRAY(run->scratch, view, g->inputs.n + 1),
+         *out = NEW_ARRAY(run->scratch, view, g->results.n + 1);
     p->fma = fma;
     p->n_inputs = (int)g->inputs.n;
     p->n_outputs = (int)g->results.n;
     for (int64_t i = 0; i < g->inputs.n; i++) {
         type t = type_of(g, g->inputs.at[i]);
-        in[i] = (view){ program_buf(p, node_of(g, g->inputs.at[i])->input->name, PBUF_input, (int)i, t.dtype, t.rank, t.dims), NULL };
+        in[i] = (view){ program_buf(p, node_of(g, g->inputs.at[i])->input->name, PBUF_input, (int)i, t.dtype,
+                                    t.rank, t.dims),
+                        NULL };
     }
     for (int64_t r = 0; r < g->results.n; r++) {
         type t = type_of(g, g->results.at[r]);
-        out[r] = (view){ program_buf(p, g->result_names.at[r], PBUF_output, (int)r, t.dtype, t.rank, t.dims), NULL };
+        out[r] = (view){ program_buf(p, g->result_names.at[r], PBUF_output, (int)r, t.dtype, t.rank, t.dims),
+                         NULL };
     }
     lower_graph(&pl, g, &p->body, in, out);
     run->changes += p->kernels.n;

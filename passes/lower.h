@@ -1,10 +1,10 @@
 /* passes/lower.h: what the parts of `lower` share.
  *
  * A kernel's body (a small graph) becomes one nest. The anchor decides the loops (lower_map.c, lower_row.c,
- * lower_contract.c, lower_window.c, lower_move.c, lower_sort.c); inside, elements are pulled: pull(v, index) gives the
- * expression of v's element at that index, walking maps and views down to loads of parameters (lower_pull.c). Each map
- * result and each load becomes a `let`, remembered by (value, index) while its scope lasts, so nothing is computed twice
- * in one place.
+ * lower_contract.c, lower_window.c, lower_move.c, lower_sort.c); inside, elements are pulled: pull(v, index)
+ * gives the expression of v's element at that index, walking maps and views down to loads of parameters
+ * (lower_pull.c). Each map result and each load becomes a `let`, remembered by (value, index) while its scope
+ * lasts, so nothing is computed twice in one place.
  */
 #ifndef DLC_PASSES_LOWER_H
 #define DLC_PASSES_LOWER_H
@@ -30,7 +30,7 @@ typedef struct lowering {
     arena *scratch;
 } lowering;
 
-/* -- Statements ------------------------------------------------------------------------------------------------------ */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 typedef struct { block *at; int64_t memo; } scope_mark;
 /* Opens `for var in lo..hi` at the end of the current block and goes inside. */
@@ -48,7 +48,7 @@ void store_scalar(lowering *l, int reg, const expr *x);
 const expr *simplified(lowering *l, const expr *x);
 index_list index_copy(lowering *l, const expr *const *x, int n);
 
-/* -- Elements --------------------------------------------------------------------------------------------------------- */
+/* -- Elements -------------------------------------------------------------------------------------------- */
 
 const expr *pull(lowering *l, value v, index_list index);
 void remember(lowering *l, value v, index_list index, const expr *x);
@@ -66,13 +66,14 @@ scalar reduce_scalar(reduce_kind kind);
 /* Stores every body result of type `t`'s shape at this index. */
 void store_results(lowering *l, type t, index_list index);
 
-/* A sum (or product, max, min) by the lanes rule of docs/design.md §11: n elements, 16 virtual lanes, blocks of 4096.
- * update(ctx, acc, e) gives the lane's next value; first (or NULL) starts lane 0 of the first block. */
+/* A sum (or product, max, min) by the lanes rule of docs/design.md §11: n elements, 16 virtual lanes, blocks
+ * of 4096. update(ctx, acc, e) gives the lane's next value; first (or NULL) starts lane 0 of the first block.
+ */
 typedef struct { lowering *l; void *ctx; dtype acc; scalar combine; const expr *identity, *first; } lane_sum;
 typedef const expr *(*lane_update)(lane_sum *s, const expr *acc, const expr *e);
 const expr *sum_lanes(lane_sum *s, dim n, lane_update update);
 
-/* -- Anchors ------------------------------------------------------------------------------------------------------------ */
+/* -- Anchors --------------------------------------------------------------------------------------------- */
 
 void lower_map(lowering *l);
 void lower_row(lowering *l);
@@ -84,7 +85,7 @@ void lower_sort(lowering *l);
 void lower_compact(lowering *l);
 /* Parameters whose accesses are affine only in the flat address get one axis (lower_flatten.c). */
 void flatten_params(kernel_code *k, arena *scratch);
-void tidy_kernel(kernel_code *k, arena *scratch);                    /* lower_tidy.c: what nobody reads goes */
+void tidy_kernel(kernel_code *k, arena *scratch);                   /* lower_tidy.c: what nobody reads goes */
 const node *find_anchor(const graph *body, prim p);   /* the node of that kind; NULL */
 
 #endif

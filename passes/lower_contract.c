@@ -6,18 +6,21 @@
  *       y[o…] = epilogue(acc)
  *     }
  *
- * One chain for each output, summed labels in their written order, one multiply-add a step (docs/design.md §11). A window's
- * relation  idil*i = stride*o + dil*k - pad  gives the position in a; positions outside, or that idil does not divide, are
- * skipped, except where the zero-tap rule holds: then the tap is multiplied by 0 instead. A result of statically fewer than
- * 16 elements is summed by lanes (lower_row.c), each lane a chain of multiply-adds.
+ * One chain for each output, summed labels in their written order, one multiply-add a step (docs/design.md
+ * §11). A window's
+ * relation  idil*i = stride*o + dil*k - pad  gives the position in a; positions outside, or that idil does
+ *           not divide, are
+ * skipped, except where the zero-tap rule holds: then the tap is multiplied by 0 instead. A result of
+ * statically fewer than 16 elements is summed by lanes (lower_row.c), each lane a chain of multiply-adds.
  */
 #include "passes/lower.h"
 #include "ir/order.h"
 
-/* -- A relation's position ------------------------------------------------------------------------------------------------ */
+/* -- A relation's position ------------------------------------------------------------------------------- */
 
 /* The position i for (o, k), and the condition under which it exists (NULL: always). */
-static const expr *window_position(lowering *l, relation r, const expr *o, const expr *k, dim extent, const expr **cond)
+static const expr *window_position(lowering *l, relation r, const expr *o, const expr *k, dim extent,
+                                   const expr **cond)
 {
     kernel_code *c = l->k;
     const expr *n = x_add(c, x_mul(c, o, x_int(c, r.stride)), x_mul(c, k, x_int(c, r.dil)));
@@ -30,7 +33,7 @@ static const expr *window_position(lowering *l, relation r, const expr *o, const
     return n;
 }
 
-/* -- Contract ----------------------------------------------------------------------------------------------------------------- */
+/* -- Contract -------------------------------------------------------------------------------------------- */
 
 typedef struct {
     lowering *l;
@@ -65,7 +68,8 @@ static bool is_window_axis(const contract_attr *a, uint8_t label)
     return false;
 }
 
-/* Positions in a and b for the labels' values; *inside: the position in a exists; *within: no limit is passed. */
+/* Positions in a and b for the labels' values; *inside: the position in a exists; *within: no limit is
+ * passed. */
 static void term_positions(product *p, const expr **inside, const expr **within)
 {
     lowering *l = p->l;
@@ -76,7 +80,8 @@ static void term_positions(product *p, const expr **inside, const expr **within)
         p->a_index[i] = p->at[a->la[i]];
         for (int w = 0; w < a->n_windows; w++)
             if (a->windows[w].a == a->la[i])
-                p->a_index[i] = window_position(l, a->windows[w].r, p->at[a->windows[w].o], p->at[a->windows[w].b], ta.dims[i], inside);
+                p->a_index[i] = window_position(l, a->windows[w].r, p->at[a->windows[w].o],
+                                                p->at[a->windows[w].b], ta.dims[i], inside);
     }
     for (int i = 0; i < tb.rank; i++) p->b_index[i] = p->at[a->lb[i]];
     for (int i = 0; i < a->n_limits; i++) {
@@ -87,7 +92,8 @@ static void term_positions(product *p, const expr **inside, const expr **within)
     }
 }
 
-/* acc plus the term's product. With zero taps a position outside is read at a clamped place and replaced by 0. */
+/* acc plus the term's product. With zero taps a position outside is read at a clamped place and replaced by
+ * 0. */
 static const expr *multiply_add(product *p, const expr *acc, const expr *inside)
 {
     lowering *l = p->l;
@@ -96,7 +102,8 @@ static const expr *multiply_add(product *p, const expr *acc, const expr *inside)
     for (int i = 0; zero && i < ta.rank; i++) {
         const expr *last = x_dim(l->k, dim_addk(l->k->dims, ta.dims[i], -1));
         if (is_window_axis(p->a, p->a->la[i]) && in_bounds(l, p->a_index[i], ta.dims[i]))
-            p->a_index[i] = x_op2(l->k, SCALAR_min, x_op2(l->k, SCALAR_max, p->a_index[i], x_int(l->k, 0)), last);
+            p->a_index[i] = x_op2(l->k, SCALAR_min, x_op2(l->k, SCALAR_max, p->a_index[i], x_int(l->k, 0)),
+                                  last);
     }
     const expr *x = x_cast(l->k, pull(l, p->n->in[0], p->a_index), p->a->acc);
     const expr *y = x_cast(l->k, pull(l, p->n->in[1], p->b_index), p->a->acc);
@@ -125,7 +132,8 @@ static const expr *sum_chain(product *p, index_list index)
     int acc = reg_scalar(l, "acc", a->acc, initial(p, index));
     scope_mark outside = { l->at, l->memo.n };
     for (int i = 0; i < a->n_sum; i++)
-        open_dim(l, a->label_name[a->sum[i]], is_window_tap(a, a->sum[i]) ? LOOP_sum_window : LOOP_sum, a->extent[a->sum[i]], &p->at[a->sum[i]]);
+        open_dim(l, a->label_name[a->sum[i]], is_window_tap(a, a->sum[i]) ? LOOP_sum_window : LOOP_sum,
+                 a->extent[a->sum[i]], &p->at[a->sum[i]]);
     term_positions(p, &inside, &within);
     const expr *cond = takes_step(p, inside, within);
     if (cond) open_if(l, cond);
@@ -157,7 +165,11 @@ static const expr *sum_by_lanes(product *p, index_list index)
     lowering *l = p->l;
     dim n = dim_const(1);
     for (int i = 0; i < p->a->n_sum; i++) n = dim_mul(l->k->dims, n, p->a->extent[p->a->sum[i]]);
-    lane_sum s = { .l = l, .ctx = p, .acc = p->a->acc, .combine = SCALAR_add, .identity = x_const(l->k, p->a->acc, (scalar_value){ 0 }),
+    lane_sum s = { .l = l,
+                   .ctx = p,
+                   .acc = p->a->acc,
+                   .combine = SCALAR_add,
+                   .identity = x_const(l->k, p->a->acc, (scalar_value){ 0 }),
                    .first = p->n->n_in == 3 ? let(l, initial(p, index)) : NULL };
     return sum_lanes(&s, n, update_product);
 }
@@ -181,7 +193,7 @@ void lower_contract(lowering *l)
     close_scope(l, outside);
 }
 
-/* -- Window --------------------------------------------------------------------------------------------------------------------- */
+/* -- Window ---------------------------------------------------------------------------------------------- */
 
 /* argmax: row-major tap number of the first maximum, a NaN counting as one; -1 if no tap exists. */
 static void update_position(lowering *l, int best, int position, const expr *x, const expr *tap)
@@ -190,7 +202,8 @@ static void update_position(lowering *l, int best, int position, const expr *x, 
     const expr *b = let(l, load_scalar(l, best)), *at = let(l, load_scalar(l, position));
     const expr *take = x_op2(k, SCALAR_or, x_op2(k, SCALAR_lt, at, x_int(k, 0)), x_op2(k, SCALAR_lt, b, x));
     if (is_float(x->type)) {
-        const expr *x_nan = x_op1(k, SCALAR_not, x_op2(k, SCALAR_eq, x, x)), *b_ok = x_op2(k, SCALAR_eq, b, b);
+        const expr *x_nan = x_op1(k, SCALAR_not, x_op2(k, SCALAR_eq, x, x)),
+                   *b_ok = x_op2(k, SCALAR_eq, b, b);
         take = x_op2(k, SCALAR_or, take, x_op2(k, SCALAR_and, b_ok, x_nan));
     }
     take = let(l, take);
@@ -206,14 +219,17 @@ void lower_window(lowering *l)
     type from = type_of(l->body, n->in[0]), t = n->types[0];
     dtype wide = compute_dtype(from.dtype);
     const expr *index[MAX_RANK], *x_index[MAX_RANK], *cond = NULL, *tap = x_int(k, 0);
-    static const reduce_kind kinds[WINDOW_COUNT] = { REDUCE_sum, REDUCE_prod, REDUCE_max, REDUCE_min, REDUCE_max };
+    static const reduce_kind kinds[WINDOW_COUNT] = {
+        REDUCE_sum, REDUCE_prod, REDUCE_max, REDUCE_min, REDUCE_max
+    };
     reduce_kind kind = kinds[a->kind];
     scope_mark outside = { l->at, l->memo.n };
 
     for (int i = 0; i < t.rank; i++) {
         bool is_window = false;
         for (int w = 0; w < a->n; w++) is_window |= a->axes[w].axis == i;
-        open_dim(l, arena_printf(k->arena, "d%d", i), is_window ? LOOP_window_out : LOOP_batch, t.dims[i], &index[i]);
+        open_dim(l, arena_printf(k->arena, "d%d", i), is_window ? LOOP_window_out : LOOP_batch, t.dims[i],
+                 &index[i]);
         x_index[i] = index[i];
     }
     int acc = reg_scalar(l, "acc", wide, identity_of(l, kind, wide));
@@ -221,9 +237,11 @@ void lower_window(lowering *l)
     scope_mark inner = { l->at, l->memo.n };
     for (int w = 0; w < a->n; w++) {
         const expr *tap_x;
-        open_dim(l, arena_printf(k->arena, "k%d", a->axes[w].axis), LOOP_sum_window, dim_const(a->axes[w].k), &tap_x);
+        open_dim(l, arena_printf(k->arena, "k%d", a->axes[w].axis), LOOP_sum_window, dim_const(a->axes[w].k),
+                 &tap_x);
         tap = x_add(k, x_mul(k, tap, x_int(k, a->axes[w].k)), tap_x);
-        x_index[a->axes[w].axis] = window_position(l, a->axes[w].r, index[a->axes[w].axis], tap_x, from.dims[a->axes[w].axis], &cond);
+        x_index[a->axes[w].axis] = window_position(l, a->axes[w].r, index[a->axes[w].axis], tap_x,
+                                                   from.dims[a->axes[w].axis], &cond);
     }
     if (cond) open_if(l, cond);
     const expr *x = let(l, x_cast(k, pull(l, n->in[0], x_index), wide));

@@ -59,7 +59,8 @@ void lower_scatter(lowering *l)
     close_scope(l, outside);
 
     const expr *from[2 * MAX_RANK], *to[MAX_RANK] = { 0 }, *cond = NULL;
-    for (int i = 0; i < s.rank; i++) open_dim(l, arena_printf(k->arena, "s%d", i), LOOP_sum, s.dims[i], &from[i]);
+    for (int i = 0; i < s.rank; i++)
+        open_dim(l, arena_printf(k->arena, "s%d", i), LOOP_sum, s.dims[i], &from[i]);
     for (int j = 0; j < a->n_axes; j++) {
         const expr *p = let(l, x_cast(k, pull(l, n->in[2 + j], from), DTYPE_i64));
         to[a->axes[j]] = p;
@@ -75,7 +76,8 @@ void lower_scatter(lowering *l)
         }
     static const scalar fn[SCATTER_COUNT] = { SCALAR_COUNT, SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min };
     const expr *u = pull(l, n->in[1], from);
-    if (a->mode != SCATTER_set) u = x_op2(k, fn[a->mode], x_load(k, at, to), wide == t.dtype ? u : x_cast(k, u, wide));
+    if (a->mode != SCATTER_set)
+        u = x_op2(k, fn[a->mode], x_load(k, at, to), wide == t.dtype ? u : x_cast(k, u, wide));
     store(l, at, to, u);
     close_scope(l, outside);
 

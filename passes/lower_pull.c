@@ -1,15 +1,15 @@
 /* lower_pull: the expression of one element
  *
- * A view is a change of index; a map is arithmetic on elements pulled at the same index; an input is a load. Anchors put
- * their own results into the memo first, so the walk ends there. Narrow floats: each map widens its operands and rounds
- * its result, as docs/design.md §4 defines.
+ * A view is a change of index; a map is arithmetic on elements pulled at the same index; an input is a load.
+ * Anchors put their own results into the memo first, so the walk ends there. Narrow floats: each map widens
+ * its operands and rounds its result, as docs/design.md §4 defines.
  *
- * Reads that might lie outside (pad, gather) are made at a clamped position and then replaced by a select, so that vector
- * code needs no branches; where the operand may be empty, by an `if`.
+ * Reads that might lie outside (pad, gather) are made at a clamped position and then replaced by a select, so
+ * that vector code needs no branches; where the operand may be empty, by an `if`.
  */
 #include "passes/lower.h"
 
-/* -- Scopes and statements --------------------------------------------------------------------------------------------- */
+/* -- Scopes and statements ------------------------------------------------------------------------------- */
 
 static void set_range(lowering *l, int var, const expr *lo, const expr *hi)
 {
@@ -89,7 +89,7 @@ index_list index_copy(lowering *l, const expr *const *x, int n)
     return arena_copy(l->k->arena, x, sizeof *x * (size_t)n);
 }
 
-/* -- The memo -------------------------------------------------------------------------------------------------------------- */
+/* -- The memo -------------------------------------------------------------------------------------------- */
 
 void remember(lowering *l, value v, index_list index, const expr *x)
 {
@@ -109,7 +109,7 @@ static const expr *recall(const lowering *l, value v, index_list index)
     return NULL;
 }
 
-/* -- Index arithmetic --------------------------------------------------------------------------------------------------------- */
+/* -- Index arithmetic ------------------------------------------------------------------------------------ */
 
 index_list stretched(lowering *l, type t, index_list full)
 {
@@ -166,8 +166,8 @@ const expr *linearize(lowering *l, int rank, const dim *extents, index_list inde
     return e;
 }
 
-/* Index into the operand of a reshape. Both shapes are cut into runs of equal product; inside a run of one dim each the
- * index passes through, others go by the flat position of the run. */
+/* Index into the operand of a reshape. Both shapes are cut into runs of equal product; inside a run of one
+ * dim each the index passes through, others go by the flat position of the run. */
 static void reshape_index(lowering *l, type from, index_list index, type to, const expr **out)
 {
     dims *d = l->k->dims;
@@ -175,7 +175,7 @@ static void reshape_index(lowering *l, type from, index_list index, type to, con
     while (i < from.rank || j < to.rank) {
         if (i < from.rank && dim_is(from.dims[i], 1)) { i++; continue; }
         if (j < to.rank && dim_is(to.dims[j], 1)) { out[j++] = x_int(l->k, 0); continue; }
-        if (i >= from.rank || j >= to.rank) break;                /* extent 0 on one side: nothing will be read */
+        if (i >= from.rank || j >= to.rank) break;            /* extent 0 on one side: nothing will be read */
         int i0 = i, j0 = j;
         dim p = from.dims[i++], q = to.dims[j++];
         while (!dim_same(p, q) && (i < from.rank || j < to.rank)) {
@@ -195,7 +195,7 @@ static void reshape_index(lowering *l, type from, index_list index, type to, con
     for (; j < to.rank; j++) out[j] = x_int(l->k, 0);
 }
 
-/* -- Nodes ------------------------------------------------------------------------------------------------------------------------ */
+/* -- Nodes ----------------------------------------------------------------------------------------------- */
 
 static const expr *pull_const(lowering *l, const node *n)
 {
@@ -214,7 +214,8 @@ static const expr *pull_dims(lowering *l, const node *n, index_list index)
         at = i ? x_op2(l->k, SCALAR_add, at, index[i]) : index[i];
     }
     for (int64_t i = 1; i < n->konst->n; i++)
-        x = x_op3(l->k, SCALAR_select, x_op2(l->k, SCALAR_eq, at, x_int(l->k, i)), x_dim(l->k, n->konst->dims[i]), x);
+        x = x_op3(l->k, SCALAR_select, x_op2(l->k, SCALAR_eq, at, x_int(l->k, i)),
+                  x_dim(l->k, n->konst->dims[i]), x);
     return x_cast(l->k, x, t.dtype);
 }
 
@@ -265,15 +266,18 @@ static const expr *pull_pad(lowering *l, const node *n, index_list index)
     for (int i = 0; i < from.rank; i++) {
         int64_t step = n->pad->interior[i] + 1;
         const expr *p = simplified(l, x_sub(l->k, index[i], x_dim(l->k, n->pad->lo[i])));
-        dim span = step == 1 ? from.dims[i] : dim_addk(d, dim_mulk(d, dim_addk(d, from.dims[i], -1), step), 1);
-        if (!dim_is(n->pad->lo[i], 0) || !dim_is(n->pad->hi[i], 0) || step != 1) cond = x_all(l, cond, in_bounds(l, p, span));
+        dim span = step == 1 ? from.dims[i]
+                             : dim_addk(d, dim_mulk(d, dim_addk(d, from.dims[i], -1), step), 1);
+        if (!dim_is(n->pad->lo[i], 0) || !dim_is(n->pad->hi[i], 0) || step != 1)
+            cond = x_all(l, cond, in_bounds(l, p, span));
         if (step != 1) {
             cond = x_all(l, cond, x_op2(l->k, SCALAR_eq, x_mod(l->k, p, x_int(l->k, step)), x_int(l->k, 0)));
             p = x_floordiv(l->k, p, x_int(l->k, step));
         }
         x[i] = p;
     }
-    const expr *other = n->n_in == 2 ? pull(l, n->in[1], NULL) : x_const(l->k, n->types[0].dtype, (scalar_value){ 0 });
+    const expr *other = n->n_in == 2 ? pull(l, n->in[1], NULL)
+                                     : x_const(l->k, n->types[0].dtype, (scalar_value){ 0 });
     return pull_guarded(l, cond, n->in[0], x, other);
 }
 
@@ -294,7 +298,8 @@ static const expr *pull_gather(lowering *l, const node *n, index_list index)
     return pull_guarded(l, cond, n->in[0], x, x_const(l->k, n->types[0].dtype, (scalar_value){ 0 }));
 }
 
-/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), as docs/primitives.md 2.3. */
+/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), as docs/primitives.md
+ * 2.3. */
 static const expr *pull_random(lowering *l, const node *n, index_list index)
 {
     kernel_code *k = l->k;
@@ -307,12 +312,16 @@ static const expr *pull_random(lowering *l, const node *n, index_list index)
     c[0] = let(l, x_cast(k, x_floordiv(k, e, x_int(k, 4)), DTYPE_u32));
     for (int i = 0; i < 3; i++) c[i + 1] = key[i + 2];
     const expr *k0 = key[0], *k1 = key[1];
-    const expr *mul0 = x_const(k, DTYPE_u64, (scalar_value){ 0xD2511F53u }), *mul1 = x_const(k, DTYPE_u64, (scalar_value){ 0xCD9E8D57u });
-    const expr *bump0 = x_const(k, DTYPE_u32, (scalar_value){ 0x9E3779B9u }), *bump1 = x_const(k, DTYPE_u32, (scalar_value){ 0xBB67AE85u });
+    const expr *mul0 = x_const(k, DTYPE_u64, (scalar_value){ 0xD2511F53u }),
+               *mul1 = x_const(k, DTYPE_u64, (scalar_value){ 0xCD9E8D57u });
+    const expr *bump0 = x_const(k, DTYPE_u32, (scalar_value){ 0x9E3779B9u }),
+               *bump1 = x_const(k, DTYPE_u32, (scalar_value){ 0xBB67AE85u });
     const expr *half = x_const(k, DTYPE_u64, (scalar_value){ 32 });
     for (int round = 0; round < 10; round++) {
-        const expr *p0 = let(l, x_mul(k, mul0, x_cast(k, c[0], DTYPE_u64))), *p1 = let(l, x_mul(k, mul1, x_cast(k, c[2], DTYPE_u64)));
-        const expr *hi0 = x_cast(k, x_op2(k, SCALAR_shr, p0, half), DTYPE_u32), *hi1 = x_cast(k, x_op2(k, SCALAR_shr, p1, half), DTYPE_u32);
+        const expr *p0 = let(l, x_mul(k, mul0, x_cast(k, c[0], DTYPE_u64))),
+                   *p1 = let(l, x_mul(k, mul1, x_cast(k, c[2], DTYPE_u64)));
+        const expr *hi0 = x_cast(k, x_op2(k, SCALAR_shr, p0, half), DTYPE_u32),
+                   *hi1 = x_cast(k, x_op2(k, SCALAR_shr, p1, half), DTYPE_u32);
         const expr *n0 = let(l, x_op2(k, SCALAR_xor, x_op2(k, SCALAR_xor, hi1, c[1]), k0));
         const expr *n2 = let(l, x_op2(k, SCALAR_xor, x_op2(k, SCALAR_xor, hi0, c[3]), k1));
         c[1] = let(l, x_cast(k, p1, DTYPE_u32));
@@ -342,7 +351,8 @@ static const expr *pull_view(lowering *l, const node *n, index_list index)
         return pull(l, n->in[0], stretched(l, from, index));
     case PRIM_slice:
         for (int j = 0; j < from.rank; j++)
-            x[j] = x_add(l->k, x_dim(l->k, n->slice->start[j]), x_mul(l->k, index[j], x_int(l->k, n->slice->step[j])));
+            x[j] = x_add(l->k, x_dim(l->k, n->slice->start[j]),
+                         x_mul(l->k, index[j], x_int(l->k, n->slice->step[j])));
         break;
     case PRIM_bitcast:
         return x_bitcast(l->k, pull(l, n->in[0], index), n->bitcast->to);
@@ -364,11 +374,18 @@ static const expr *compute(lowering *l, value v, const node *n, index_list index
     case PRIM_gather: return let(l, pull_gather(l, n, index));
     case PRIM_reshape: case PRIM_transpose: case PRIM_broadcast: case PRIM_slice: case PRIM_bitcast:
         return pull_view(l, n, index);
-    case PRIM_reduce: case PRIM_contract: case PRIM_window: case PRIM_concat: case PRIM_scatter: case PRIM_sort:
+    case PRIM_reduce:
+    case PRIM_contract:
+    case PRIM_window:
+    case PRIM_concat:
+    case PRIM_scatter:
+    case PRIM_sort:
     case PRIM_scan: case PRIM_cond: case PRIM_while: case PRIM_compact: case PRIM_kernel: case PRIM_COUNT:
         break;
     }
-    diag_internal(l->k->ctx, (place){ 0 }, arena_printf(l->scratch, "lower: %s read away from its own position", prim_info[n->prim].name));
+    diag_internal(l->k->ctx, (place){ 0 },
+                  arena_printf(l->scratch, "lower: %s read away from its own position",
+                               prim_info[n->prim].name));
     return x_const(l->k, n->types[0].dtype, (scalar_value){ 0 });
 }
 
@@ -394,7 +411,9 @@ const expr *pull(lowering *l, value v, index_list index)
 
 scalar reduce_scalar(reduce_kind kind)
 {
-    static const scalar fn[REDUCE_COUNT] = { SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min, SCALAR_max, SCALAR_min };
+    static const scalar fn[REDUCE_COUNT] = {
+        SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min, SCALAR_max, SCALAR_min
+    };
     return fn[kind];
 }
 

@@ -1,9 +1,9 @@
 /* lower_sort: stable sorting by keys, and positions of true
  *
- * Sort: bottom-up merge sort of positions, one line at a time, between two scratch rows (Knuth, TAOCP 3, 5.2.4, list form
- * left out: rows of positions move 8 bytes an element and need no links). Runs of `width` become runs of 2*width; each
- * output takes the left head unless the right one comes strictly before it, so equal keys keep their order.
- * Ascending order puts NaN last, descending first; -0 equals +0.
+ * Sort: bottom-up merge sort of positions, one line at a time, between two scratch rows (Knuth, TAOCP 3,
+ * 5.2.4, list form left out: rows of positions move 8 bytes an element and need no links). Runs of `width`
+ * become runs of 2*width; each output takes the left head unless the right one comes strictly before it, so
+ * equal keys keep their order. Ascending order puts NaN last, descending first; -0 equals +0.
  *
  * Compact: one pass that stores each position and advances by the mask, then fills with N.
  */
@@ -31,13 +31,17 @@ static const expr *comes_before(sorter *s, const expr *y, const expr *x)
         const expr *before = descending ? x_op2(k, SCALAR_lt, b, a) : x_op2(k, SCALAR_lt, a, b);
         const expr *after = descending ? x_op2(k, SCALAR_lt, a, b) : x_op2(k, SCALAR_lt, b, a);
         if (is_float(a->type)) {
-            const expr *a_nan = x_op1(k, SCALAR_not, x_op2(k, SCALAR_eq, a, a)), *b_nan = x_op1(k, SCALAR_not, x_op2(k, SCALAR_eq, b, b));
-            const expr *a_only = x_op2(k, SCALAR_and, a_nan, x_op1(k, SCALAR_not, b_nan)), *b_only = x_op2(k, SCALAR_and, b_nan, x_op1(k, SCALAR_not, a_nan));
+            const expr *a_nan = x_op1(k, SCALAR_not, x_op2(k, SCALAR_eq, a, a)),
+                       *b_nan = x_op1(k, SCALAR_not, x_op2(k, SCALAR_eq, b, b));
+            const expr *a_only = x_op2(k, SCALAR_and, a_nan, x_op1(k, SCALAR_not, b_nan)),
+                       *b_only = x_op2(k, SCALAR_and, b_nan, x_op1(k, SCALAR_not, a_nan));
             before = x_op2(k, SCALAR_or, before, descending ? a_only : b_only);
             after = x_op2(k, SCALAR_or, after, descending ? b_only : a_only);
         }
         before = let(s->l, before);
-        result = !result ? before : x_op2(k, SCALAR_or, before, x_op2(k, SCALAR_and, x_op1(k, SCALAR_not, let(s->l, after)), result));
+        result = !result ? before
+                         : x_op2(k, SCALAR_or, before,
+                                 x_op2(k, SCALAR_and, x_op1(k, SCALAR_not, let(s->l, after)), result));
     }
     return result;
 }
@@ -45,8 +49,10 @@ static const expr *comes_before(sorter *s, const expr *y, const expr *x)
 static void store_at(lowering *l, int buf, const expr *i, const expr *x) { store(l, buf, &i, x); }
 static const expr *load_at(lowering *l, int buf, const expr *i) { return let(l, x_load(l->k, buf, &i)); }
 
-/* One pass: runs of width become runs of 2*width. rows[2*n]: elements from + … are read, to + … are written. */
-static void merge_pass(sorter *s, int rows, const expr *from, const expr *to, const expr *width, const expr *n)
+/* One pass: runs of width become runs of 2*width. rows[2*n]: elements from + … are read, to + … are written.
+ */
+static void merge_pass(sorter *s, int rows, const expr *from, const expr *to, const expr *width,
+                       const expr *n)
 {
     lowering *l = s->l;
     kernel_code *k = l->k;
@@ -56,12 +62,14 @@ static void merge_pass(sorter *s, int rows, const expr *from, const expr *to, co
     int pair = kernel_var(k, "pair", LOOP_plain);
     open_loop(l, pair, x_int(k, 0), pairs);
     const expr *lo = let(l, x_mul(k, x_var(k, pair), twice));
-    const expr *mid = let(l, x_op2(k, SCALAR_min, x_add(k, lo, width), n)), *hi = let(l, x_op2(k, SCALAR_min, x_add(k, lo, twice), n));
+    const expr *mid = let(l, x_op2(k, SCALAR_min, x_add(k, lo, width), n)),
+               *hi = let(l, x_op2(k, SCALAR_min, x_add(k, lo, twice), n));
     int left = reg_scalar(l, "left", DTYPE_i64, lo), right = reg_scalar(l, "right", DTYPE_i64, mid);
     int t = kernel_var(k, "t", LOOP_sum);
     open_loop(l, t, lo, hi);
     const expr *i = let(l, load_scalar(l, left)), *j = let(l, load_scalar(l, right));
-    const expr *has_left = let(l, x_op2(k, SCALAR_lt, i, mid)), *has_right = let(l, x_op2(k, SCALAR_lt, j, hi));
+    const expr *has_left = let(l, x_op2(k, SCALAR_lt, i, mid)),
+               *has_right = let(l, x_op2(k, SCALAR_lt, j, hi));
     int take_right = reg_scalar(l, "take", DTYPE_bool, has_right);
     scope_mark both = open_if(l, x_op2(k, SCALAR_and, has_left, has_right));
     const expr *pi = load_at(l, rows, x_add(k, from, i)), *pj = load_at(l, rows, x_add(k, from, j));
@@ -69,7 +77,8 @@ static void merge_pass(sorter *s, int rows, const expr *from, const expr *to, co
     close_scope(l, both);
     const expr *is_right = let(l, load_scalar(l, take_right));
     const expr *taken = let(l, x_op3(k, SCALAR_select, is_right, j, i));
-    store_at(l, rows, x_add(k, to, x_var(k, t)), x_load(k, rows, (const expr *const[]){ x_add(k, from, taken) }));
+    store_at(l, rows, x_add(k, to, x_var(k, t)),
+             x_load(k, rows, (const expr *const[]){ x_add(k, from, taken) }));
     const expr *one = x_int(k, 1), *zero = x_int(k, 0);
     store_scalar(l, right, x_add(k, j, x_op3(k, SCALAR_select, is_right, one, zero)));
     store_scalar(l, left, x_add(k, i, x_op3(k, SCALAR_select, is_right, zero, one)));
@@ -95,7 +104,8 @@ void lower_sort(lowering *l)
     store_at(l, rows, i, i);
     close_scope(l, inner);
 
-    /* Passes p = 0, 1, …: width 2^p, as long as it is under the length; they go back and forth between the two rows. */
+    /* Passes p = 0, 1, …: width 2^p, as long as it is under the length; they go back and forth between the
+     * two rows. */
     int64_t lo, hi;
     dim_range(k->dims, length, &lo, &hi);
     int n_passes = 0;
@@ -106,7 +116,8 @@ void lower_sort(lowering *l)
     const expr *width = let(l, x_op2(k, SCALAR_shl, x_int(k, 1), x_var(k, p)));
     open_if(l, x_op2(k, SCALAR_lt, width, len));
     const expr *at = let(l, load_scalar(l, side));
-    merge_pass(&s, rows, let(l, x_mul(k, at, len)), let(l, x_mul(k, x_sub(k, x_int(k, 1), at), len)), width, len);
+    merge_pass(&s, rows, let(l, x_mul(k, at, len)), let(l, x_mul(k, x_sub(k, x_int(k, 1), at), len)), width,
+               len);
     store_scalar(l, side, x_sub(k, x_int(k, 1), at));
     close_scope(l, passes);
 

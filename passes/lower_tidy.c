@@ -1,7 +1,8 @@
 /* lower_tidy: what a nest computes and nobody reads goes
  *
- * A local buffer that is never read is not kept, a loop without a body is none, and a let that is never read is not made: rows that turn out to be needed once,
- * words of a random block that no element takes. Backends need not look, and C has no warning to give.
+ * A local buffer that is never read is not kept, a loop without a body is none, and a let that is never read
+ * is not made: rows that turn out to be needed once, words of a random block that no element takes. Backends
+ * need not look, and C has no warning to give.
  */
 #include "passes/lower.h"
 
@@ -23,7 +24,9 @@ static void see_block(tidying *t, const block *b)
         see(t, s->hi);
         see(t, s->cond);
         see(t, s->value);
-        for (int j = 0; (s->kind == STMT_store || s->kind == STMT_prefetch) && j < t->k->bufs.at[s->id].rank; j++) see(t, s->index[j]);
+        for (int j = 0; (s->kind == STMT_store || s->kind == STMT_prefetch) && j < t->k->bufs.at[s->id].rank;
+             j++)
+            see(t, s->index[j]);
         see_block(t, &s->body);
         see_block(t, &s->other);
     }

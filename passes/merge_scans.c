@@ -3,11 +3,12 @@
  *     %h, %y = scan carry(%a) xs(%x) … body A        %h, %y, %z = scan carry(%a) xs(%x) … body A and B
  *     %g, %z = scan carry(%a) xs(%x) … body B   =>   %g = %h
  *
- * Why    The gradient of a scan issues the scan again to have its carries stacked (grad_prim_scan.c); with this pass the
- *        two are one, and nothing is computed twice.
- * How    Scans of equal operands, length and direction are candidates. Their bodies are built into one graph over the
- *        same inputs: what is equal becomes the same value there, so equal carries are seen by comparing values. The
- *        merged scan gives the carries once, and every stacked result that differs. Bodies are merged first inside.
+ * Why    The gradient of a scan issues the scan again to have its carries stacked (grad_prim_scan.c); with
+ *        this pass the two are one, and nothing is computed twice.
+ * How    Scans of equal operands, length and direction are candidates. Their bodies are built into one graph
+ *        over the same inputs: what is equal becomes the same value there, so equal carries are seen by
+ *        comparing values. The merged scan gives the carries once, and every stacked result that differs.
+ *        Bodies are merged first inside.
  * Needs  a verified graph.
  * Keeps  every bit: each value is computed by the same nodes as before.
  * Leaves scans whose operands are equal in another order.
@@ -25,7 +26,8 @@ typedef struct candidate { const node *n; graph *body; struct candidate *next; }
 static bool steps_alike(const node *a, const node *b)
 {
     const scan_attr *x = a->scan, *y = b->scan;
-    if (x->n_carry != y->n_carry || x->n_xs != y->n_xs || !dim_same(x->n, y->n) || x->reverse != y->reverse) return false;
+    if (x->n_carry != y->n_carry || x->n_xs != y->n_xs || !dim_same(x->n, y->n) || x->reverse != y->reverse)
+        return false;
     return a->n_in == b->n_in && memcmp(a->in, b->in, a->n_in * sizeof(value)) == 0;
 }
 
@@ -41,7 +43,8 @@ static bool has_bodies(const graph *g)
 /* The results of body over the inputs of `to`. */
 static value *results_in(pass_run *run, graph *to, const graph *body)
 {
-    value *map = NEW_ARRAY(run->scratch, value, body->owner.n), *r = NEW_ARRAY(run->scratch, value, body->results.n + 1);
+    value *map = NEW_ARRAY(run->scratch, value, body->owner.n),
+          *r = NEW_ARRAY(run->scratch, value, body->results.n + 1);
     for (int64_t i = 0; i < body->inputs.n; i++) map[body->inputs.at[i].id] = to->inputs.at[i];
     if (!grad_inline(to, body, (int)body->results.n, body->results.at, map)) return NULL;
     for (int64_t i = 0; i < body->results.n; i++) r[i] = map[body->results.at[i].id];
@@ -57,8 +60,8 @@ static int place_of(const values *v, int from, value x)
     return -1;
 }
 
-/* Merges the bodies of the list's scans that step like the first; where[k][i] is the merged place of result i of the k-th
- * scan, where[k] NULL if it stays apart. */
+/* Merges the bodies of the list's scans that step like the first; where[k][i] is the merged place of result i
+ * of the k-th scan, where[k] NULL if it stays apart. */
 static graph *merge_bodies(pass_run *run, graph *to, const candidate *list, int **where)
 {
     const graph *first = list->body;
@@ -99,16 +102,18 @@ static bool rebuild_owner(pass_run *run, graph *to, const node *n, const value *
 {
     switch ((prim)n->prim) {
     case PRIM_cond:
-        return cond(to, in[0], merge_graph(run, n->cond->then_body, to), merge_graph(run, n->cond->else_body, to), n->n_in - 1, in + 1, out);
+        return cond(to, in[0], merge_graph(run, n->cond->then_body, to),
+                    merge_graph(run, n->cond->else_body, to), n->n_in - 1, in + 1, out);
     case PRIM_while:
-        return while_loop(to, merge_graph(run, n->loop->test, to), merge_graph(run, n->loop->body, to), n->loop->n_carry,
-                          n->loop->max_trip, n->n_in, in, out);
+        return while_loop(to, merge_graph(run, n->loop->test, to), merge_graph(run, n->loop->body, to),
+                          n->loop->n_carry, n->loop->max_trip, n->n_in, in, out);
     default: return kernel(to, n->kernel->anchor, merge_graph(run, n->kernel->body, to), n->n_in, in, out);
     }
 }
 
 /* The scan n and those later that merge with it; their results into map_to. */
-static bool rebuild_scans(pass_run *run, graph *to, const node *n, candidate *list, const value *in, value *map_to)
+static bool rebuild_scans(pass_run *run, graph *to, const node *n, candidate *list, const value *in,
+                          value *map_to)
 {
     int n_list = 0;
     for (candidate *c = list; c; c = c->next) n_list++;
@@ -117,10 +122,12 @@ static bool rebuild_scans(pass_run *run, graph *to, const node *n, candidate *li
     if (!m) return false;
     graph *body = merge_graph(run, m, to);
     value *out = NEW_ARRAY(run->scratch, value, body->results.n + 1);
-    if (!scan(to, body, n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out)) return false;
+    if (!scan(to, body, n->scan->n_carry, n->scan->n_xs, n->scan->n, n->scan->reverse, n->n_in, in, out))
+        return false;
     int k = 0;
     for (candidate *c = list; c; c = c->next, k++)
-        for (int i = 0; where[k] && i < c->n->n_out; i++) map_to[c->n->first + (uint32_t)i] = out[where[k][i]];
+        for (int i = 0; where[k] && i < c->n->n_out; i++)
+            map_to[c->n->first + (uint32_t)i] = out[where[k][i]];
     return true;
 }
 
@@ -146,7 +153,8 @@ static graph *merge_graph(pass_run *run, graph *g, graph *outer)
         bool is_used = n->prim == PRIM_input;
         for (int k = 0; k < n->n_out; k++) is_used |= uses[n->first + (uint32_t)k] > 0;
         if (!is_used || (n->n_out && is_value(map_to[n->first]))) continue;
-        value *in = NEW_ARRAY(run->scratch, value, n->n_in + 1), *out = NEW_ARRAY(run->scratch, value, n->n_out + 1);
+        value *in = NEW_ARRAY(run->scratch, value, n->n_in + 1),
+              *out = NEW_ARRAY(run->scratch, value, n->n_out + 1);
         for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
         to->at = n->at ? *n->at : (place){ 0 };
         bool owns = n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_kernel;
@@ -163,7 +171,8 @@ static graph *merge_graph(pass_run *run, graph *g, graph *outer)
             if (g->names.at[v.id]) set_name(to, out[k], g->names.at[v.id]);
         }
     }
-    for (int64_t r = 0; r < g->results.n; r++) add_result(to, map_to[g->results.at[r].id], g->result_names.at[r]);
+    for (int64_t r = 0; r < g->results.n; r++)
+        add_result(to, map_to[g->results.at[r].id], g->result_names.at[r]);
     return to;
 }
 

@@ -18,7 +18,8 @@ dlc_status pass_fuse(pass_run *run, graph **g);
 #define FUNCTION_PROGRAM(name) NULL
 
 const pass_row pass_info[PASS_COUNT] = {
-#define PASS(name, stage, level, bits, doc) [PASS_##name] = { #name, STAGE_##stage, level, BITS_##bits, doc, FUNCTION_##stage(name) },
+#define PASS(name, stage, level, bits, doc) \
+    [PASS_##name] = { #name, STAGE_##stage, level, BITS_##bits, doc, FUNCTION_##stage(name) },
 #define BEFORE(a, b, why)
 #include "passes/pass.def"
 };
@@ -60,10 +61,12 @@ static void explain_change(const pass_run *run, const graph *from, const node *n
 }
 
 /* operands: of the node that owns this body, in `outer`; NULL for the whole graph. */
-static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands, graph **result);
+static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands,
+                                graph **result);
 
 /* Rebuilds a node that owns bodies over rewritten ones. */
-static dlc_status rewrite_owner(const rewriting *outside, graph *to, const node *n, const value *in, value *out)
+static dlc_status rewrite_owner(const rewriting *outside, graph *to, const node *n, const value *in,
+                                value *out)
 {
     rewriting inside = { outside->run, outside->rewrite, n }, *w = &inside;
     graph *first = NULL, *second = NULL;
@@ -92,8 +95,8 @@ static bool owns_bodies(const node *n)
     return n->prim == PRIM_scan || n->prim == PRIM_cond || n->prim == PRIM_while || n->prim == PRIM_kernel;
 }
 
-/* Constants that a body captures are made again inside it, where rules see that they are constant; what is evaluated in
- * the end is one buffer all the same. Loop-carried operands are none of them. */
+/* Constants that a body captures are made again inside it, where rules see that they are constant; what is
+ * evaluated in the end is one buffer all the same. Loop-carried operands are none of them. */
 static value copy_constant(graph *to, const graph *from, value v, int depth)
 {
     const node *n = node_of(from, v);
@@ -108,7 +111,8 @@ static value copy_constant(graph *to, const graph *from, value v, int depth)
 
 static bool is_captured(const node *owner, int64_t input)
 {
-    return owner->prim == PRIM_cond || (owner->prim == PRIM_scan && input >= owner->scan->n_carry + owner->scan->n_xs);
+    return owner->prim == PRIM_cond ||
+           (owner->prim == PRIM_scan && input >= owner->scan->n_carry + owner->scan->n_xs);
 }
 
 bool is_invariant_value(const pass_run *run, const graph *g, value v, int depth)
@@ -122,7 +126,8 @@ bool is_invariant_value(const pass_run *run, const graph *g, value v, int depth)
 }
 
 /* Bodies nest as deep as the front ends allow; that bounds the recursion. */
-static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands, graph **result)
+static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer, const value *operands,
+                                graph **result)
 {
     graph *to = outer ? graph_body(outer, g->name) : graph_new(g->ctx, g->arena, g->dims, g->name);
     value *map_to = NEW_ARRAY(w->run->scratch, value, g->owner.n + 1);
@@ -132,11 +137,14 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
         bool is_used = n->prim == PRIM_input;
         for (int k = 0; k < n->n_out; k++) is_used |= uses[n->first + (uint32_t)k] > 0;
         if (!is_used) continue;
-        value *in = NEW_ARRAY(w->run->scratch, value, n->n_in + 1), *out = NEW_ARRAY(w->run->scratch, value, n->n_out + 1);
+        value *in = NEW_ARRAY(w->run->scratch, value, n->n_in + 1),
+              *out = NEW_ARRAY(w->run->scratch, value, n->n_out + 1);
         for (int k = 0; k < n->n_in; k++) in[k] = map_to[n->in[k].id];
         to->at = n->at ? *n->at : (place){ 0 };
         w->run->uses = uses;
-        w->run->first_capture = w->owner && w->owner->prim == PRIM_scan ? w->owner->scan->n_carry + w->owner->scan->n_xs : INT_MAX;
+        w->run->first_capture = w->owner && w->owner->prim == PRIM_scan
+                                    ? w->owner->scan->n_carry + w->owner->scan->n_xs
+                                    : INT_MAX;
         bool done = !owns_bodies(n) && n->prim != PRIM_input && w->rewrite(w->run, to, g, n, in, out);
         if (!done && owns_bodies(n)) {
             dlc_status s = rewrite_owner(w, to, n, in, out);
@@ -153,10 +161,12 @@ static dlc_status rewrite_graph(const rewriting *w, const graph *g, graph *outer
         for (int k = 0; k < n->n_out; k++) {
             value v = result_of(n, k);
             map_to[v.id] = out[k];
-            if (g->names.at[v.id] && is_value(out[k]) && !to->names.at[out[k].id]) set_name(to, out[k], g->names.at[v.id]);
+            if (g->names.at[v.id] && is_value(out[k]) && !to->names.at[out[k].id])
+                set_name(to, out[k], g->names.at[v.id]);
         }
     }
-    for (int64_t r = 0; r < g->results.n; r++) add_result(to, map_to[g->results.at[r].id], g->result_names.at[r]);
+    for (int64_t r = 0; r < g->results.n; r++)
+        add_result(to, map_to[g->results.at[r].id], g->result_names.at[r]);
     *result = to;
     return to->failed ? DLC_ERR_INTERNAL : DLC_OK;
 }

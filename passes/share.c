@@ -1,18 +1,20 @@
 /* share: kernels that do the same become one kernel
  *
- * Why    A model of many layers calls the same code again and again, often with other numbers in it: scales of
- *        quantization, slopes, one constant a layer. Scheduling and code generation cost per kernel; a graph of 10^6 nodes
- *        x <- relu(x * c_i + x) is 16,000 calls of one kernel.
- * How    Kernels are grouped by their text without names, temps and float literals (ir/kernel_key.h). Those that are equal
- *        with their literals become one. If a group still holds many, its kernel gets one more operand: the literals that
- *        differ, a row of a table for each member. Literals that all members share stay where they are.
+ * Why    A model of many layers calls the same code again and again, often with other numbers in it: scales
+ *        of quantization, slopes, one constant a layer. Scheduling and code generation cost per kernel; a
+ *        graph of 10^6 nodes x <- relu(x * c_i + x) is 16,000 calls of one kernel.
+ * How    Kernels are grouped by their text without names, temps and float literals (ir/kernel_key.h). Those
+ *        that are equal with their literals become one. If a group still holds many, its kernel gets one more
+ *        operand: the literals that differ, a row of a table for each member. Literals that all members share
+ *        stay where they are.
  *
  *            k0: y = relu(x * 0.25 + x)                      k0: y = relu(x * k[0] + x)
  *            k1: y = relu(x * 0.5  + x)              =>      call k0(x, x1, ks[0])  call k0(x1, x2, ks[1])  …
  *
- * Keeps  every bit: a literal and a load of the same number give the same. Only operands of basic rows are taken, so
- *        what a backend expands does not change either.
- * Leaves groups of fewer than MANY: their code is small, and a literal may be worth something to the code generator.
+ * Keeps  every bit: a literal and a load of the same number give the same. Only operands of basic rows are
+ *        taken, so what a backend expands does not change either.
+ * Leaves groups of fewer than MANY: their code is small, and a literal may be worth something to the code
+ * generator.
  * Cost   linear in the kernels' text.
  * See    tests/passes/share.test
  */
@@ -40,7 +42,7 @@ typedef struct {
 
 static const dtype literal_type[2] = { DTYPE_f32, DTYPE_f64 };
 
-/* -- Grouping ----------------------------------------------------------------------------------------------------------- */
+/* -- Grouping -------------------------------------------------------------------------------------------- */
 
 static void find_groups(sharing *s)
 {
@@ -55,7 +57,8 @@ static void find_groups(sharing *s)
         literal_list *l = &s->literals[i];
         bytes key = kernel_shape_key(a, p->kernels.at[i], l);
         bool fresh;
-        int id = s->group_of[i] = (int)*map_put(&seen, (const char *)key.at, key.n, (uint64_t)s->groups.n, &fresh);
+        int id = s->group_of[i] = (int)*map_put(&seen, (const char *)key.at, key.n, (uint64_t)s->groups.n,
+                                                &fresh);
         if (fresh) {
             group *g = NEW(a, group);
             g->first = i;
@@ -66,12 +69,13 @@ static void find_groups(sharing *s)
         group *g = s->groups.at[id];
         uint64_t *bits = NEW_ARRAY(a, uint64_t, l->n + 1);
         for (int64_t j = 0; j < l->n; j++) bits[j] = l->at[j]->value.bits;
-        s->row_of[i] = (int)*map_put(&g->rows, (const char *)bits, sizeof *bits * (size_t)l->n, (uint64_t)g->distinct.n, &fresh);
+        s->row_of[i] = (int)*map_put(&g->rows, (const char *)bits, sizeof *bits * (size_t)l->n,
+                                     (uint64_t)g->distinct.n, &fresh);
         if (fresh) vec_push(a, &g->distinct, i);
     }
 }
 
-/* -- Literals as operands ------------------------------------------------------------------------------------------------ */
+/* -- Literals as operands -------------------------------------------------------------------------------- */
 
 typedef struct {
     kernel_code *k;
@@ -86,7 +90,8 @@ static const expr *load_literal(rewriting *w, dtype t)
     return x_load(w->k, w->param[which], &index);
 }
 
-/* In the order of kernel_shape_key. Nodes are copied as they stand: no operand changes its type, so nothing can fold. */
+/* In the order of kernel_shape_key. Nodes are copied as they stand: no operand changes its type, so nothing
+ * can fold. */
 static const expr *rewrite(rewriting *w, const expr *x)
 {
     const expr **args = NULL;
@@ -173,7 +178,7 @@ static void take_literals(sharing *s, group *g)
     s->p->kernels.at[g->first] = k;
 }
 
-/* -- Calls ------------------------------------------------------------------------------------------------------------------ */
+/* -- Calls ----------------------------------------------------------------------------------------------- */
 
 static void redirect(sharing *s, prog_block *b)
 {
@@ -227,7 +232,9 @@ static void count_changes(sharing *s)
         if (pass_allow(s->run)) {
             const group *g = s->groups.at[s->group_of[i]];
             int by = g->distinct.n < MANY ? g->distinct.at[s->row_of[i]] : g->first;
-            if (s->run->explain) text_printf(s->run->explain, "%s: computed by %s\n", s->p->kernels.at[i]->name, s->p->kernels.at[by]->name);
+            if (s->run->explain)
+                text_printf(s->run->explain, "%s: computed by %s\n", s->p->kernels.at[i]->name,
+                            s->p->kernels.at[by]->name);
             continue;
         }
         group *alone = NEW(a, group);

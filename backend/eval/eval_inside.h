@@ -62,9 +62,10 @@ bool eval_scatter(job *j);
 bool eval_sort(job *j);
 bool eval_compact(job *j);
 /* n[] elements of `width` bytes between two strided places; strides in elements. */
-void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from, const int64_t *sf);
+void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from,
+                  const int64_t *sf);
 
-/* -- Walking positions ---------------------------------------------------------------------------------------------- */
+/* -- Walking positions ----------------------------------------------------------------------------------- */
 
 static inline void strides_of(const tensor *t, int64_t *stride)
 {
@@ -72,8 +73,8 @@ static inline void strides_of(const tensor *t, int64_t *stride)
     for (int i = t->rank - 1; i >= 0; i--) { stride[i] = s; s *= t->dims[i]; }
 }
 
-/* Axes that all n operands step through as through one become one, those of extent 1 go: [O, C, 1, 1] by a factor for each O
- * has rows of C. */
+/* Axes that all n operands step through as through one become one, those of extent 1 go: [O, C, 1, 1] by a
+ * factor for each O has rows of C. */
 typedef struct { int rank; int64_t dims[MAX_RANK], stride[3][MAX_RANK]; } walk;
 walk joined_axes(int rank, const int64_t *extents, int n, const int64_t (*stride)[MAX_RANK]);
 

@@ -1,88 +1,89 @@
 /* backend/eval/eval_map.c: scalar functions over tensors, a block of elements at a time.
  *
- * Why    sv_apply defines each function, one element a call. A graph of real size needs the same bits some hundred
- *        times faster; so each step of a function's line runs over a block of CHUNK elements before the next one.
- * How    Floats f32, f64 and the ints have native loops for the basic rows, spelled as in ir/scalar_eval.c; f16 and bf16
- *        go through f32; whatever is left asks sv_apply. tests/eval/test_eval_map.c compares every row and type with
- *        sv_apply.
+ * Why    sv_apply defines each function, one element a call. A graph of real size needs the same bits some
+ *        hundred times faster; so each step of a function's line runs over a block of CHUNK elements before
+ *        the next one.
+ * How    Floats f32, f64 and the ints have native loops for the basic rows, spelled as in ir/scalar_eval.c;
+ *        f16 and bf16 go through f32; whatever is left asks sv_apply. tests/eval/test_eval_map.c compares
+ *        every row and type with sv_apply.
  */
 #include "backend/eval/eval_inside.h"
 #include <math.h>
 
 enum { CHUNK = 256 };
 
-/* -- Basic rows ----------------------------------------------------------------------------------------------------------- */
+/* -- Basic rows ------------------------------------------------------------------------------------------ */
 
 #define LOOP(expr) for (int64_t i = 0; i < n; i++) y[i] = (expr)
 #define LOOP_BOOL(expr) for (int64_t i = 0; i < n; i++) c[i] = (expr)
 
-#define FLOAT_BLOCK(T, S)                                                                                              \
-    static T greater_##T(T a, T b)                                                                                     \
-    {                                                                                                                  \
-        if (isnan(a) || isnan(b)) return a + b;                                                                        \
-        if (a == b) return signbit(a) ? b : a;                                                                         \
-        return a > b ? a : b;                                                                                          \
-    }                                                                                                                  \
-    static bool block_##T(scalar fn, int64_t n, const void *const in[3], void *out, fma_mode mode)                     \
-    {                                                                                                                  \
-        const T *a = in[0], *b = in[1], *z = in[2];                                                                    \
-        T *y = out;                                                                                                    \
-        uint8_t *c = out;                                                                                              \
-        switch (fn) {                                                                                                  \
-        case SCALAR_add: LOOP(a[i] + b[i]); return true;                                                               \
-        case SCALAR_sub: LOOP(a[i] - b[i]); return true;                                                               \
-        case SCALAR_mul: LOOP(a[i] * b[i]); return true;                                                               \
-        case SCALAR_div: LOOP(a[i] / b[i]); return true;                                                               \
-        case SCALAR_neg: LOOP(-a[i]); return true;                                                                     \
-        case SCALAR_fma:                                                                                               \
-            if (mode == FMA_FUSED) LOOP(fma##S(a[i], b[i], z[i]));                                                     \
-            else LOOP(a[i] * b[i] + z[i]);                                                                             \
-            return true;                                                                                               \
-        case SCALAR_abs: LOOP(fabs##S(a[i])); return true;                                                             \
-        case SCALAR_max: LOOP(greater_##T(a[i], b[i])); return true;                                                   \
-        case SCALAR_min: LOOP(-greater_##T(-a[i], -b[i])); return true;                                                \
-        case SCALAR_relu: LOOP(a[i] < 0 ? 0 : a[i]); return true;                                                      \
-        case SCALAR_sqrt: LOOP(sqrt##S(a[i])); return true;                                                            \
-        case SCALAR_floor: LOOP(floor##S(a[i])); return true;                                                          \
-        case SCALAR_ceil: LOOP(ceil##S(a[i])); return true;                                                            \
-        case SCALAR_trunc: LOOP(trunc##S(a[i])); return true;                                                          \
-        case SCALAR_rint: LOOP(rint##S(a[i])); return true;                                                            \
-        case SCALAR_eq: LOOP_BOOL(a[i] == b[i]); return true;                                                          \
-        case SCALAR_lt: LOOP_BOOL(a[i] < b[i]); return true;                                                           \
-        case SCALAR_le: LOOP_BOOL(a[i] <= b[i]); return true;                                                          \
-        default: return false;                                                                                         \
-        }                                                                                                              \
+#define FLOAT_BLOCK(T, S)                                                                           \
+    static T greater_##T(T a, T b)                                                                  \
+    {                                                                                               \
+        if (isnan(a) || isnan(b)) return a + b;                                                     \
+        if (a == b) return signbit(a) ? b : a;                                                      \
+        return a > b ? a : b;                                                                       \
+    }                                                                                               \
+    static bool block_##T(scalar fn, int64_t n, const void *const in[3], void *out, fma_mode mode)  \
+    {                                                                                               \
+        const T *a = in[0], *b = in[1], *z = in[2];                                                 \
+        T *y = out;                                                                                 \
+        uint8_t *c = out;                                                                           \
+        switch (fn) {                                                                               \
+        case SCALAR_add: LOOP(a[i] + b[i]); return true;                                            \
+        case SCALAR_sub: LOOP(a[i] - b[i]); return true;                                            \
+        case SCALAR_mul: LOOP(a[i] * b[i]); return true;                                            \
+        case SCALAR_div: LOOP(a[i] / b[i]); return true;                                            \
+        case SCALAR_neg: LOOP(-a[i]); return true;                                                  \
+        case SCALAR_fma:                                                                            \
+            if (mode == FMA_FUSED) LOOP(fma##S(a[i], b[i], z[i]));                                  \
+            else LOOP(a[i] * b[i] + z[i]);                                                          \
+            return true;                                                                            \
+        case SCALAR_abs: LOOP(fabs##S(a[i])); return true;                                          \
+        case SCALAR_max: LOOP(greater_##T(a[i], b[i])); return true;                                \
+        case SCALAR_min: LOOP(-greater_##T(-a[i], -b[i])); return true;                             \
+        case SCALAR_relu: LOOP(a[i] < 0 ? 0 : a[i]); return true;                                   \
+        case SCALAR_sqrt: LOOP(sqrt##S(a[i])); return true;                                         \
+        case SCALAR_floor: LOOP(floor##S(a[i])); return true;                                       \
+        case SCALAR_ceil: LOOP(ceil##S(a[i])); return true;                                         \
+        case SCALAR_trunc: LOOP(trunc##S(a[i])); return true;                                       \
+        case SCALAR_rint: LOOP(rint##S(a[i])); return true;                                         \
+        case SCALAR_eq: LOOP_BOOL(a[i] == b[i]); return true;                                       \
+        case SCALAR_lt: LOOP_BOOL(a[i] < b[i]); return true;                                        \
+        case SCALAR_le: LOOP_BOOL(a[i] <= b[i]); return true;                                       \
+        default: return false;                                                                      \
+        }                                                                                           \
     }
 FLOAT_BLOCK(float, f)
 FLOAT_BLOCK(double, )
 
 /* U: the unsigned type of the width, in which arithmetic wraps; T: the type itself, in which it compares. */
-#define INT_BLOCK(T, U)                                                                                                \
-    static bool block_##T(scalar fn, int64_t n, const void *const in[3], void *out)                                    \
-    {                                                                                                                  \
-        const T *a = in[0], *b = in[1];                                                                                \
-        T *y = out;                                                                                                    \
-        uint8_t *c = out;                                                                                              \
-        const U width = 8 * sizeof(T);                                                                                 \
-        switch (fn) {                                                                                                  \
-        case SCALAR_add: LOOP((T)((U)a[i] + (U)b[i])); return true;                                                    \
-        case SCALAR_sub: LOOP((T)((U)a[i] - (U)b[i])); return true;                                                    \
-        case SCALAR_mul: LOOP((T)((U)((U)a[i] * (uint64_t)(U)b[i]))); return true;                                     \
-        case SCALAR_neg: LOOP((T)(0 - (U)a[i])); return true;                                                          \
-        case SCALAR_max: LOOP(a[i] < b[i] ? b[i] : a[i]); return true;                                                 \
-        case SCALAR_min: LOOP(a[i] < b[i] ? a[i] : b[i]); return true;                                                 \
-        case SCALAR_eq: LOOP_BOOL(a[i] == b[i]); return true;                                                          \
-        case SCALAR_lt: LOOP_BOOL(a[i] < b[i]); return true;                                                           \
-        case SCALAR_le: LOOP_BOOL(a[i] <= b[i]); return true;                                                          \
-        case SCALAR_and: LOOP(a[i] & b[i]); return true;                                                               \
-        case SCALAR_or: LOOP(a[i] | b[i]); return true;                                                                \
-        case SCALAR_xor: LOOP(a[i] ^ b[i]); return true;                                                               \
-        case SCALAR_not: LOOP((T)~a[i]); return true;                                                                  \
-        case SCALAR_shl: LOOP((U)b[i] < width ? (T)((U)a[i] << (U)b[i]) : 0); return true;                             \
-        case SCALAR_shr:                                                                                               \
-            LOOP((T)((U)b[i] < width ? a[i] >> (U)b[i] : a[i] < 0 ? -1 : 0)); return true;                             \
-        default: return false;                                                                                         \
-        }                                                                                                              \
+#define INT_BLOCK(T, U)                                                                     \
+    static bool block_##T(scalar fn, int64_t n, const void *const in[3], void *out)         \
+    {                                                                                       \
+        const T *a = in[0], *b = in[1];                                                     \
+        T *y = out;                                                                         \
+        uint8_t *c = out;                                                                   \
+        const U width = 8 * sizeof(T);                                                      \
+        switch (fn) {                                                                       \
+        case SCALAR_add: LOOP((T)((U)a[i] + (U)b[i])); return true;                         \
+        case SCALAR_sub: LOOP((T)((U)a[i] - (U)b[i])); return true;                         \
+        case SCALAR_mul: LOOP((T)((U)((U)a[i] * (uint64_t)(U)b[i]))); return true;          \
+        case SCALAR_neg: LOOP((T)(0 - (U)a[i])); return true;                               \
+        case SCALAR_max: LOOP(a[i] < b[i] ? b[i] : a[i]); return true;                      \
+        case SCALAR_min: LOOP(a[i] < b[i] ? a[i] : b[i]); return true;                      \
+        case SCALAR_eq: LOOP_BOOL(a[i] == b[i]); return true;                               \
+        case SCALAR_lt: LOOP_BOOL(a[i] < b[i]); return true;                                \
+        case SCALAR_le: LOOP_BOOL(a[i] <= b[i]); return true;                               \
+        case SCALAR_and: LOOP(a[i] & b[i]); return true;                                    \
+        case SCALAR_or: LOOP(a[i] | b[i]); return true;                                     \
+        case SCALAR_xor: LOOP(a[i] ^ b[i]); return true;                                    \
+        case SCALAR_not: LOOP((T)~a[i]); return true;                                       \
+        case SCALAR_shl: LOOP((U)b[i] < width ? (T)((U)a[i] << (U)b[i]) : 0); return true;  \
+        case SCALAR_shr:                                                                    \
+            LOOP((T)((U)b[i] < width ? a[i] >> (U)b[i] : a[i] < 0 ? -1 : 0)); return true;  \
+        default: return false;                                                              \
+        }                                                                                   \
     }
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wtype-limits"
@@ -126,11 +127,12 @@ static void slow_block(run *r, scalar fn, dtype t, dtype to, int64_t n, const vo
     for (int64_t i = 0; i < n; i++) {
         scalar_value x[3];
         for (int k = 0; k < arity; k++) x[k] = sv_load(t, (const char *)in[k] + i * dtype_bytes(t));
-        sv_store(result, (char *)out + i * dtype_bytes(result), sv_apply(r->expander, fn, t, to, x, r->o.fma));
+        sv_store(result, (char *)out + i * dtype_bytes(result),
+                 sv_apply(r->expander, fn, t, to, x, r->o.fma));
     }
 }
 
-/* -- Casts ------------------------------------------------------------------------------------------------------------------- */
+/* -- Casts ----------------------------------------------------------------------------------------------- */
 
 #define CAST(F, T, expr) { const F *a = in; T *y = out; LOOP(expr); return; }
 
@@ -174,7 +176,7 @@ const void *converted(run *r, const tensor *x, dtype to, bool *owned)
     return p;
 }
 
-/* -- Functions --------------------------------------------------------------------------------------------------------------- */
+/* -- Functions ------------------------------------------------------------------------------------------- */
 
 static void basic_block(run *r, scalar fn, dtype t, dtype to, int64_t n, const void *const in[3], void *out)
 {
@@ -198,7 +200,8 @@ static void run_line(run *r, const scalar_code *code, int64_t n, const void *con
         const void *x[3] = { NULL, NULL, NULL };
         int arity = p->kind == STEP_CONST ? 0 : p->kind == STEP_BITCAST ? 1 : scalar_info[p->fn].arity;
         for (int k = 0; k < arity; k++)
-            x[k] = p->in[k] < code->n_in ? in[p->in[k]] : r->steps + (size_t)(p->in[k] - code->n_in) * CHUNK * 8;
+            x[k] = p->in[k] < code->n_in ? in[p->in[k]]
+                                         : r->steps + (size_t)(p->in[k] - code->n_in) * CHUNK * 8;
         if (p->kind == STEP_SCALAR) {
             basic_block(r, p->fn, p->from, p->type, n, x, y);
         } else if (p->kind == STEP_BITCAST) {
@@ -246,7 +249,7 @@ void map_block(run *r, scalar fn, dtype t, dtype to, int64_t n, const void *cons
     }
 }
 
-/* -- The node: operands stretched to the result's shape, row by row ---------------------------------------------------------- */
+/* -- The node: operands stretched to the result's shape, row by row -------------------------------------- */
 
 static void fill_row(int width, int64_t n, const void *from, void *to)
 {

@@ -1,9 +1,10 @@
-/* backend/eval/eval_move.c: what computes nothing: copies, indices, order. iota random transpose broadcast slice pad
- * concat gather scatter sort compact. Views are made dense here; only reshape and bitcast share memory.
+/* backend/eval/eval_move.c: what computes nothing: copies, indices, order. iota random transpose broadcast
+ * slice pad concat gather scatter sort compact. Views are made dense here; only reshape and bitcast share
+ * memory.
  */
 #include "backend/eval/eval_inside.h"
 
-/* -- Strided copies ---------------------------------------------------------------------------------------------------- */
+/* -- Strided copies -------------------------------------------------------------------------------------- */
 
 walk joined_axes(int rank, const int64_t *extents, int n, const int64_t (*stride)[MAX_RANK])
 {
@@ -33,7 +34,8 @@ static void copy_row(int width, int64_t n, char *to, int64_t st, const char *fro
     }
 }
 
-void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from, const int64_t *sf)
+void copy_strided(int width, int rank, const int64_t *n, char *to, const int64_t *st, const char *from,
+                  const int64_t *sf)
 {
     int64_t at[MAX_RANK] = { 0 }, off[2] = { 0, 0 }, stride[2][MAX_RANK];
     for (int i = 0; i < rank; i++)
@@ -81,7 +83,8 @@ bool eval_broadcast(job *j)
     strides_of(y, sy);
     for (int i = 0; i < y->rank; i++) {
         if (x->dims[i] != 1 && x->dims[i] != y->dims[i])
-            return job_fail(j, "axis %d has size %lld, the result %lld", i, (long long)x->dims[i], (long long)y->dims[i]);
+            return job_fail(j, "axis %d has size %lld, the result %lld", i, (long long)x->dims[i],
+                            (long long)y->dims[i]);
         if (x->dims[i] == 1) sx[i] = 0;
     }
     copy_strided(dtype_bytes(x->dtype), y->rank, y->dims, y->bytes, sy, x->bytes, sx);
@@ -107,11 +110,12 @@ bool eval_slice(job *j)
         first += start * sx[i];
         sx[i] *= s->step[i];
     }
-    if (n > 0) copy_strided(width, y->rank, y->dims, y->bytes, sy, (const char *)x->bytes + first * width, sx);
+    if (n > 0)
+        copy_strided(width, y->rank, y->dims, y->bytes, sy, (const char *)x->bytes + first * width, sx);
     return true;
 }
 
-/* -- pad, concat ---------------------------------------------------------------------------------------------------------- */
+/* -- pad, concat ----------------------------------------------------------------------------------------- */
 
 static void undef_element(const run *r, dtype t, void *out)
 {
@@ -157,7 +161,8 @@ bool eval_pad(job *j)
         from_y += (lo + from * step) * sy[i];
         sy[i] *= step;
     }
-    copy_strided(width, y->rank, n, (char *)y->bytes + from_y * width, sy, (const char *)x->bytes + from_x * width, sx);
+    copy_strided(width, y->rank, n, (char *)y->bytes + from_y * width, sy,
+                 (const char *)x->bytes + from_x * width, sx);
     return true;
 }
 
@@ -172,24 +177,25 @@ bool eval_concat(job *j)
         const tensor *x = &j->in[k];
         for (int i = 0; i < y->rank; i++)
             if (i != axis && x->dims[i] != y->dims[i])
-                return job_fail(j, "axis %d of operand %d has size %lld, the result %lld", i, k, (long long)x->dims[i],
-                                (long long)y->dims[i]);
+                return job_fail(j, "axis %d of operand %d has size %lld, the result %lld", i, k,
+                                (long long)x->dims[i], (long long)y->dims[i]);
         if (at + x->dims[axis] > y->dims[axis]) return job_fail(j, "the parts are longer than the result");
         size_t part = (size_t)(x->dims[axis] * inner);
         for (int64_t o = 0; o < outer && part; o++)
-            memcpy((char *)y->bytes + (o * y->dims[axis] + at) * inner, (const char *)x->bytes + (size_t)o * part, part);
+            memcpy((char *)y->bytes + (o * y->dims[axis] + at) * inner,
+                   (const char *)x->bytes + (size_t)o * part, part);
         at += x->dims[axis];
     }
     return at == y->dims[axis] || job_fail(j, "the parts have %lld entries, the result %lld", (long long)at,
                                            (long long)y->dims[axis]);
 }
 
-/* -- gather, scatter --------------------------------------------------------------------------------------------------------- */
+/* -- gather, scatter ------------------------------------------------------------------------------------- */
 
 typedef struct {
     const tensor *x, *index; int n_index;
     int rank_s, n_free;
-    int64_t s[MAX_RANK], free[MAX_RANK], x_stride[MAX_RANK];          /* of the index's shape; of x's free dims */
+    int64_t s[MAX_RANK], free[MAX_RANK], x_stride[MAX_RANK];      /* of the index's shape; of x's free dims */
     int64_t free_stride[MAX_RANK], dense[MAX_RANK];                   /* in x; in the other operand */
     int64_t s_stride[1][MAX_RANK];                                    /* of batch dims in x, by index dim */
     int64_t n_free_elem;
@@ -208,7 +214,8 @@ static bool gather_setup(const job *j, const tensor *x, const tensor *index, gat
             if (index[k].dims[i] != g->s[i]) return job_fail(j, "the index tensors have different sizes");
     for (int k = 0; k < a->n_axes; k++) taken |= 1u << a->axes[k];
     for (int k = 0; k < a->n_batch; k++) {
-        if (x->dims[a->batch_x[k]] != g->s[a->batch_s[k]]) return job_fail(j, "batch axis %d differs in size", a->batch_x[k]);
+        if (x->dims[a->batch_x[k]] != g->s[a->batch_s[k]])
+            return job_fail(j, "batch axis %d differs in size", a->batch_x[k]);
         taken |= 1u << a->batch_x[k];
         g->s_stride[0][a->batch_s[k]] += g->x_stride[a->batch_x[k]];
     }
@@ -248,7 +255,8 @@ bool eval_gather(job *j)
     do {
         int64_t off;
         if (gather_offset(&g, j->n->gather, e, batch[0], &off))
-            copy_strided(width, g.n_free, g.free, to, g.dense, (const char *)j->in[0].bytes + off * width, g.free_stride);
+            copy_strided(width, g.n_free, g.free, to, g.dense, (const char *)j->in[0].bytes + off * width,
+                         g.free_stride);
         else
             memset(to, 0, (size_t)row);
         to += row;
@@ -267,7 +275,8 @@ static void scatter_row(run *r, const gather_nest *g, scalar fn, dtype t, char *
             const void *in[3] = { y + off[0] * width, u, NULL };
             map_block(r, fn, t, DTYPE_NONE, row, in, y + off[0] * width);
             u += row * width;
-        } while (step_position(g->n_free - 1, g->free, at, 1, off, (const int64_t (*)[MAX_RANK])&g->free_stride));
+        } while (step_position(g->n_free - 1, g->free, at, 1, off,
+                               (const int64_t (*)[MAX_RANK]) & g->free_stride));
         return;
     }
     int64_t at[MAX_RANK] = { 0 }, off[1] = { 0 };
@@ -280,7 +289,9 @@ static void scatter_row(run *r, const gather_nest *g, scalar fn, dtype t, char *
 
 bool eval_scatter(job *j)
 {
-    static const scalar row_of[SCATTER_COUNT] = { SCALAR_COUNT, SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min };
+    static const scalar row_of[SCATTER_COUNT] = {
+        SCALAR_COUNT, SCALAR_add, SCALAR_mul, SCALAR_max, SCALAR_min
+    };
     gather_nest g;
     tensor *y = &j->out[0];
     scatter_mode mode = j->n->gather->mode;
@@ -292,7 +303,8 @@ bool eval_scatter(job *j)
     int64_t n = tensor_n(y), count = 1;
     for (int i = 0; i < g.rank_s; i++) count *= g.s[i];
     if (n == 0) return true;
-    if (tensor_n(&j->in[1]) != count * g.n_free_elem) return job_fail(j, "the updates have another size than the indices say");
+    if (tensor_n(&j->in[1]) != count * g.n_free_elem)
+        return job_fail(j, "the updates have another size than the indices say");
     const char *u = converted(j->r, &j->in[1], t, &own_u);
     char *to = t == y->dtype ? y->bytes : scratch_take(j->r, n, (size_t)width);
     cast_block(j->r, x.dtype, t, n, x.bytes, to);
@@ -301,7 +313,8 @@ bool eval_scatter(job *j)
         do {
             if (gather_offset(&g, j->n->gather, e, batch[0], &off)) {
                 const char *from = u + e * g.n_free_elem * width;
-                if (is_set) copy_strided(width, g.n_free, g.free, to + off * width, g.free_stride, from, g.dense);
+                if (is_set)
+                    copy_strided(width, g.n_free, g.free, to + off * width, g.free_stride, from, g.dense);
                 else scatter_row(j->r, &g, row_of[mode], t, to + off * width, from);
             }
             e++;
@@ -314,7 +327,7 @@ bool eval_scatter(job *j)
     return true;
 }
 
-/* -- sort ------------------------------------------------------------------------------------------------------------------------ */
+/* -- sort ------------------------------------------------------------------------------------------------ */
 
 /* A code that orders as the elements do: -0 with +0, every NaN alike and last. */
 static uint64_t sort_code(dtype t, const void *p)
@@ -331,7 +344,8 @@ static uint64_t sort_code(dtype t, const void *p)
     return is_signed(t) ? (uint64_t)sv_to_i64(t, v) ^ (uint64_t)1 << 63 : v.bits;
 }
 
-static bool before(const uint64_t *code, int n_keys, int64_t n, int64_t a, int64_t b)      /* a strictly before b */
+/* a strictly before b */
+static bool before(const uint64_t *code, int n_keys, int64_t n, int64_t a, int64_t b)
 {
     for (int k = 0; k < n_keys; k++) {
         uint64_t x = code[k * n + a], y = code[k * n + b];
@@ -364,7 +378,8 @@ bool eval_sort(job *j)
     int n_keys = j->n->n_in, axis = s->axis;
     int64_t n = x->dims[axis], k = y->dims[axis], outer = 1, inner = 1;
     for (int q = 1; q < n_keys; q++)
-        if (memcmp(j->in[q].dims, x->dims, (size_t)x->rank * sizeof *x->dims)) return job_fail(j, "the keys differ in size");
+        if (memcmp(j->in[q].dims, x->dims, (size_t)x->rank * sizeof *x->dims))
+            return job_fail(j, "the keys differ in size");
     if (k > n) return job_fail(j, "k is %lld of %lld", (long long)k, (long long)n);
     if (tensor_n(y) == 0) return true;
     for (int i = 0; i < axis; i++) outer *= x->dims[i];
@@ -377,7 +392,8 @@ bool eval_sort(job *j)
                 int width = dtype_bytes(j->in[q].dtype);
                 const char *from = (const char *)j->in[q].bytes + (o * n * inner + i) * width;
                 uint64_t flip = s->descending >> q & 1 ? UINT64_MAX : 0;
-                for (int64_t e = 0; e < n; e++) code[q * n + e] = sort_code(j->in[q].dtype, from + e * inner * width) ^ flip;
+                for (int64_t e = 0; e < n; e++)
+                    code[q * n + e] = sort_code(j->in[q].dtype, from + e * inner * width) ^ flip;
             }
             sort_positions(code, n_keys, n, p, p + n);
             for (int64_t e = 0; e < k; e++) to[(o * k + e) * inner + i] = p[e];
@@ -387,7 +403,7 @@ bool eval_sort(job *j)
     return true;
 }
 
-/* -- compact, iota, random ------------------------------------------------------------------------------------------------------- */
+/* -- compact, iota, random ------------------------------------------------------------------------------- */
 
 bool eval_compact(job *j)
 {
@@ -424,7 +440,8 @@ static void philox(uint32_t c[4], uint32_t k0, uint32_t k1)
 {
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
-        uint32_t next[4] = { (uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k1, (uint32_t)p0 };
+        uint32_t next[4] = { (uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k1,
+                             (uint32_t)p0 };
         memcpy(c, next, sizeof next);
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;

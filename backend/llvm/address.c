@@ -1,16 +1,17 @@
 /* backend/llvm/address.c: where elements are.
  *
- * What   An access becomes a linear form: constant + sum of coef * value + what the lanes add. The pointer is made in
- *        steps, one for each loop on which it depends, at the head of that loop, and shared by all accesses with the same
- *        terms; the constant comes last and becomes the displacement of the instruction.
- * Why    No middle-end pass runs, so nothing else would hoist; and one register for all rows of a tile is what keeps
- *        the tile in registers (docs/design.md §10).
+ * What   An access becomes a linear form: constant + sum of coef * value + what the lanes add. The pointer is
+ *        made in steps, one for each loop on which it depends, at the head of that loop, and shared by all
+ *        accesses with the same terms; the constant comes last and becomes the displacement of the
+ *        instruction.
+ * Why    No middle-end pass runs, so nothing else would hoist; and one register for all rows of a tile is
+ *        what keeps the tile in registers (docs/design.md §10).
  * Keeps  GEPs without inbounds: a row's pointer may lie outside, only the element must not.
  */
 #include "backend/llvm/function.h"
 #include <assert.h>
 
-/* -- Products of dims -------------------------------------------------------------------------------------------------- */
+/* -- Products of dims ------------------------------------------------------------------------------------ */
 
 static int dim_number(fn_state *s, dim d)
 {
@@ -66,7 +67,7 @@ void buffer_strides(fn_state *s, int buf)
     state->n = scale ? -1 : stride;
 }
 
-/* -- Linear forms --------------------------------------------------------------------------------------------------------- */
+/* -- Linear forms ---------------------------------------------------------------------------------------- */
 
 bool form_is_const(const linear_form *f) { return f->n == 0 && f->lane == 0 && !f->vec; }
 
@@ -99,11 +100,14 @@ static void add_term(fn_state *s, linear_form *f, term t)
     if (t.coef == 0) return;
     if (f->n == MAX_TERMS) {                       /* too long: the last two become one value */
         term *x = &f->at[--f->n];
-        V sum = LLVMBuildAdd(s->e->b, times(s, x->atom, x->coef, x->scale, 0), times(s, t.atom, t.coef, t.scale, 0), "");
+        V sum = LLVMBuildAdd(s->e->b, times(s, x->atom, x->coef, x->scale, 0),
+                             times(s, t.atom, t.coef, t.scale, 0), "");
         t = (term){ sum, 1 << 24 | s->n_atoms++, NOT_HOISTED, 0, 1 };
     }
     int at = f->n++;                               /* by level, then id: equal sums have equal prefixes */
-    for (; at > 0 && (f->at[at - 1].level > t.level || (f->at[at - 1].level == t.level && f->at[at - 1].id > t.id)); at--)
+    for (; at > 0 &&
+           (f->at[at - 1].level > t.level || (f->at[at - 1].level == t.level && f->at[at - 1].id > t.id));
+         at--)
         f->at[at] = f->at[at - 1];
     f->at[at] = t;
 }
@@ -161,7 +165,8 @@ static void add_temp(fn_state *s, linear_form *f, const expr *x, int64_t coef, i
 {
     const temp_state *t = &s->temp[x->id];
     if (t->has_form) form_add_form(s, f, t->form, coef, scale);
-    else if (t->level != NOT_HOISTED) add_term(s, f, (term){ t->v.v, 1 << 23 | x->id, t->level, scale, coef });
+    else if (t->level != NOT_HOISTED)
+        add_term(s, f, (term){ t->v.v, 1 << 23 | x->id, t->level, scale, coef });
     else add_value(s, f, t->v, coef, scale);
 }
 
@@ -189,8 +194,14 @@ void form_add(fn_state *s, linear_form *f, const expr *x, int64_t coef, int scal
     case EXPR_temp: add_temp(s, f, x, coef, scale); return;
     case EXPR_op:
         switch (x->fn) {
-        case SCALAR_add: form_add(s, f, x->args[0], coef, scale); form_add(s, f, x->args[1], coef, scale); return;
-        case SCALAR_sub: form_add(s, f, x->args[0], coef, scale); form_add(s, f, x->args[1], -coef, scale); return;
+        case SCALAR_add:
+            form_add(s, f, x->args[0], coef, scale);
+            form_add(s, f, x->args[1], coef, scale);
+            return;
+        case SCALAR_sub:
+            form_add(s, f, x->args[0], coef, scale);
+            form_add(s, f, x->args[1], -coef, scale);
+            return;
         case SCALAR_neg: form_add(s, f, x->args[0], -coef, scale); return;
         case SCALAR_mul: add_product(s, f, x, coef, scale); return;
         default: break;
@@ -213,12 +224,13 @@ linear_form address_form(fn_state *s, int buf, const expr *const *index)
     const buf_state *b = &s->buf[buf];
     linear_form f = { 0 };
     int n_lanes = b->private_lanes ? b->private_lanes : 1;
-    for (int i = 0; i < s->k->bufs.at[buf].rank; i++) form_add(s, &f, index[i], b->stride[i] * n_lanes, b->scale[i]);
+    for (int i = 0; i < s->k->bufs.at[buf].rank; i++)
+        form_add(s, &f, index[i], b->stride[i] * n_lanes, b->scale[i]);
     if (b->private_lanes && b->kind == BUF_memory) f.lane += 1;
     return f;
 }
 
-/* -- Pointers ----------------------------------------------------------------------------------------------------------------- */
+/* -- Pointers -------------------------------------------------------------------------------------------- */
 
 static V element_type_gep(fn_state *s, int buf, V base, V offset)
 {
@@ -256,7 +268,8 @@ static V hoisted(fn_state *s, int buf, const term *t, int n)
     V base = hoisted(s, buf, t, before), token = at_level_start(s, level);
     V p = step(s, buf, base, t + before, n - before);
     back_to(s, token);
-    vec_push(s->e->a, &l->pointers, ((known_pointer){ s->buf[buf].base, n, arena_copy(s->e->a, t, (size_t)n * sizeof *t), p }));
+    vec_push(s->e->a, &l->pointers,
+             ((known_pointer){ s->buf[buf].base, n, arena_copy(s->e->a, t, (size_t)n * sizeof *t), p }));
     return p;
 }
 

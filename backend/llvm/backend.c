@@ -4,7 +4,8 @@
 #include <llvm-c/Core.h>
 
 /* The constants that are not in the code. */
-static link_job job_of(arena *a, const program *p, const codegen_options *o, link_kind kind, const unit_list *units)
+static link_job job_of(arena *a, const program *p, const codegen_options *o, link_kind kind,
+                       const unit_list *units)
 {
     link_job job = { .kind = kind, .target = &o->target, .n_objects = units->n, .objects = units->at };
     if (kind == LINK_SHARED && o->pool.n) {
@@ -20,7 +21,9 @@ static link_job job_of(arena *a, const program *p, const codegen_options *o, lin
         const char *prefix = entry_prefix(a, o->prefix, q, p);
         for (int i = 0; i < q->bufs.n; i++) {
             if (q->bufs.at[i].kind != PBUF_const || constant_is_small(q, i) || first[i] != i) continue;
-            vec_push(a, &data, ((data_symbol){ constant_symbol(a, prefix, i), q->bufs.at[i].data, constant_bytes(q, i) }));
+            vec_push(
+                a, &data,
+                ((data_symbol){ constant_symbol(a, prefix, i), q->bufs.at[i].data, constant_bytes(q, i) }));
         }
     }
     job.data = data.at;
@@ -28,7 +31,8 @@ static link_job job_of(arena *a, const program *p, const codegen_options *o, lin
     return job;
 }
 
-static dlc_status emit(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind, bytes *out)
+static dlc_status emit(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind,
+                       bytes *out)
 {
     unit_list units;
     dlc_status status = compile_units(ctx, a, p, o, kind, &units);

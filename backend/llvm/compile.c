@@ -1,11 +1,12 @@
 /* backend/llvm/compile.c: from a program to modules, and from modules to objects, on several threads.
  *
- * Units   Kernels in program order, cut where a unit has UNIT_STATEMENTS statements; the program itself is the last unit, or
- *         part of the only one. The cut does not depend on the number of threads, so neither do the files.
- * Threads take the next unit until none is left. Each unit has its own LLVMContext, memory and expander; the program's
- *         unit is made by the calling thread, since it walks the dims table.
- * Passes  mem2reg and early-cse only: the loops come out as they should be (docs/design.md §10), code generation at level
- *         Less gives the same speed as Aggressive, in half the time.
+ * Units   Kernels in program order, cut where a unit has UNIT_STATEMENTS statements; the program itself is
+ *         the last unit, or part of the only one. The cut does not depend on the number of threads, so
+ *         neither do the files.
+ * Threads take the next unit until none is left. Each unit has its own LLVMContext, memory and expander; the
+ *         program's unit is made by the calling thread, since it walks the dims table.
+ * Passes  mem2reg and early-cse only: the loops come out as they should be (docs/design.md §10), code
+ *         generation at level Less gives the same speed as Aggressive, in half the time.
  */
 #include "backend/llvm/compile.h"
 #include <assert.h>
@@ -18,7 +19,7 @@
 
 enum { UNIT_STATEMENTS = 400, MAX_THREADS = 64 };
 
-/* -- Targets ------------------------------------------------------------------------------------------------------------- */
+/* -- Targets --------------------------------------------------------------------------------------------- */
 
 static void register_targets(void)
 {
@@ -36,14 +37,16 @@ LLVMTargetMachineRef target_machine(const target *t, char **error)
     pthread_once(&once, register_targets);
     LLVMTargetRef llvm;
     if (LLVMGetTargetFromTriple(t->triple, &llvm, error)) return NULL;
-    return LLVMCreateTargetMachine(llvm, t->triple, t->cpu, t->features, LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelDefault);
+    return LLVMCreateTargetMachine(llvm, t->triple, t->cpu, t->features, LLVMCodeGenLevelLess, LLVMRelocPIC,
+                                   LLVMCodeModelDefault);
 }
 
-/* -- Functions and the floating-point mode -------------------------------------------------------------------------------- */
+/* -- Functions and the floating-point mode --------------------------------------------------------------- */
 
 static void attribute_text(emitter *e, V fn, const char *key, const char *text_)
 {
-    LLVMAttributeRef a = LLVMCreateStringAttribute(e->c, key, (unsigned)strlen(key), text_, (unsigned)strlen(text_));
+    LLVMAttributeRef a = LLVMCreateStringAttribute(e->c, key, (unsigned)strlen(key), text_,
+                                                   (unsigned)strlen(text_));
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, a);
 }
 
@@ -54,7 +57,8 @@ V new_function(emitter *e, const char *name, LLVMTypeRef ty, bool is_public)
     if (!fn) fn = LLVMAddFunction(e->m, name, ty);
     if (is_public) LLVMSetVisibility(fn, LLVMHiddenVisibility);
     else LLVMSetLinkage(fn, LLVMInternalLinkage);
-    unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8), noinline_ = LLVMGetEnumAttributeKindForName("noinline", 8);
+    unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8),
+             noinline_ = LLVMGetEnumAttributeKindForName("noinline", 8);
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->c, nounwind, 0));
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->c, noinline_, 0));
     if (strncmp(e->target->triple, "x86", 3) == 0) {
@@ -77,7 +81,8 @@ static arch arch_of(const target *t)
 
 static V inline_asm(emitter *e, LLVMTypeRef ty, const char *code, const char *constraints, V *args, int n)
 {
-    V fn = LLVMGetInlineAsm(ty, code, strlen(code), constraints, strlen(constraints), 1, 0, LLVMInlineAsmDialectATT, 0);
+    V fn = LLVMGetInlineAsm(ty, code, strlen(code), constraints, strlen(constraints), 1, 0,
+                            LLVMInlineAsmDialectATT, 0);
     return LLVMBuildCall2(e->b, ty, fn, args, (unsigned)n, "");
 }
 
@@ -98,7 +103,8 @@ V fp_enter(emitter *e)
         return old;
     }
     case ARCH_riscv: {
-        V old = inline_asm(e, LLVMFunctionType(e->i64, NULL, 0, 0), "frrm $0", "=r,~{memory}", NULL, 0), zero = k_i64(e, 0);
+        V old = inline_asm(e, LLVMFunctionType(e->i64, NULL, 0, 0), "frrm $0", "=r,~{memory}", NULL, 0),
+          zero = k_i64(e, 0);
         inline_asm(e, LLVMFunctionType(e->nothing, &e->i64, 1, 0), "fsrm $0", "r,~{memory}", &zero, 1);
         return old;
     }
@@ -112,14 +118,17 @@ void fp_leave(emitter *e, V old)
     switch (arch_of(e->target)) {
     case ARCH_x86: call_intrinsic(e, "llvm.x86.sse.ldmxcsr", 0, NULL, 1, &old); break;
     case ARCH_aarch64: call_intrinsic(e, "llvm.aarch64.set.fpcr", 0, NULL, 1, &old); break;
-    case ARCH_riscv: inline_asm(e, LLVMFunctionType(e->nothing, &e->i64, 1, 0), "fsrm $0", "r,~{memory}", &old, 1); break;
+    case ARCH_riscv:
+        inline_asm(e, LLVMFunctionType(e->nothing, &e->i64, 1, 0), "fsrm $0", "r,~{memory}", &old, 1);
+        break;
     case ARCH_other: break;
     }
 }
 
-/* -- Units ------------------------------------------------------------------------------------------------------------------ */
+/* -- Units ----------------------------------------------------------------------------------------------- */
 
-typedef struct { int first, n; bool has_program; } unit;       /* kernels[first … first+n-1] of the list to compile */
+/* kernels[first … first+n-1] of the list to compile */
+typedef struct { int first, n; bool has_program; } unit;
 
 typedef struct {
     const program *p;
@@ -138,11 +147,15 @@ typedef struct {
 static int count_statements(const block *b)
 {
     int n = b->n;
-    for (int i = 0; i < b->n; i++) n += count_statements(&b->at[i]->body) + count_statements(&b->at[i]->other);
+    for (int i = 0; i < b->n; i++)
+        n += count_statements(&b->at[i]->body) + count_statements(&b->at[i]->other);
     return n;
 }
 
-const char *kernel_symbol(arena *a, const char *prefix, int kernel) { return arena_printf(a, "%s_k%d", prefix, kernel); }
+const char *kernel_symbol(arena *a, const char *prefix, int kernel)
+{
+    return arena_printf(a, "%s_k%d", prefix, kernel);
+}
 
 static void start_module(emitter *e, LLVMTargetMachineRef tm)
 {
@@ -154,7 +167,9 @@ static void start_module(emitter *e, LLVMTargetMachineRef tm)
     e->b = LLVMCreateBuilderInContext(c);
     e->i1 = LLVMInt1TypeInContext(c); e->i8 = LLVMInt8TypeInContext(c); e->i16 = LLVMInt16TypeInContext(c);
     e->i32 = LLVMInt32TypeInContext(c); e->i64 = LLVMInt64TypeInContext(c);
-    e->half = LLVMHalfTypeInContext(c); e->f32 = LLVMFloatTypeInContext(c); e->f64 = LLVMDoubleTypeInContext(c);
+    e->half = LLVMHalfTypeInContext(c);
+    e->f32 = LLVMFloatTypeInContext(c);
+    e->f64 = LLVMDoubleTypeInContext(c);
     e->ptr = LLVMPointerTypeInContext(c, 0);
     e->nothing = LLVMVoidTypeInContext(c);
     LLVMSetTarget(e->m, e->target->triple);
@@ -243,7 +258,9 @@ static char *compile_unit(work *w, int i)
         arena *a = arena_new(&m);
         e = calloc(1, sizeof *e);
         if (!e) mem_fail(&m);
-        *e = (emitter){ .a = a, .ex = expander_new(a), .target = &w->o->target, .fma = w->p->fma, .prefix = w->o->prefix };
+        *e = (emitter){
+            .a = a, .ex = expander_new(a), .target = &w->o->target, .fma = w->p->fma, .prefix = w->o->prefix
+        };
         start_module(e, tm);
         emit_unit(e, w, &w->units[i]);
         result = finish(e, tm, w->kind, &w->out[i]);
@@ -311,7 +328,8 @@ static void cut_units(arena *a, work *w, int n_kernels)
     unit u = { 0 };
     for (int i = 0; i < n_kernels; i++) {
         int n = count_statements(&w->p->kernels.at[w->kernels[i]]->body);
-        if (u.n && statements + n > UNIT_STATEMENTS && (w->kind == EMIT_OBJECT || w->kind == EMIT_JIT || w->kind == EMIT_SHARED)) {
+        if (u.n && statements + n > UNIT_STATEMENTS &&
+            (w->kind == EMIT_OBJECT || w->kind == EMIT_JIT || w->kind == EMIT_SHARED)) {
             w->units[w->n_units++] = u;
             u = (unit){ .first = i };
             statements = 0;
@@ -333,14 +351,24 @@ static bool is_supported(dlc_context *ctx, const program *p, const codegen_optio
     if (p->next && !is_supported(ctx, p->next, o)) return false;
     for (int64_t i = 0; i < p->bufs.n; i++) {
         const pbuf *b = &p->bufs.at[i];
-        if (b->kind == PBUF_const && constant_bytes(p, (int)i) < 0) { diag_no_codegen(ctx, at, "constants of open size"); return false; }
-        if (b->kind == PBUF_const && !b->data && constant_bytes(p, (int)i) > 0) { diag_internal(ctx, at, "a constant was not evaluated before code generation"); ok = false; }
+        if (b->kind == PBUF_const && constant_bytes(p, (int)i) < 0) {
+            diag_no_codegen(ctx, at, "constants of open size");
+            return false;
+        }
+        if (b->kind == PBUF_const && !b->data && constant_bytes(p, (int)i) > 0) {
+            diag_internal(ctx, at, "a constant was not evaluated before code generation");
+            ok = false;
+        }
     }
-    if (arch_of(&o->target) == ARCH_other) { diag_no_target(ctx, at, o->target.triple, "no such architecture here"); ok = false; }
+    if (arch_of(&o->target) == ARCH_other) {
+        diag_no_target(ctx, at, o->target.triple, "no such architecture here");
+        ok = false;
+    }
     return ok;
 }
 
-dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind, unit_list *out)
+dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const codegen_options *o,
+                         emit_kind kind, unit_list *out)
 {
     if (!is_supported(ctx, p, o)) return ctx->status;
     int *kernel_of = NEW_ARRAY(a, int, p->kernels.n), *kernels = NEW_ARRAY(a, int, p->kernels.n);
@@ -353,7 +381,13 @@ dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const cod
     const open_plan **plans = NEW_ARRAY(a, const open_plan *, n_entries);
     n_entries = 0;
     for (const program *q = p; q; q = q->next) plans[n_entries++] = open_plan_make(a, q);
-    work w = { .p = p, .o = o, .kind = kind, .kernel_of = kernel_of, .kernels = kernels, .n_kernels = n_kernels, .open = plans };
+    work w = { .p = p,
+               .o = o,
+               .kind = kind,
+               .kernel_of = kernel_of,
+               .kernels = kernels,
+               .n_kernels = n_kernels,
+               .open = plans };
     cut_units(a, &w, n_kernels);
     w.out = NEW_ARRAY(a, bytes, w.n_units);
     w.error = NEW_ARRAY(a, char *, w.n_units);

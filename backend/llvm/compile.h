@@ -8,9 +8,8 @@
 /* What comes out for each unit (a module): in arena a. */
 typedef struct { int n; bytes *at; } unit_list;
 
-dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const codegen_options *o, emit_kind kind, unit_list *out);
-
-
+dlc_status compile_units(dlc_context *ctx, arena *a, const program *p, const codegen_options *o,
+                         emit_kind kind, unit_list *out);
 
 
 /* NULL, and *error (LLVMDisposeMessage) says why. */

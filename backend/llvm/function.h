@@ -1,11 +1,13 @@
-/* backend/llvm/function.h: inside of kernel.c, address.c and memory.c: one LLVM function while its body is emitted.
+/* backend/llvm/function.h: inside of kernel.c, address.c and memory.c: one LLVM function while its body is
+ * emitted.
  *
- * Lanes. In a vector loop the state has lanes > 0, and every expression is a uniform scalar or a vector over the lanes.
- * Under a condition that differs between lanes, `mask` says which of them run; the code is skipped if none does, so a
- * uniform access needs no mask.
+ * Lanes. In a vector loop the state has lanes > 0, and every expression is a uniform scalar or a vector over
+ * the lanes. Under a condition that differs between lanes, `mask` says which of them run; the code is skipped
+ * if none does, so a uniform access needs no mask.
  *
- * Levels. Level 0 is the function's entry, level n the n-th open loop. What depends on variables up to level n only is
- * computed at that level's anchor, the branch from the loop's head into its body: pointers are hoisted as they are made.
+ * Levels. Level 0 is the function's entry, level n the n-th open loop. What depends on variables up to level
+ * n only is computed at that level's anchor, the branch from the loop's head into its body: pointers are
+ * hoisted as they are made.
  */
 #ifndef DLC_LLVM_FUNCTION_H
 #define DLC_LLVM_FUNCTION_H
@@ -14,7 +16,8 @@
 
 enum { MAX_TERMS = 24, MAX_LEVELS = 64, NOT_HOISTED = INT_MAX };
 
-/* coef * atom * scale; scale: number of a product of dims, 0: none. Terms with the same id are the same value. */
+/* coef * atom * scale; scale: number of a product of dims, 0: none. Terms with the same id are the same
+ * value. */
 typedef struct { V atom; int id, level, scale; int64_t coef; } term;
 /* constant + terms + lane * (number of the lane) + vec[lane]; vec may be NULL. */
 typedef struct { int64_t constant; int n; term at[MAX_TERMS]; int64_t lane; V vec; } linear_form;
@@ -72,25 +75,26 @@ typedef struct fn_state {
     vec(memo_entry) memo;         /* of the statement in work */
 } fn_state;
 
-/* -- kernel.c: expressions ---------------------------------------------------------------------------------------------- */
+/* -- kernel.c: expressions ------------------------------------------------------------------------------- */
 
 val value_of(fn_state *s, const expr *x);
 bounds bounds_of(fn_state *s, const expr *x);
-V at_level_start(fn_state *s, int level);            /* moves the builder to a level's anchor; returns what to give to … */
+/* moves the builder to a level's anchor; returns what to give to … */
+V at_level_start(fn_state *s, int level);
 void back_to(fn_state *s, V token);                   /* … this, which moves it back */
 
-/* -- address.c ------------------------------------------------------------------------------------------------------------ */
+/* -- address.c ------------------------------------------------------------------------------------------- */
 
 void form_add(fn_state *s, linear_form *f, const expr *x, int64_t coef, int scale);
 linear_form form_of(fn_state *s, const expr *x);
 bool form_is_const(const linear_form *f);
 void form_add_form(fn_state *s, linear_form *f, const linear_form *g, int64_t coef, int scale);
 linear_form address_form(fn_state *s, int buf, const expr *const *index);       /* in elements */
-V pointer_at(fn_state *s, int buf, const linear_form *f, int64_t extra);         /* of lane 0, plus extra elements */
+V pointer_at(fn_state *s, int buf, const linear_form *f, int64_t extra);  /* of lane 0, plus extra elements */
 int scale_times(fn_state *s, int scale, dim d);
 void buffer_strides(fn_state *s, int buf);
 
-/* -- memory.c ----------------------------------------------------------------------------------------------------------------- */
+/* -- memory.c -------------------------------------------------------------------------------------------- */
 
 bool access_is_inside(fn_state *s, int buf, const expr *const *index);
 val load_element(fn_state *s, int buf, const expr *const *index);

@@ -1,8 +1,9 @@
 /* backend/llvm/jit.c: the units of a program loaded into this process by ORC.
  *
- * The objects are made by compile.c on all threads; ORC only links them. Constants are absolute symbols at the address
- * where the program holds them: nothing is copied, and the program's memory must outlive the code. The three functions of
- * libc that code generation may call are given by address, so no library is searched.
+ * The objects are made by compile.c on all threads; ORC only links them. Constants are absolute symbols at
+ * the address where the program holds them: nothing is copied, and the program's memory must outlive the
+ * code. The three functions of libc that code generation may call are given by address, so no library is
+ * searched.
  */
 #include "backend/llvm/jit.h"
 #include <llvm-c/Error.h>
@@ -30,14 +31,17 @@ static LLVMErrorRef define(LLVMOrcLLJITRef jit, arena *a, const program *p, cons
     size_t n = 0;
     LLVMJITSymbolFlags flags = { LLVMJITSymbolGenericFlagsExported, 0 };
     for (int i = 0; i < 3; i++)
-        pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, library[i].name), { (uintptr_t)library[i].at, flags } };
+        pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, library[i].name),
+                                             { (uintptr_t)library[i].at, flags } };
     for (const program *q = p; q && !o->external_weights; q = q->next) {
         const int *first = constant_table(a, q);
         const char *prefix = entry_prefix(a, o->prefix, q, p);
         for (int i = 0; i < q->bufs.n; i++) {
             if (q->bufs.at[i].kind != PBUF_const || first[i] != i) continue;
             const void *at = q->bufs.at[i].data ? q->bufs.at[i].data : q;     /* none: of size 0 */
-            pair[n++] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, constant_symbol(a, prefix, i)), { (uintptr_t)at, flags } };
+            pair[n++] = (LLVMOrcCSymbolMapPair){
+                LLVMOrcLLJITMangleAndIntern(jit, constant_symbol(a, prefix, i)), { (uintptr_t)at, flags }
+            };
         }
     }
     return LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(jit), LLVMOrcAbsoluteSymbols(pair, n));
@@ -46,7 +50,8 @@ static LLVMErrorRef define(LLVMOrcLLJITRef jit, arena *a, const program *p, cons
 static LLVMErrorRef add_objects(LLVMOrcLLJITRef jit, const unit_list *units)
 {
     for (int i = 0; i < units->n; i++) {
-        LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)units->at[i].at, units->at[i].n, "unit");
+        LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)units->at[i].at,
+                                                                          units->at[i].n, "unit");
         LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(jit, LLVMOrcLLJITGetMainJITDylib(jit), b);
         if (error) return error;
     }
@@ -63,7 +68,8 @@ static LLVMErrorRef create(const target *t, LLVMOrcLLJITRef *jit)
         return error;
     }
     LLVMOrcLLJITBuilderRef builder = LLVMOrcCreateLLJITBuilder();
-    LLVMOrcLLJITBuilderSetJITTargetMachineBuilder(builder, LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(tm));
+    LLVMOrcLLJITBuilderSetJITTargetMachineBuilder(builder,
+                                                  LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(tm));
     return LLVMOrcCreateLLJIT(jit, builder);
 }
 

@@ -1,12 +1,14 @@
 /* backend/llvm/kernel.c: a kernel of the loop program as LLVM functions.
  *
  *   void NAME(ptr hook, ptr params…, i64 open dims…)         hook: dlc_run_hook (runtime/runtime.h)
- *   void NAME_rI(ptr arg, i64 begin, i64 end)                 one for each parallel nest; arg: what it reads of the kernel
+ *   void NAME_rI(ptr arg, i64 begin, i64 end)                 one for each parallel nest; arg: what it reads
+ *   of the kernel
  *
- * How    A walk over the statements. Marks become what they promise: `unroll` copies the body, `vector` runs it once on
- *        vectors (function.h), a nest of `parallel` loops becomes a region over the flattened iterations, called through
- *        the hook. Where a body does not allow its mark (a vector loop with inner bounds that differ by lane) the loop is
- *        emitted as copies or as it stands: marks are about speed only.
+ * How    A walk over the statements. Marks become what they promise: `unroll` copies the body, `vector` runs
+ *        it once on vectors (function.h), a nest of `parallel` loops becomes a region over the flattened
+ *        iterations, called through the hook. Where a body does not allow its mark (a vector loop with inner
+ *        bounds that differ by lane) the loop is emitted as copies or as it stands: marks are about speed
+ *        only.
  * Keeps  the order of every operation; LLVM gets no flag that would let it change one.
  * Depth  recursion is as deep as the kernel's loops and expressions nest.
  */
@@ -15,7 +17,7 @@
 
 enum { MAX_COPIES = 4096, MAX_VECTOR = 256, MAX_FALLBACK = 64 };
 
-/* -- Names and small things ---------------------------------------------------------------------------------------------- */
+/* -- Names and small things ------------------------------------------------------------------------------ */
 
 V at_level_start(fn_state *s, int level)
 {
@@ -45,11 +47,12 @@ bool const_extent(const stmt *loop, int64_t *n)
     if (x_is_int(loop->lo, &lo) && x_is_int(loop->hi, &hi)) { *n = hi > lo ? hi - lo : 0; return true; }
     /* lo + n, as canonical sums write it */
     const expr *h = loop->hi;
-    if (h->kind == EXPR_op && h->fn == SCALAR_add && x_same(h->args[0], loop->lo) && x_is_int(h->args[1], n)) return *n >= 0;
+    if (h->kind == EXPR_op && h->fn == SCALAR_add && x_same(h->args[0], loop->lo) && x_is_int(h->args[1], n))
+        return *n >= 0;
     return false;
 }
 
-/* -- Open dims -------------------------------------------------------------------------------------------------------------- */
+/* -- Open dims ------------------------------------------------------------------------------------------- */
 
 static void note_dim(arena *a, dim_list *out, dim d)
 {
@@ -86,7 +89,7 @@ void kernel_open_dims(arena *a, const kernel_code *k, dim_list *out)
     note_block(a, k, &k->body, out);
 }
 
-/* -- Bounds: of variables and i64 expressions, unknown where they leave ±BOUND ----------------------------------------------- */
+/* -- Bounds: of variables and i64 expressions, unknown where they leave ±BOUND --------------------------- */
 
 static const bounds unknown = { -BOUND, BOUND };
 
@@ -97,7 +100,8 @@ static bounds checked(__int128 lo, __int128 hi)
 
 static bounds bounds_mul(bounds a, bounds b)
 {
-    __int128 p[4] = { (__int128)a.lo * b.lo, (__int128)a.lo * b.hi, (__int128)a.hi * b.lo, (__int128)a.hi * b.hi };
+    __int128 p[4] = { (__int128)a.lo * b.lo, (__int128)a.lo * b.hi, (__int128)a.hi * b.lo,
+                      (__int128)a.hi * b.hi };
     __int128 lo = p[0], hi = p[0];
     for (int i = 1; i < 4; i++) { if (p[i] < lo) lo = p[i]; if (p[i] > hi) hi = p[i]; }
     return checked(lo, hi);
@@ -138,9 +142,10 @@ bounds bounds_of(fn_state *s, const expr *x)
     }
 }
 
-/* -- Which way a loop is emitted ------------------------------------------------------------------------------------------------ */
+/* -- Which way a loop is emitted ------------------------------------------------------------------------- */
 
-typedef struct { fn_state *s; int var; bool *temp, *made; } lane_check;      /* by temp: differs by lane; by buffer: made inside */
+/* by temp: differs by lane; by buffer: made inside */
+typedef struct { fn_state *s; int var; bool *temp, *made; } lane_check;
 
 static bool varies(const lane_check *c, const expr *x)
 {
@@ -190,7 +195,7 @@ loop_way way_of(fn_state *s, const stmt *loop, bool in_lanes, bool in_region)
     return AS_loop;
 }
 
-/* -- Conditions ------------------------------------------------------------------------------------------------------------------- */
+/* -- Conditions ------------------------------------------------------------------------------------------ */
 
 static V any_lane(fn_state *s, V mask)
 {
@@ -226,9 +231,12 @@ static void end_guard(fn_state *s, guard g)
     s->memo.n = g.memo;                       /* what was computed inside is not known outside */
 }
 
-static val not_val(fn_state *s, val c) { return (val){ LLVMBuildNot(s->e->b, c.v, ""), DTYPE_bool, c.lanes }; }
+static val not_val(fn_state *s, val c)
+{
+    return (val){ LLVMBuildNot(s->e->b, c.v, ""), DTYPE_bool, c.lanes };
+}
 
-/* -- Expressions ------------------------------------------------------------------------------------------------------------------ */
+/* -- Expressions ----------------------------------------------------------------------------------------- */
 
 /* Both operands are in bounds by the loop program's rules; a constant condition still saves work. */
 static val select_value(fn_state *s, const expr *x)
@@ -257,15 +265,16 @@ static val var_value(fn_state *s, int id)
     return (val){ 0 };
 }
 
-/* 1, 0: a comparison of indices that their bounds decide; -1: not decided. An unrolled tile has such tests for each of its
- * elements, of which only those at a border need one. */
+/* 1, 0: a comparison of indices that their bounds decide; -1: not decided. An unrolled tile has such tests
+ * for each of its elements, of which only those at a border need one. */
 static int decided(fn_state *s, const expr *x)
 {
     if (scalar_info[x->fn].result != RESULT_CMP || x->args[0]->type != DTYPE_i64) return -1;
     bounds a = bounds_of(s, x->args[0]), b = bounds_of(s, x->args[1]);
     if (x->fn == SCALAR_lt) return a.hi < b.lo ? 1 : a.lo >= b.hi ? 0 : -1;
     if (x->fn == SCALAR_le) return a.hi <= b.lo ? 1 : a.lo > b.hi ? 0 : -1;
-    if (x->fn == SCALAR_eq) return a.hi < b.lo || b.hi < a.lo ? 0 : a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 1 : -1;
+    if (x->fn == SCALAR_eq)
+        return a.hi < b.lo || b.hi < a.lo ? 0 : a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 1 : -1;
     return -1;
 }
 
@@ -323,7 +332,7 @@ static val fresh_value(fn_state *s, const expr *x)
     return v;
 }
 
-/* -- Loops -------------------------------------------------------------------------------------------------------------------------- */
+/* -- Loops ----------------------------------------------------------------------------------------------- */
 
 static void emit_block(fn_state *s, const block *b);
 
@@ -347,8 +356,10 @@ static void emit_copies(fn_state *s, const stmt *x, int64_t n)
         if (fixed) *v = (var_state){ .kind = VAR_const, .k = first + i, .range = { first + i, first + i } };
         else {
             V now = LLVMBuildAdd(s->e->b, lo, k_i64(s->e, i), "");
-            *v = (var_state){ .kind = VAR_value, .v = now, .level = NOT_HOISTED, .range = span.lo == -BOUND ? span
-                              : (bounds){ span.lo + i, span.hi + i } };
+            *v = (var_state){ .kind = VAR_value,
+                              .v = now,
+                              .level = NOT_HOISTED,
+                              .range = span.lo == -BOUND ? span : (bounds){ span.lo + i, span.hi + i } };
         }
         emit_block(s, &x->body);
     }
@@ -402,7 +413,10 @@ static void emit_loop(fn_state *s, const stmt *x)
     val lo = fresh_value(s, x->lo), hi = fresh_value(s, x->hi);
     int64_t n, first, end;
     bool fixed = const_extent(x, &n);
-    if (is_const_int(lo.v, &first) && is_const_int(hi.v, &end)) { fixed = true; n = end > first ? end - first : 0; }
+    if (is_const_int(lo.v, &first) && is_const_int(hi.v, &end)) {
+        fixed = true;
+        n = end > first ? end - first : 0;
+    }
     if (fixed && n == 0) return;
     if (fixed && n == 1) { emit_copies(s, x, 1); return; }
     LLVMBasicBlockRef after = new_block(s);
@@ -421,11 +435,18 @@ static void emit_loop(fn_state *s, const stmt *x)
     end_counted(s, c, after);
 }
 
-/* -- Regions -------------------------------------------------------------------------------------------------------------------------
- * The nest's loops become one index 0 … n-1. What its body reads of the kernel travels in a struct on the stack. */
+/* -- Regions ------------------------------------------------------------------------------------------------
+ * The nest's loops become one index 0 … n-1. What its body reads of the kernel travels in a struct on the
+ * stack. */
 
 enum { MAX_NEST = 16 };
-typedef struct { int n; const stmt *loop[MAX_NEST]; V lo[MAX_NEST], extent[MAX_NEST]; V total; const block *body; } nest;
+typedef struct {
+    int n;
+    const stmt *loop[MAX_NEST];
+    V lo[MAX_NEST], extent[MAX_NEST];
+    V total;
+    const block *body;
+} nest;
 typedef struct { bool *var, *temp, *buf; } used;
 
 static void use_expr(const expr *x, used *u)
@@ -571,7 +592,8 @@ static void region_body(fn_state *r, nest *n, V begin, V end)
     int level = open_level(r);
     for (int i = 0; i < n->n; i++) {
         bounds span = loop_range(r, n->loop[i]);
-        r->var[n->loop[i]->var] = (var_state){ .kind = VAR_value, .v = now[i], .level = level, .range = span };
+        r->var[n->loop[i]->var] =
+            (var_state){ .kind = VAR_value, .v = now[i], .level = level, .range = span };
     }
     emit_block(r, n->body);
     r->n_levels--;
@@ -607,7 +629,8 @@ static void call_region(fn_state *s, V fn, V arg, V n)
 {
     emitter *e = s->e;
     LLVMTypeRef hook_type = LLVMStructTypeInContext(e->c, (LLVMTypeRef[]){ e->ptr, e->ptr }, 2, 0);
-    LLVMTypeRef parallel_type = LLVMFunctionType(e->nothing, (LLVMTypeRef[]){ e->ptr, e->ptr, e->ptr, e->i64 }, 4, 0);
+    LLVMTypeRef parallel_type = LLVMFunctionType(e->nothing,
+                                                 (LLVMTypeRef[]){ e->ptr, e->ptr, e->ptr, e->i64 }, 4, 0);
     V parallel = LLVMBuildLoad2(e->b, e->ptr, s->hook, "");
     V pool = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildStructGEP2(e->b, hook_type, s->hook, 1, ""), "");
     LLVMBasicBlockRef some = new_block(s), alone = new_block(s), shared = new_block(s), after = new_block(s);
@@ -629,7 +652,8 @@ static void emit_region(fn_state *s, const stmt *x)
 {
     emitter *e = s->e;
     nest n = nest_of(s, x);
-    used u = { NEW_ARRAY(e->a, bool, s->k->vars.n), NEW_ARRAY(e->a, bool, s->k->temps.n), NEW_ARRAY(e->a, bool, s->k->bufs.n) };
+    used u = { NEW_ARRAY(e->a, bool, s->k->vars.n), NEW_ARRAY(e->a, bool, s->k->temps.n),
+               NEW_ARRAY(e->a, bool, s->k->bufs.n) };
     use_block(s->k, n.body, &u);
     captures c = { 0 };
     collect(s, &n, &u, &c);
@@ -641,7 +665,7 @@ static void emit_region(fn_state *s, const stmt *x)
     call_region(s, region_function(s, n, &u, &c), arg, n.total);
 }
 
-/* -- Statements ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Statements ------------------------------------------------------------------------------------------ */
 
 static void emit_for(fn_state *s, const stmt *x)
 {
@@ -715,7 +739,8 @@ static void emit_prefetch(fn_state *s, const stmt *x)
     linear_form f = address_form(s, x->id, x->index);
     f.vec = NULL;
     V p = pointer_at(s, x->id, &f, 0);
-    V args[] = { p, LLVMConstInt(e->i32, x->for_write, 0), LLVMConstInt(e->i32, 3, 0), LLVMConstInt(e->i32, 1, 0) };
+    V args[] = { p, LLVMConstInt(e->i32, x->for_write, 0), LLVMConstInt(e->i32, 3, 0),
+                 LLVMConstInt(e->i32, 1, 0) };
     call_intrinsic(e, "llvm.prefetch", 1, &e->ptr, 4, args);
 }
 
@@ -734,7 +759,7 @@ static void emit_block(fn_state *s, const block *b)
     }
 }
 
-/* -- The kernel ------------------------------------------------------------------------------------------------------------------------ */
+/* -- The kernel ------------------------------------------------------------------------------------------ */
 
 static void note_lets(fn_state *s, const block *b)
 {
@@ -776,7 +801,8 @@ V emit_kernel(emitter *e, const kernel_code *k, const char *name)
     note_lets(s, &k->body);
     kernel_open_dims(e->a, k, &s->dims);
     s->dim_value = NEW_ARRAY(e->a, V, s->dims.n);
-    for (int64_t i = 0; i < s->dims.n; i++) s->dim_value[i] = LLVMGetParam(s->fn, (unsigned)(1 + k->n_params + i));
+    for (int64_t i = 0; i < s->dims.n; i++)
+        s->dim_value[i] = LLVMGetParam(s->fn, (unsigned)(1 + k->n_params + i));
     LLVMPositionBuilderAtEnd(e->b, new_block(s));
     open_level(s);
     for (int i = 0; i < k->n_params; i++) {

@@ -1,17 +1,19 @@
 /* backend/llvm/memory.c: buffers while a function is emitted: elements of memory, and register slices.
  *
- * Memory     a contiguous run of lanes is one vector access, aligned as its element; the same element in all lanes is a
- *            scalar; anything else goes lane by lane. Under a mask the masked intrinsics do the same.
- * Registers  A `reg` buffer whose indices are constants once unrolled becomes slices: allocas of exactly the vectors (or
- *            scalars) by which it is read, which mem2reg turns into values. Made inside a vector loop, each element is a
- *            vector over the lanes. Where an index is not constant the buffer is an array on the stack.
+ * Memory     a contiguous run of lanes is one vector access, aligned as its element; the same element in all
+ *            lanes is a scalar; anything else goes lane by lane. Under a mask the masked intrinsics do the
+ *            same.
+ * Registers  A `reg` buffer whose indices are constants once unrolled becomes slices: allocas of exactly the
+ *            vectors (or scalars) by which it is read, which mem2reg turns into values. Made inside a vector
+ *            loop, each element is a vector over the lanes. Where an index is not constant the buffer is an
+ *            array on the stack.
  */
 #include "backend/llvm/function.h"
 #include <assert.h>
 
 enum { MAX_SLICES = 512 };
 
-/* -- Is an access inside its buffer, whatever the condition around it? ------------------------------------------------------ */
+/* -- Is an access inside its buffer, whatever the condition around it? ----------------------------------- */
 
 bool access_is_inside(fn_state *s, int buf, const expr *const *index)
 {
@@ -24,7 +26,7 @@ bool access_is_inside(fn_state *s, int buf, const expr *const *index)
     return true;
 }
 
-/* -- Memory ------------------------------------------------------------------------------------------------------------------ */
+/* -- Memory ---------------------------------------------------------------------------------------------- */
 
 static V align(V access, dtype t) { LLVMSetAlignment(access, (unsigned)dtype_bytes(t)); return access; }
 
@@ -60,7 +62,8 @@ static V pointer_of_lane(fn_state *s, int buf, const linear_form *f, int lane)
     return LLVMBuildGEP2(s->e->b, memory_type(s->e, s->k->bufs.at[buf].dtype), p, &offset, 1, "");
 }
 
-static V masked_call(emitter *e, const char *name, LLVMTypeRef data, LLVMTypeRef pointer, V first, V second, V mask, V last, int element_bytes)
+static V masked_call(emitter *e, const char *name, LLVMTypeRef data, LLVMTypeRef pointer, V first, V second,
+                     V mask, V last, int element_bytes)
 {
     LLVMTypeRef types[2] = { data, pointer };
 #if DLC_LLVM_MAJOR >= 22
@@ -101,11 +104,13 @@ static val load_memory(fn_state *s, int buf, const linear_form *f, bool is_safe)
     V v, mask = is_safe ? NULL : s->mask;
     if (f->lane == 1 && !f->vec) {
         V p = pointer_at(s, buf, f, 0);
-        v = mask ? masked_call(e, "llvm.masked.load", all, e->ptr, p, NULL, mask, LLVMConstNull(all), dtype_bytes(t))
+        v = mask ? masked_call(e, "llvm.masked.load", all, e->ptr, p, NULL, mask, LLVMConstNull(all),
+                               dtype_bytes(t))
                  : align(LLVMBuildLoad2(e->b, all, p, ""), t);
     } else if (mask) {
         V p = lane_pointers(s, buf, f);
-        v = masked_call(e, "llvm.masked.gather", all, LLVMTypeOf(p), p, NULL, mask, LLVMConstNull(all), dtype_bytes(t));
+        v = masked_call(e, "llvm.masked.gather", all, LLVMTypeOf(p), p, NULL, mask, LLVMConstNull(all),
+                        dtype_bytes(t));
     } else {
         v = LLVMGetPoison(all);
         for (int i = 0; i < n_lanes; i++) {
@@ -121,7 +126,8 @@ static void store_memory(fn_state *s, int buf, const linear_form *f, val x)
     emitter *e = s->e;
     dtype t = x.t;
     bool one_place = !f->lane && !f->vec;
-    if (one_place && x.lanes) x = (val){ LLVMBuildExtractElement(e->b, x.v, k_i64(e, x.lanes - 1), ""), t, 0 };
+    if (one_place && x.lanes)
+        x = (val){ LLVMBuildExtractElement(e->b, x.v, k_i64(e, x.lanes - 1), ""), t, 0 };
     if (one_place) {
         align(LLVMBuildStore(e->b, to_memory(e, t, x.v, 0), pointer_at(s, buf, f, 0)), t);
         return;
@@ -138,19 +144,25 @@ static void store_memory(fn_state *s, int buf, const linear_form *f, val x)
         masked_call(e, "llvm.masked.scatter", all, LLVMTypeOf(p), v, p, s->mask, NULL, dtype_bytes(t));
     } else {
         for (int i = 0; i < s->lanes; i++)
-            align(LLVMBuildStore(e->b, LLVMBuildExtractElement(e->b, v, k_i64(e, i), ""), pointer_of_lane(s, buf, f, i)), t);
+            align(LLVMBuildStore(e->b, LLVMBuildExtractElement(e->b, v, k_i64(e, i), ""),
+                                 pointer_of_lane(s, buf, f, i)),
+                  t);
     }
 }
 
-/* -- Register slices --------------------------------------------------------------------------------------------------------- */
+/* -- Register slices ------------------------------------------------------------------------------------- */
 
 static LLVMTypeRef slice_type(fn_state *s, int buf)
 {
     const buf_state *b = &s->buf[buf];
-    return lanes_of(llvm_type(s->e, s->k->bufs.at[buf].dtype), b->private_lanes ? b->private_lanes : b->width);
+    return lanes_of(llvm_type(s->e, s->k->bufs.at[buf].dtype),
+                    b->private_lanes ? b->private_lanes : b->width);
 }
 
-static V get_slice(fn_state *s, int buf, int64_t i) { return LLVMBuildLoad2(s->e->b, slice_type(s, buf), s->buf[buf].slice[i], ""); }
+static V get_slice(fn_state *s, int buf, int64_t i)
+{
+    return LLVMBuildLoad2(s->e->b, slice_type(s, buf), s->buf[buf].slice[i], "");
+}
 
 static V get_element(fn_state *s, int buf, int64_t at)
 {
@@ -191,13 +203,17 @@ static V get_run(fn_state *s, int buf, int64_t at, int64_t stride, int n_lanes)
     return v;
 }
 
-static V blend(fn_state *s, V x, V old) { return s->mask ? LLVMBuildSelect(s->e->b, s->mask, x, old, "") : x; }
+static V blend(fn_state *s, V x, V old)
+{
+    return s->mask ? LLVMBuildSelect(s->e->b, s->mask, x, old, "") : x;
+}
 
 static val load_slice(fn_state *s, int buf, const linear_form *f)
 {
     const buf_state *b = &s->buf[buf];
     dtype t = s->k->bufs.at[buf].dtype;
-    if (b->private_lanes) return (val){ get_slice(s, buf, f->constant / b->private_lanes), t, b->private_lanes };
+    if (b->private_lanes)
+        return (val){ get_slice(s, buf, f->constant / b->private_lanes), t, b->private_lanes };
     if (!f->lane) return (val){ get_element(s, buf, f->constant), t, 0 };
     return (val){ get_run(s, buf, f->constant, f->lane, s->lanes), t, s->lanes };
 }
@@ -228,7 +244,7 @@ static void store_slice(fn_state *s, int buf, const linear_form *f, val x)
         put_element(s, buf, f->constant + i * f->lane, LLVMBuildExtractElement(e->b, v, k_i64(e, i), ""));
 }
 
-/* -- Access --------------------------------------------------------------------------------------------------------------------- */
+/* -- Access ---------------------------------------------------------------------------------------------- */
 
 val load_element(fn_state *s, int buf, const expr *const *index)
 {
@@ -273,7 +289,7 @@ val tree_of(fn_state *s, scalar fn, int buf)
     return (val){ LLVMBuildExtractElement(e->b, v, k_i64(e, 0), ""), t, 0 };
 }
 
-/* -- Making buffers --------------------------------------------------------------------------------------------------------------
+/* -- Making buffers -----------------------------------------------------------------------------------------
  * The accesses of a `reg` buffer decide its form. `scan` walks the kernel as it will be emitted. */
 
 typedef struct {
@@ -304,7 +320,8 @@ static bool is_static(scan *c, const expr *x, int64_t *lane)
         *lane = -a;
         return x->fn == SCALAR_neg || !a;
     }
-    if (scalar_info[x->fn].arity != 2 || !is_static(c, x->args[0], &a) || !is_static(c, x->args[1], &b)) return false;
+    if (scalar_info[x->fn].arity != 2 || !is_static(c, x->args[0], &a) || !is_static(c, x->args[1], &b))
+        return false;
     switch (x->fn) {
     case SCALAR_add: *lane = a + b; return true;
     case SCALAR_sub: *lane = a - b; return true;
@@ -392,7 +409,8 @@ static void fill(fn_state *s, int buf, val x)
     if (b->kind == BUF_slices) {
         V v = widen(e, x, n_lanes).v;
         for (int64_t i = 0; i < b->n / (b->private_lanes || !b->width ? 1 : b->width); i++)
-            LLVMBuildStore(e->b, s->mask && b->private_lanes ? blend(s, v, get_slice(s, buf, i)) : v, b->slice[i]);
+            LLVMBuildStore(e->b, s->mask && b->private_lanes ? blend(s, v, get_slice(s, buf, i)) : v,
+                           b->slice[i]);
         return;
     }
     /* memory: a loop over all elements (each of `lanes` elements, if private) */
@@ -413,8 +431,8 @@ static void fill(fn_state *s, int buf, val x)
     LLVMPositionBuilderAtEnd(e->b, after);
 }
 
-/* Nothing of what the registers held in an earlier iteration is needed. Without these stores every tile's accumulators
- * would live through the loops around it, and be spilled in the other tiles. */
+/* Nothing of what the registers held in an earlier iteration is needed. Without these stores every tile's
+ * accumulators would live through the loops around it, and be spilled in the other tiles. */
 static void forget_slices(fn_state *s, int buf, int64_t n)
 {
     V nothing = LLVMGetUndef(slice_type(s, buf));

@@ -1,15 +1,17 @@
 /* backend/llvm/ops.c: the basic rows of ir/scalar.def as LLVM instructions, on scalars and on vectors alike.
  *
- * What   row() gives the instructions of one row with exactly the meaning of ir/scalar_eval.c; rows that are not basic
- *        are run through scalar_expand(), step by step, so a vector exp is the scalar one on all lanes.
- * Rules  No fast-math flag, no nsw/nuw: ints wrap. Nothing that LLVM makes undefined is reachable: divisors and shift
- *        counts are replaced before. Intrinsics only where every target of interest has an inline lowering.
+ * What   row() gives the instructions of one row with exactly the meaning of ir/scalar_eval.c; rows that are
+ *        not basic are run through scalar_expand(), step by step, so a vector exp is the scalar one on all
+ *        lanes.
+ * Rules  No fast-math flag, no nsw/nuw: ints wrap. Nothing that LLVM makes undefined is reachable: divisors
+ *        and shift counts are replaced before. Intrinsics only where every target of interest has an inline
+ *        lowering.
  * See    tests/backend/test_llvm_rows.c: every row and type against sv_basic, on hard values.
  */
 #include "backend/llvm/emit.h"
 #include <assert.h>
 
-/* -- Types and constants --------------------------------------------------------------------------------------------- */
+/* -- Types and constants --------------------------------------------------------------------------------- */
 
 LLVMTypeRef llvm_type(emitter *e, dtype t)
 {
@@ -28,7 +30,11 @@ LLVMTypeRef llvm_type(emitter *e, dtype t)
 }
 
 LLVMTypeRef memory_type(emitter *e, dtype t) { return t == DTYPE_bool ? e->i8 : llvm_type(e, t); }
-LLVMTypeRef lanes_of(LLVMTypeRef t, int n_lanes) { return n_lanes ? LLVMVectorType(t, (unsigned)n_lanes) : t; }
+LLVMTypeRef lanes_of(LLVMTypeRef t, int n_lanes)
+{
+    return n_lanes ? LLVMVectorType(t, (unsigned)n_lanes) : t;
+}
+
 V k_i64(emitter *e, int64_t v) { return LLVMConstInt(e->i64, (uint64_t)v, 1); }
 
 bool is_const_int(V v, int64_t *out)
@@ -50,7 +56,8 @@ val const_val(emitter *e, dtype t, scalar_value v)
 V shuffle(emitter *e, V a, V b, int n, const int *lane)
 {
     V *m = NEW_ARRAY(e->a, V, n);
-    for (int i = 0; i < n; i++) m[i] = lane[i] < 0 ? LLVMGetPoison(e->i32) : LLVMConstInt(e->i32, (uint64_t)lane[i], 0);
+    for (int i = 0; i < n; i++)
+        m[i] = lane[i] < 0 ? LLVMGetPoison(e->i32) : LLVMConstInt(e->i32, (uint64_t)lane[i], 0);
     return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(m, (unsigned)n), "");
 }
 
@@ -64,7 +71,8 @@ V splat_v(emitter *e, V s, int n_lanes)
     }
     V none = LLVMGetPoison(lanes_of(LLVMTypeOf(s), n_lanes));
     V one = LLVMBuildInsertElement(e->b, none, s, k_i64(e, 0), "");
-    return LLVMBuildShuffleVector(e->b, one, none, LLVMConstNull(LLVMVectorType(e->i32, (unsigned)n_lanes)), "");
+    return LLVMBuildShuffleVector(e->b, one, none, LLVMConstNull(LLVMVectorType(e->i32, (unsigned)n_lanes)),
+                                  "");
 }
 
 V iota_v(emitter *e, int n_lanes, int64_t step)
@@ -100,7 +108,7 @@ static V call2(emitter *e, const char *name, V x, V y)
     return call_intrinsic(e, name, 1, &t, 2, (V[]){ x, y });
 }
 
-/* -- Rows of floats ------------------------------------------------------------------------------------------------------ */
+/* -- Rows of floats -------------------------------------------------------------------------------------- */
 
 static V float_row(emitter *e, scalar fn, dtype t, int n_lanes, const V *x)
 {
@@ -121,7 +129,8 @@ static V float_row(emitter *e, scalar fn, dtype t, int n_lanes, const V *x)
     case SCALAR_abs: return call1(e, "llvm.fabs", x[0]);
     case SCALAR_max: return call2(e, "llvm.maximum", x[0], x[1]);
     case SCALAR_min: return call2(e, "llvm.minimum", x[0], x[1]);
-    case SCALAR_relu: return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, x[0], zero, ""), zero, x[0], "");
+    case SCALAR_relu:
+        return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, x[0], zero, ""), zero, x[0], "");
     case SCALAR_sqrt: return call1(e, "llvm.sqrt", x[0]);
     case SCALAR_floor: case SCALAR_ceil: case SCALAR_trunc: case SCALAR_rint:
         if (!e->target->has_sse41) return soft_round(e, fn, x[0], t, n_lanes);
@@ -136,14 +145,16 @@ static V float_row(emitter *e, scalar fn, dtype t, int n_lanes, const V *x)
     return x[0];
 }
 
-/* -- Rows of ints ---------------------------------------------------------------------------------------------------------- */
+/* -- Rows of ints ---------------------------------------------------------------------------------------- */
 
 static V int_div(emitter *e, bool is_sint, V a, V d)
 {
     LLVMBuilderRef b = e->b;
     LLVMTypeRef t = LLVMTypeOf(a);
-    V zero = LLVMConstNull(t), one = LLVMGetTypeKind(t) == LLVMVectorTypeKind
-        ? splat_v(e, LLVMConstInt(LLVMGetElementType(t), 1, 0), (int)LLVMGetVectorSize(t)) : LLVMConstInt(t, 1, 0);
+    V zero = LLVMConstNull(t),
+      one = LLVMGetTypeKind(t) == LLVMVectorTypeKind
+                ? splat_v(e, LLVMConstInt(LLVMGetElementType(t), 1, 0), (int)LLVMGetVectorSize(t))
+                : LLVMConstInt(t, 1, 0);
     V is_zero = LLVMBuildICmp(b, LLVMIntEQ, d, zero, "");
     V safe = LLVMBuildSelect(b, is_zero, one, d, "");
     if (!is_sint) return LLVMBuildSelect(b, is_zero, zero, LLVMBuildUDiv(b, a, safe, ""), "");
@@ -157,7 +168,8 @@ static V int_shift(emitter *e, scalar fn, dtype t, int n_lanes, V a, V n)
 {
     LLVMBuilderRef b = e->b;
     int width = 8 * dtype_bytes(t);
-    V limit = splat_v(e, LLVMConstInt(llvm_type(e, t), (uint64_t)width, 0), n_lanes), zero = LLVMConstNull(LLVMTypeOf(a));
+    V limit = splat_v(e, LLVMConstInt(llvm_type(e, t), (uint64_t)width, 0), n_lanes),
+      zero = LLVMConstNull(LLVMTypeOf(a));
     V last = splat_v(e, LLVMConstInt(llvm_type(e, t), (uint64_t)width - 1, 0), n_lanes);
     V in_range = LLVMBuildICmp(b, LLVMIntULT, n, limit, "");
     V count = LLVMBuildSelect(b, in_range, n, last, "");
@@ -200,7 +212,7 @@ static V int_row(emitter *e, scalar fn, dtype t, int n_lanes, const V *x)
     return x[0];
 }
 
-/* -- Casts ------------------------------------------------------------------------------------------------------------------ */
+/* -- Casts ----------------------------------------------------------------------------------------------- */
 
 static V to_f32(emitter *e, val x)
 {
@@ -240,7 +252,9 @@ static V cast_v(emitter *e, val x, dtype to)
         dtype via = to == DTYPE_f64 ? DTYPE_f64 : DTYPE_f32;
         LLVMTypeRef f = lanes_of(llvm_type(e, via), x.lanes);
         V r = is_signed(x.t) ? LLVMBuildSIToFP(b, x.v, f, "") : LLVMBuildUIToFP(b, x.v, f, "");
-        return to == DTYPE_f16 ? f32_to_f16(e, r, x.lanes) : to == DTYPE_bf16 ? f32_to_bf16(e, r, x.lanes) : r;
+        return to == DTYPE_f16    ? f32_to_f16(e, r, x.lanes)
+               : to == DTYPE_bf16 ? f32_to_bf16(e, r, x.lanes)
+                                  : r;
     }
     if (to == DTYPE_bool) return LLVMBuildICmp(b, LLVMIntNE, x.v, LLVMConstNull(LLVMTypeOf(x.v)), "");
     if (x.t == DTYPE_bool || dtype_bytes(to) > dtype_bytes(x.t))
@@ -256,7 +270,7 @@ val bitcast_to(emitter *e, val x, dtype to)
     return (val){ LLVMBuildBitCast(e->b, x.v, lanes_of(llvm_type(e, to), x.lanes), ""), to, x.lanes };
 }
 
-/* -- All rows ---------------------------------------------------------------------------------------------------------------- */
+/* -- All rows -------------------------------------------------------------------------------------------- */
 
 /* and, or of bools where one is a constant: the builder folds only if both are. */
 static bool fold_logic(scalar fn, const val *in, val *out)
@@ -273,7 +287,8 @@ static bool fold_logic(scalar fn, const val *in, val *out)
 static val basic(emitter *e, scalar fn, dtype to, const val *in)
 {
     val folded;
-    if ((fn == SCALAR_and || fn == SCALAR_or) && in[0].t == DTYPE_bool && fold_logic(fn, in, &folded)) return folded;
+    if ((fn == SCALAR_and || fn == SCALAR_or) && in[0].t == DTYPE_bool && fold_logic(fn, in, &folded))
+        return folded;
     int n = scalar_info[fn].arity, n_lanes = 0;
     for (int i = 0; i < n; i++) n_lanes = n_lanes ? n_lanes : in[i].lanes;
     val x[3] = { { 0 } };
@@ -285,7 +300,8 @@ static val basic(emitter *e, scalar fn, dtype to, const val *in)
         return (val){ LLVMBuildSelect(e->b, c, v[1], v[2], ""), x[1].t, n_lanes };
     }
     dtype t = x[0].t, result = scalar_info[fn].result == RESULT_CMP ? DTYPE_bool : t;
-    return (val){ is_float(t) ? float_row(e, fn, t, n_lanes, v) : int_row(e, fn, t, n_lanes, v), result, n_lanes };
+    return (val){ is_float(t) ? float_row(e, fn, t, n_lanes, v) : int_row(e, fn, t, n_lanes, v), result,
+                  n_lanes };
 }
 
 static val expand_inline(emitter *e, const scalar_code *c, const val *x)
@@ -303,13 +319,14 @@ static val expand_inline(emitter *e, const scalar_code *c, const val *x)
     return r[c->n_in + c->n_steps - 1];
 }
 
-/* The line as a function of this module, for code that stands in many copies (a tile's epilogue): one call each instead of
- * one line each. A 13 x 2 tile with erf took 50 ms to compile and 5,400 instructions. */
+/* The line as a function of this module, for code that stands in many copies (a tile's epilogue): one call
+ * each instead of one line each. A 13 x 2 tile with erf took 50 ms to compile and 5,400 instructions. */
 static val expand_call(emitter *e, scalar fn, const scalar_code *c, const val *x)
 {
     int n_lanes = 0;
     for (int i = 0; i < c->n_in; i++) n_lanes = n_lanes ? n_lanes : x[i].lanes;
-    const char *name = arena_printf(e->a, "%s_%s_%s_x%d", e->prefix, scalar_info[fn].name, dtype_info[x[0].t].name, n_lanes);
+    const char *name = arena_printf(e->a, "%s_%s_%s_x%d", e->prefix, scalar_info[fn].name,
+                                    dtype_info[x[0].t].name, n_lanes);
     LLVMTypeRef operand = lanes_of(llvm_type(e, x[0].t), n_lanes), params[3] = { operand, operand, operand };
     V f = LLVMGetNamedFunction(e->m, name), args[3];
     if (!f) {
@@ -341,7 +358,7 @@ val row(emitter *e, scalar fn, dtype to, const val *x)
     return scalar_info[fn].is_basic ? basic(e, fn, to, x) : expanded(e, fn, x);
 }
 
-/* -- Index division: the divisor is positive ----------------------------------------------------------------------------------- */
+/* -- Index division: the divisor is positive ------------------------------------------------------------- */
 
 static int log2_of(int64_t d)
 {
@@ -356,7 +373,8 @@ val floordiv_val(emitter *e, val a, val d)
     int64_t k;
     LLVMBuilderRef b = e->b;
     if (is_const_int(d.v, &k) && log2_of(k) >= 0)
-        return (val){ LLVMBuildAShr(b, a.v, splat_v(e, k_i64(e, log2_of(k)), a.lanes), ""), DTYPE_i64, a.lanes };
+        return (val){ LLVMBuildAShr(b, a.v, splat_v(e, k_i64(e, log2_of(k)), a.lanes), ""), DTYPE_i64,
+                      a.lanes };
     V x = widen(e, a, n_lanes).v, y = widen(e, d, n_lanes).v, zero = LLVMConstNull(LLVMTypeOf(x));
     V q = LLVMBuildSDiv(b, x, y, ""), r = LLVMBuildSub(b, x, LLVMBuildMul(b, q, y, ""), "");
     V below = LLVMBuildSExt(b, LLVMBuildICmp(b, LLVMIntSLT, r, zero, ""), LLVMTypeOf(x), "");

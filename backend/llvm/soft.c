@@ -1,18 +1,27 @@
 /* backend/llvm/soft.c: what a target may lack, in inline arithmetic, since generated code calls no library.
  *
- * fma      f32: the product is exact in f64; the sum is rounded to odd there, so that rounding it once more to f32 gives
- *          the correctly rounded result. f64: 128-bit integers, one function for each module, called lane by lane.
+ * fma      f32: the product is exact in f64; the sum is rounded to odd there, so that rounding it once more
+ *          to f32 gives the correctly rounded result. f64: 128-bit integers, one function for each module,
+ *          called lane by lane.
  * rounding |x| + 2^23 - 2^23 (2^52 for f64) rounds to an integer; floor, ceil and trunc correct it by one.
- * f16      integer arithmetic where the target has no conversion; f64 -> f16 goes through an f32 rounded to odd.
+ * f16      integer arithmetic where the target has no conversion; f64 -> f16 goes through an f32 rounded to
+ *          odd.
  * bf16     always integer arithmetic.
  * See      tests/backend/test_llvm_rows.c, which also runs for a plain x86-64.
  */
 #include "backend/llvm/emit.h"
 
-static V k_lanes(emitter *e, LLVMTypeRef t, uint64_t v, int n_lanes) { return splat_v(e, LLVMConstInt(t, v, 0), n_lanes); }
-static V k_float(emitter *e, LLVMTypeRef t, double v, int n_lanes) { return splat_v(e, LLVMConstReal(t, v), n_lanes); }
+static V k_lanes(emitter *e, LLVMTypeRef t, uint64_t v, int n_lanes)
+{
+    return splat_v(e, LLVMConstInt(t, v, 0), n_lanes);
+}
 
-/* -- Rounding ------------------------------------------------------------------------------------------------------------- */
+static V k_float(emitter *e, LLVMTypeRef t, double v, int n_lanes)
+{
+    return splat_v(e, LLVMConstReal(t, v), n_lanes);
+}
+
+/* -- Rounding -------------------------------------------------------------------------------------------- */
 
 static V sign_from(emitter *e, V x, V sign)
 {
@@ -34,24 +43,29 @@ V soft_round(emitter *e, scalar fn, V x, dtype t, int n_lanes)
     } else {
         r = sign_from(e, near, x);
         if (fn == SCALAR_floor)
-            r = LLVMBuildFSub(b, r, LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, r, x, ""), one, zero, ""), "");
+            r = LLVMBuildFSub(b, r,
+                              LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, r, x, ""), one, zero, ""), "");
         if (fn == SCALAR_ceil)
-            r = LLVMBuildFAdd(b, r, LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, r, x, ""), one, zero, ""), "");
+            r = LLVMBuildFAdd(b, r,
+                              LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, r, x, ""), one, zero, ""), "");
     }
     V small = LLVMBuildFCmp(b, LLVMRealOLT, size, magic, "");       /* false with NaN */
     return LLVMBuildSelect(b, small, sign_from(e, r, x), x, "");
 }
 
-/* -- Narrow floats -------------------------------------------------------------------------------------------------------- */
+/* -- Narrow floats --------------------------------------------------------------------------------------- */
 
 V f16_to_f32(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
     LLVMTypeRef f32 = lanes_of(e->f32, n_lanes), i32 = lanes_of(e->i32, n_lanes);
-    if (e->target->has_f16c) return LLVMBuildFPExt(b, LLVMBuildBitCast(b, x, lanes_of(e->half, n_lanes), ""), f32, "");
+    if (e->target->has_f16c)
+        return LLVMBuildFPExt(b, LLVMBuildBitCast(b, x, lanes_of(e->half, n_lanes), ""), f32, "");
     V h = LLVMBuildZExt(b, x, i32, "");
-    V sign = LLVMBuildShl(b, LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x8000, n_lanes), ""), k_lanes(e, e->i32, 16, n_lanes), "");
-    V size = LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x7fff, n_lanes), ""), rebias = k_lanes(e, e->i32, 112u << 23, n_lanes);
+    V sign = LLVMBuildShl(b, LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x8000, n_lanes), ""),
+                          k_lanes(e, e->i32, 16, n_lanes), "");
+    V size = LLVMBuildAnd(b, h, k_lanes(e, e->i32, 0x7fff, n_lanes), ""),
+      rebias = k_lanes(e, e->i32, 112u << 23, n_lanes);
     V normal = LLVMBuildAdd(b, LLVMBuildShl(b, size, k_lanes(e, e->i32, 13, n_lanes), ""), rebias, "");
     V is_top = LLVMBuildICmp(b, LLVMIntUGE, size, k_lanes(e, e->i32, 0x7c00, n_lanes), "");
     normal = LLVMBuildSelect(b, is_top, LLVMBuildAdd(b, normal, rebias, ""), normal, "");
@@ -65,15 +79,18 @@ V f32_to_f16(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
     LLVMTypeRef i32 = lanes_of(e->i32, n_lanes), i16 = lanes_of(e->i16, n_lanes);
-    if (e->target->has_f16c) return LLVMBuildBitCast(b, LLVMBuildFPTrunc(b, x, lanes_of(e->half, n_lanes), ""), i16, "");
+    if (e->target->has_f16c)
+        return LLVMBuildBitCast(b, LLVMBuildFPTrunc(b, x, lanes_of(e->half, n_lanes), ""), i16, "");
     V bits = LLVMBuildBitCast(b, x, i32, "");
     V size = LLVMBuildAnd(b, bits, k_lanes(e, e->i32, 0x7fffffff, n_lanes), "");
     V sign = LLVMBuildLShr(b, LLVMBuildXor(b, bits, size, ""), k_lanes(e, e->i32, 16, n_lanes), "");
     V thirteen = k_lanes(e, e->i32, 13, n_lanes), half = k_float(e, e->f32, 0.5, n_lanes);
     V odd = LLVMBuildAnd(b, LLVMBuildLShr(b, size, thirteen, ""), k_lanes(e, e->i32, 1, n_lanes), "");
     V rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, size, k_lanes(e, e->i32, 0xfff, n_lanes), ""), odd, "");
-    V normal = LLVMBuildSub(b, LLVMBuildLShr(b, rounded, thirteen, ""), k_lanes(e, e->i32, 112u << 10, n_lanes), "");
-    V sum = LLVMBuildFAdd(b, LLVMBuildBitCast(b, size, LLVMTypeOf(x), ""), half, "");       /* an ulp of 1/2 is 2^-24 */
+    V normal = LLVMBuildSub(b, LLVMBuildLShr(b, rounded, thirteen, ""),
+                            k_lanes(e, e->i32, 112u << 10, n_lanes), "");
+    /* an ulp of 1/2 is 2^-24 */
+    V sum = LLVMBuildFAdd(b, LLVMBuildBitCast(b, size, LLVMTypeOf(x), ""), half, "");
     V tiny = LLVMBuildSub(b, LLVMBuildBitCast(b, sum, i32, ""), k_lanes(e, e->i32, 0x3f000000, n_lanes), "");
     V is_tiny = LLVMBuildICmp(b, LLVMIntULT, size, k_lanes(e, e->i32, 0x38800000, n_lanes), "");
     V is_big = LLVMBuildICmp(b, LLVMIntUGE, size, k_lanes(e, e->i32, 0x477ff000, n_lanes), "");
@@ -87,9 +104,11 @@ V f32_to_f16(emitter *e, V x, int n_lanes)
 V f64_to_f16(emitter *e, V x, int n_lanes)
 {
     LLVMBuilderRef b = e->b;
-    LLVMTypeRef f32 = lanes_of(e->f32, n_lanes), i32 = lanes_of(e->i32, n_lanes), f64 = lanes_of(e->f64, n_lanes);
+    LLVMTypeRef f32 = lanes_of(e->f32, n_lanes), i32 = lanes_of(e->i32, n_lanes),
+                f64 = lanes_of(e->f64, n_lanes);
     V near = LLVMBuildFPTrunc(b, x, f32, ""), back = LLVMBuildFPExt(b, near, f64, "");
-    V size = call_intrinsic(e, "llvm.fabs", 1, &f64, 1, &x), back_size = call_intrinsic(e, "llvm.fabs", 1, &f64, 1, &back);
+    V size = call_intrinsic(e, "llvm.fabs", 1, &f64, 1, &x),
+      back_size = call_intrinsic(e, "llvm.fabs", 1, &f64, 1, &back);
     V above = LLVMBuildSExt(b, LLVMBuildFCmp(b, LLVMRealOGT, back_size, size, ""), i32, "");
     V inexact = LLVMBuildZExt(b, LLVMBuildFCmp(b, LLVMRealONE, back, x, ""), i32, "");
     V bits = LLVMBuildOr(b, LLVMBuildAdd(b, LLVMBuildBitCast(b, near, i32, ""), above, ""), inexact, "");
@@ -99,7 +118,8 @@ V f64_to_f16(emitter *e, V x, int n_lanes)
 V bf16_to_f32(emitter *e, V x, int n_lanes)
 {
     V wide = LLVMBuildZExt(e->b, x, lanes_of(e->i32, n_lanes), "");
-    return LLVMBuildBitCast(e->b, LLVMBuildShl(e->b, wide, k_lanes(e, e->i32, 16, n_lanes), ""), lanes_of(e->f32, n_lanes), "");
+    return LLVMBuildBitCast(e->b, LLVMBuildShl(e->b, wide, k_lanes(e, e->i32, 16, n_lanes), ""),
+                            lanes_of(e->f32, n_lanes), "");
 }
 
 V f32_to_bf16(emitter *e, V x, int n_lanes)
@@ -110,11 +130,12 @@ V f32_to_bf16(emitter *e, V x, int n_lanes)
     V odd = LLVMBuildAnd(b, top, k_lanes(e, e->i32, 1, n_lanes), "");
     V rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, bits, k_lanes(e, e->i32, 0x7fff, n_lanes), ""), odd, "");
     V nan = LLVMBuildOr(b, top, k_lanes(e, e->i32, 0x40, n_lanes), "");
-    V r = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), nan, LLVMBuildLShr(b, rounded, sixteen, ""), "");
+    V r = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), nan,
+                          LLVMBuildLShr(b, rounded, sixteen, ""), "");
     return LLVMBuildTrunc(b, r, lanes_of(e->i16, n_lanes), "");
 }
 
-/* -- fma of f32 ------------------------------------------------------------------------------------------------------------- */
+/* -- fma of f32 ------------------------------------------------------------------------------------------ */
 
 static V soft_fma32(emitter *e, V a, V x, V c, int n_lanes)
 {
@@ -123,19 +144,22 @@ static V soft_fma32(emitter *e, V a, V x, V c, int n_lanes)
     V p = LLVMBuildFMul(b, LLVMBuildFPExt(b, a, f64, ""), LLVMBuildFPExt(b, x, f64, ""), "");
     V d = LLVMBuildFPExt(b, c, f64, ""), s = LLVMBuildFAdd(b, p, d, "");
     V part = LLVMBuildFSub(b, s, p, "");                            /* s + error = p + d, exactly */
-    V error = LLVMBuildFAdd(b, LLVMBuildFSub(b, p, LLVMBuildFSub(b, s, part, ""), ""), LLVMBuildFSub(b, d, part, ""), "");
+    V error = LLVMBuildFAdd(b, LLVMBuildFSub(b, p, LLVMBuildFSub(b, s, part, ""), ""),
+                            LLVMBuildFSub(b, d, part, ""), "");
     V zero = LLVMConstNull(f64), one = k_lanes(e, e->i64, 1, n_lanes), bits = LLVMBuildBitCast(b, s, i64, "");
     V even = LLVMBuildICmp(b, LLVMIntEQ, LLVMBuildAnd(b, bits, one, ""), LLVMConstNull(i64), "");
     V fix = LLVMBuildAnd(b, LLVMBuildFCmp(b, LLVMRealONE, error, zero, ""), even, "");
     V differ = LLVMBuildXor(b, bits, LLVMBuildBitCast(b, error, i64, ""), "");              /* signs */
-    V step = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, differ, LLVMConstNull(i64), ""), LLVMConstAllOnes(i64), one, "");
+    V step = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, differ, LLVMConstNull(i64), ""),
+                             LLVMConstAllOnes(i64), one, "");
     bits = LLVMBuildAdd(b, bits, LLVMBuildSelect(b, fix, step, LLVMConstNull(i64), ""), "");
     return LLVMBuildFPTrunc(b, LLVMBuildBitCast(b, bits, f64, ""), lanes_of(e->f32, n_lanes), "");
 }
 
-/* -- fma of f64 ------------------------------------------------------------------------------------------------------------- */
+/* -- fma of f64 ------------------------------------------------------------------------------------------ */
 
-typedef struct { V bits, field, sig, exponent, negative; } parts;   /* value = ± sig * 2^(exponent - 1075), sig normalized */
+/* value = ± sig * 2^(exponent - 1075), sig normalized */
+typedef struct { V bits, field, sig, exponent, negative; } parts;
 
 static V k64(emitter *e, int64_t v) { return k_i64(e, v); }
 
@@ -199,14 +223,16 @@ static void fma64_body(emitter *e, V a, V x, V c)
 
     V p_negative = LLVMBuildXor(b, A.negative, B.negative, "");
     V differ = LLVMBuildAnd(b, LLVMBuildXor(b, p_negative, C.negative, ""), LLVMBuildNot(b, c_zero, ""), "");
-    V sum = LLVMBuildSelect(b, differ, LLVMBuildSub(b, product, addend, ""), LLVMBuildAdd(b, product, addend, ""), "");
+    V sum = LLVMBuildSelect(b, differ, LLVMBuildSub(b, product, addend, ""),
+                            LLVMBuildAdd(b, product, addend, ""), "");
     V flip = LLVMBuildICmp(b, LLVMIntSLT, sum, zero128, "");
     sum = LLVMBuildSelect(b, flip, LLVMBuildNeg(b, sum, ""), sum, "");
     V negative = LLVMBuildXor(b, p_negative, flip, "");
 
     V lz = leading_zeros(e, sum);
     V n = LLVMBuildShl(b, sum, LLVMBuildAnd(b, lz, LLVMConstInt(i128, 127, 0), ""), "");
-    V field = LLVMBuildSub(b, LLVMBuildAdd(b, exponent, k64(e, 127 + 1023), ""), LLVMBuildTrunc(b, lz, e->i64, ""), "");
+    V field = LLVMBuildSub(b, LLVMBuildAdd(b, exponent, k64(e, 127 + 1023), ""),
+                           LLVMBuildTrunc(b, lz, e->i64, ""), "");
     V low = LLVMBuildICmp(b, LLVMIntSLT, field, k64(e, 1), "");
     V shift = LLVMBuildAdd(b, k64(e, 73), clamp0(e, LLVMBuildSub(b, k64(e, 1), field, "")), "");
     V q = LLVMBuildTrunc(b, shift_jam(e, n, shift), e->i64, "");    /* the fraction and two bits more */
@@ -222,9 +248,11 @@ static void fma64_body(emitter *e, V a, V x, V c)
     bits = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntEQ, sum, zero128, ""), k64(e, 0), bits, "");
 
     /* infinities, NaN and zero factors follow the plain operations */
-    V top_ab = LLVMBuildOr(b, LLVMBuildICmp(b, LLVMIntEQ, A.field, special, ""), LLVMBuildICmp(b, LLVMIntEQ, B.field, special, ""), "");
+    V top_ab = LLVMBuildOr(b, LLVMBuildICmp(b, LLVMIntEQ, A.field, special, ""),
+                           LLVMBuildICmp(b, LLVMIntEQ, B.field, special, ""), "");
     V top_c = LLVMBuildICmp(b, LLVMIntEQ, C.field, special, "");
-    V zeros = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOEQ, a, zero, ""), LLVMBuildFCmp(b, LLVMRealOEQ, x, zero, ""), "");
+    V zeros = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOEQ, a, zero, ""),
+                          LLVMBuildFCmp(b, LLVMRealOEQ, x, zero, ""), "");
     V plain = LLVMBuildFAdd(b, LLVMBuildFMul(b, a, x, ""), c, "");
     V r = LLVMBuildBitCast(b, bits, e->f64, "");
     r = LLVMBuildSelect(b, LLVMBuildOr(b, top_ab, zeros, ""), plain, LLVMBuildSelect(b, top_c, c, r, ""), "");

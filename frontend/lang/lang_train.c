@@ -1,14 +1,14 @@
 /* lang_train: train blocks: data, one step as a graph, evaluation as another
  *
- * A block is elaborated with `training` true: parameters and states are inputs by their paths, a batch of each data set is an
- * input NAME.FIELD; results are the losses and the new values. Initial values are built in a graph of their own, and so is
- * each data set, which is run at once, divided and prepared here. For `dlc check` the same walk goes by types alone, with an
- * open `batch`.
+ * A block is elaborated with `training` true: parameters and states are inputs by their paths, a batch of
+ * each data set is an input NAME.FIELD; results are the losses and the new values. Initial values are built
+ * in a graph of their own, and so is each data set, which is run at once, divided and prepared here. For `dlc
+ * check` the same walk goes by types alone, with an open `batch`.
  */
 #include "frontend/lang/elab.h"
 #include <math.h>
 
-/* -- Random order (reference.md, section 10) ---------------------------------------------------------------------------------- */
+/* -- Random order (reference.md, section 10) ------------------------------------------------------------- */
 
 static uint64_t fnv(const char *s)
 {
@@ -21,7 +21,8 @@ static void philox(uint32_t c[4], uint32_t k0, uint32_t k1)
 {
     for (int i = 0; i < 10; i++) {
         uint64_t p = (uint64_t)c[0] * 0xD2511F53u, q = (uint64_t)c[2] * 0xCD9E8D57u;
-        uint32_t r[4] = { (uint32_t)(q >> 32) ^ c[1] ^ k0, (uint32_t)q, (uint32_t)(p >> 32) ^ c[3] ^ k1, (uint32_t)p };
+        uint32_t r[4] = { (uint32_t)(q >> 32) ^ c[1] ^ k0, (uint32_t)q, (uint32_t)(p >> 32) ^ c[3] ^ k1,
+                          (uint32_t)p };
         memcpy(c, r, sizeof r);
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
@@ -47,13 +48,14 @@ void lang_permutation(int64_t n, const char *path, uint64_t seed, uint32_t step,
     }
 }
 
-/* -- Data ---------------------------------------------------------------------------------------------------------------------- */
+/* -- Data ------------------------------------------------------------------------------------------------ */
 
 static void partition(elab *e, lang_data *d, const recipe *r, const char *block)
 {
     int64_t n = d->samples, *order = NEW_ARRAY(e->a, int64_t, n + 1);
     for (int64_t i = 0; i < n; i++) order[i] = i;
-    if (r && r->has_parts && r->shuffle && !e->o->skips_data) lang_permutation(n, arena_printf(e->a, "%s.parts", block), e->seed, 0, order);
+    if (r && r->has_parts && r->shuffle && !e->o->skips_data)
+        lang_permutation(n, arena_printf(e->a, "%s.parts", block), e->seed, 0, order);
     d->n_part[2] = r ? (int64_t)floor((double)n * r->test) : 0;
     d->n_part[1] = r ? (int64_t)floor((double)n * r->valid) : 0;
     d->n_part[0] = n - d->n_part[1] - d->n_part[2];
@@ -80,7 +82,8 @@ static void prepare_column(const lang_data *d, float *x, int64_t width, int64_t 
         double v = x[d->part[0][i] * width + column];
         if (!isnan(v)) var += (v - mean) * (v - mean);
     }
-    double dev = n ? sqrt(var / (double)n) : 1, from = op[0] == 's' ? mean : low, by = op[0] == 's' ? dev : high - low;
+    double dev = n ? sqrt(var / (double)n) : 1, from = op[0] == 's' ? mean : low,
+           by = op[0] == 's' ? dev : high - low;
     for (int64_t i = 0; i < d->samples; i++) {
         float *v = &x[i * width + column];
         if (op[0] == 'f') { if (isnan(*v)) *v = (float)mean; }
@@ -93,7 +96,8 @@ static void prepare_data(elab *e, const ast *at, lang_data *d, const recipe *r)
     for (int k = 0; r && k < r->n; k++) {
         int f = 0;
         while (f < d->n && strcmp(d->field[f], r->step[k].field) != 0) f++;
-        if (f == d->n || d->t[f].dtype != DTYPE_f32) elab_error(e, at, NULL, no_f32_field, r->step[k].op, r->step[k].field);
+        if (f == d->n || d->t[f].dtype != DTYPE_f32)
+            elab_error(e, at, NULL, no_f32_field, r->step[k].op, r->step[k].field);
         int64_t width = d->samples ? tensor_n(&d->t[f]) / d->samples : 0;
         for (int64_t c = 0; c < width; c++) prepare_column(d, d->t[f].bytes, width, c, r->step[k].op);
     }
@@ -135,7 +139,8 @@ static data_set *read_data(elab *e, const ast *x, const val *v, const char *bloc
     for (int i = 0; i < d->n; i++) {
         d->t[i] = out[i];
         if (!is_shape) d->t[i].bytes = arena_copy(e->a, out[i].bytes, tensor_bytes(&out[i]));
-        if (out[i].rank < 1 || (d->samples >= 0 && out[i].dims[0] != d->samples)) elab_error(e, x->a, NULL, sample_counts_differ, d->field[i]);
+        if (out[i].rank < 1 || (d->samples >= 0 && out[i].dims[0] != d->samples))
+            elab_error(e, x->a, NULL, sample_counts_differ, d->field[i]);
         d->samples = out[i].dims[0];
     }
     if (d->samples < 1) elab_error(e, x->a, NULL, no_samples);
@@ -157,7 +162,8 @@ static bool open_batch(elab *e, const ast *at, dim *batch)
     for (int i = 0; e->o->in_parts && i < e->o->n_dims; i++) {
         const lang_dim *o = &e->o->dims[i];
         if (strcmp(o->name, "batch") != 0) continue;
-        if (o->lo < 1 || !dim_symbol_bounds(e->dims, *batch, o->lo, o->hi)) elab_error(e, at, NULL, batch_dim_leaves_no_size);
+        if (o->lo < 1 || !dim_symbol_bounds(e->dims, *batch, o->lo, o->hi))
+            elab_error(e, at, NULL, batch_dim_leaves_no_size);
         if (o->lo != o->hi) return true;
         e->batch = o->lo;
     }
@@ -204,12 +210,14 @@ static void data_statement(elab *e, env *n, ast *x, const char *block, dim *batc
         if (t.rank < 1) continue;
         memcpy(d, t.dims, sizeof *d * (size_t)t.rank);
         d[0] = *batch;
-        r.item[i] = v_tensor(e, input(e->fr->g, arena_printf(e->a, "%s.%s", x->name, v.names[i] ? v.names[i] : "_"), t.dtype, t.rank, d));
+        r.item[i] = v_tensor(e, input(e->fr->g,
+                                      arena_printf(e->a, "%s.%s", x->name, v.names[i] ? v.names[i] : "_"),
+                                      t.dtype, t.rank, d));
     }
     bind_name(e, n, x->name, r);
 }
 
-/* -- minimize -------------------------------------------------------------------------------------------------------------------- */
+/* -- minimize -------------------------------------------------------------------------------------------- */
 
 static bool below(const char *path, const char *prefix)
 {
@@ -222,7 +230,9 @@ static bool is_over(const ast *x, const val *over, const parameter *p)
     if (p->is_state) return false;
     if (!x->n) return true;
     for (int i = 0; i < x->n; i++) {
-        const char *path = over[i].k == V_MODEL || over[i].k == V_PATH ? over[i].s : over[i].k == V_LAYER ? over[i].layer->path : NULL;
+        const char *path = over[i].k == V_MODEL || over[i].k == V_PATH ? over[i].s
+                           : over[i].k == V_LAYER                      ? over[i].layer->path
+                                                                       : NULL;
         if (path ? below(p->path, path) : over[i].k == V_TENSOR && same_value(over[i].v, p->v)) return true;
     }
     return false;
@@ -233,14 +243,16 @@ static void clip(elab *e, env *n, ast *at, int count, value *d)
 {
     graph *g = e->fr->g;
     val c = eval(e, n, at);
-    if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0)) elab_error(e, at, NULL, clip_not_number, show_kind(e, &c));
+    if (!is_number(&c) && !(c.k == V_TENSOR && rank_v(e, &c) == 0))
+        elab_error(e, at, NULL, clip_not_number, show_kind(e, &c));
     value sum = scalar_f64(g, DTYPE_f32, 0), limit = to_tensor(e, at, c, DTYPE_f32).v;
     if (dtype_of(g, limit) != DTYPE_f32) limit = cast(g, limit, DTYPE_f32);
     for (int i = 0; i < count; i++) {
         value x = cast(g, d[i], DTYPE_f32);
         sum = add(g, sum, reduce(g, REDUCE_sum, mul(g, x, x), (1u << rank_of(g, x)) - 1, false));
     }
-    value scale = bin_k(g, SCALAR_min, divide(g, limit, bin_k(g, SCALAR_add, un(g, SCALAR_sqrt, sum), 1e-12)), 1);
+    value scale = bin_k(g, SCALAR_min, divide(g, limit, bin_k(g, SCALAR_add, un(g, SCALAR_sqrt, sum), 1e-12)),
+                        1);
     for (int i = 0; i < count; i++) d[i] = mul(g, d[i], cast(g, scale, dtype_of(g, d[i])));
 }
 
@@ -257,7 +269,9 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     vec(value) wrt = { 0 };
     for (int64_t k = 0; k < e->params.n; k++) {
         parameter *p = e->params.at[k];
-        if (!is_over(x, over, p) || (e->o->trains && !e->o->trains(e->o->trains_arg, p->path)) || !depends(e, g, here(e, &loss), p->v)) continue;
+        if (!is_over(x, over, p) || (e->o->trains && !e->o->trains(e->o->trains_arg, p->path)) ||
+            !depends(e, g, here(e, &loss), p->v))
+            continue;
         if (p->is_updated) elab_error(e, x, NULL, updated_twice, p->path);
         vec_push(e->a, &chosen, p);
         vec_push(e->a, &wrt, p->v);
@@ -270,8 +284,11 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     if (e->is_real && !e->is_cut) {
         if (!e->o->gradient || !e->o->gradient(g, loss.v, (int)wrt.n, wrt.at, d)) longjmp(*e->l->stop, 1);
     } else
-        for (int64_t k = 0; k < chosen.n; k++) d[k] = input(g, arena_printf(e->a, "grad.%s", chosen.at[k]->path), chosen.at[k]->t.dtype, chosen.at[k]->t.rank, chosen.at[k]->t.dims);
-    for (int64_t k = 0; k < chosen.n; k++) vec_push(e->a, &e->gradients, ((gradient_of){ chosen.at[k], d[k] }));
+        for (int64_t k = 0; k < chosen.n; k++)
+            d[k] = input(g, arena_printf(e->a, "grad.%s", chosen.at[k]->path), chosen.at[k]->t.dtype,
+                         chosen.at[k]->t.rank, chosen.at[k]->t.dims);
+    for (int64_t k = 0; k < chosen.n; k++)
+        vec_push(e->a, &e->gradients, ((gradient_of){ chosen.at[k], d[k] }));
     if (x->c) clip(e, n, x->c, (int)chosen.n, d);
     for (int64_t k = 0; k < chosen.n; k++) {
         parameter *p = chosen.at[k];
@@ -286,13 +303,16 @@ static void minimize_statement(elab *e, env *n, ast *x, val *loss_out)
     }
 }
 
-/* -- The block --------------------------------------------------------------------------------------------------------------------- */
+/* -- The block ------------------------------------------------------------------------------------------- */
 
 typedef struct { vec(value) losses, reports; vec(const char *) loss_names, report_names; } outputs;
 
 static void add_report(elab *e, const ast *x, val v, outputs *o)
 {
-    const char *name = x->name ? x->name : x->a->kind == A_CALL && x->a->a->name ? x->a->a->name : x->a->name ? x->a->name : "report";
+    const char *name = x->name                                 ? x->name
+                       : x->a->kind == A_CALL && x->a->a->name ? x->a->a->name
+                       : x->a->name                            ? x->a->name
+                                                               : "report";
     v = to_tensor(e, x->a, v, DTYPE_NONE);
     vec_push(e->a, &o->reports, v.v);
     vec_push(e->a, &o->report_names, name);
@@ -312,7 +332,8 @@ static void run_block(elab *e, ast *d, module *home, outputs *o)
     env n = { .mod = home, .sc = sc, .in_train = true };
     dim batch = dim_const(1);
     bool is_open = !e->is_real;
-    for (int i = 0; e->o->in_parts && i < e->o->n_dims; i++) is_open |= strcmp(e->o->dims[i].name, "batch") == 0;
+    for (int i = 0; e->o->in_parts && i < e->o->n_dims; i++)
+        is_open |= strcmp(e->o->dims[i].name, "batch") == 0;
     if (is_open) {                                         /* else it is known once the data is read */
         batch = dim_symbol(e->dims, "batch");
         dim_symbol_bounds(e->dims, batch, 1, 1 << 30);
@@ -326,7 +347,10 @@ static void run_block(elab *e, ast *d, module *home, outputs *o)
             val loss;
             minimize_statement(e, &n, x, &loss);
             vec_push(e->a, &o->losses, here(e, &loss));
-            vec_push(e->a, &o->loss_names, x->a->kind == A_NAME ? x->a->name : o->losses.n == 1 ? "loss" : arena_printf(e->a, "loss_%d", (int)o->losses.n));
+            vec_push(e->a, &o->loss_names,
+                     x->a->kind == A_NAME ? x->a->name
+                     : o->losses.n == 1   ? "loss"
+                                          : arena_printf(e->a, "loss_%d", (int)o->losses.n));
             break;
         }
         case A_REPORT:
@@ -336,7 +360,8 @@ static void run_block(elab *e, ast *d, module *home, outputs *o)
         case A_SEARCH:
             for (int k = 0; k < x->n; k++) {
                 val v = eval(e, &n, x->kid[k]->a);
-                if (v.k != V_LIST || !v.n) elab_error(e, x->kid[k]->a, NULL, search_not_list, show_kind(e, &v));
+                if (v.k != V_LIST || !v.n)
+                    elab_error(e, x->kid[k]->a, NULL, search_not_list, show_kind(e, &v));
             }
             break;
         default: {
@@ -383,7 +408,8 @@ static void read_settings(elab *e, ast *d, module *home, lang_training *t)
         else if (!strcmp(k, "load")) t->load = v.s;
         else t->checkpoint = v.s;
     }
-    if (t->epochs < 0 || t->steps < 0 || t->batch < 0 || t->trials < 0) elab_error(e, d, NULL, negative_setting);
+    if (t->epochs < 0 || t->steps < 0 || t->batch < 0 || t->trials < 0)
+        elab_error(e, d, NULL, negative_setting);
 }
 
 /* The constants that the block varies, with their values as text, as --set takes them. */
@@ -404,7 +430,11 @@ static void read_search(elab *e, ast *d, module *home, lang_training *t)
             t->search[k].n = v.n;
             t->search[k].value = NEW_ARRAY(e->a, const char *, v.n);
             for (int j = 0; j < v.n; j++)
-                t->search[k].value[j] = v.item[j].k == V_STRING ? arena_printf(e->a, "\"%s\"", v.item[j].s) : v.item[j].k == V_FN || v.item[j].k == V_PRIM || v.item[j].k == V_LAYER_DEF ? v.item[j].s : show_value(e, &v.item[j]);
+                t->search[k].value[j] = v.item[j].k == V_STRING ? arena_printf(e->a, "\"%s\"", v.item[j].s)
+                                        : v.item[j].k == V_FN || v.item[j].k == V_PRIM ||
+                                                v.item[j].k == V_LAYER_DEF
+                                            ? v.item[j].s
+                                            : show_value(e, &v.item[j]);
         }
         t->n_search = x->n;
     }
@@ -420,14 +450,17 @@ static ast *choose_block(elab *e, const char *name)
     ast *found = NULL, *f = e->main->file;
     int n = 0;
     for (int i = 0; i < f->n; i++)
-        if (f->kid[i]->kind == A_DEF_TRAIN && (!name || strcmp(f->kid[i]->name, name) == 0)) { found = f->kid[i]; n++; }
+        if (f->kid[i]->kind == A_DEF_TRAIN && (!name || strcmp(f->kid[i]->name, name) == 0)) {
+            found = f->kid[i];
+            n++;
+        }
     if (!found && name) lang_error(e->l, e->main->src, 1, 1, NULL, no_train_block_of_name, name);
     if (!found) lang_error(e->l, e->main->src, 1, 1, NULL, file_without_train_block);
     if (n > 1) lang_error(e->l, e->main->src, 1, 1, NULL, several_train_blocks, n);
     return found;
 }
 
-/* -- The step ----------------------------------------------------------------------------------------------------------------------- */
+/* -- The step -------------------------------------------------------------------------------------------- */
 
 /* A variable of the block, and what it is in the graph under construction. */
 typedef struct { const parameter *p; value old, new; } variable;
@@ -440,7 +473,8 @@ static value is_finite_all(elab *e)
     value ok = NO_VALUE;
     for (int64_t i = 0; i < e->gradients.n; i++) {
         value x = un(g, SCALAR_abs, e->gradients.at[i].v);
-        value is_finite = bin_k(g, SCALAR_lt, reduce(g, REDUCE_max, x, (1u << rank_of(g, x)) - 1, false), (double)INFINITY);
+        value is_finite = bin_k(g, SCALAR_lt, reduce(g, REDUCE_max, x, (1u << rank_of(g, x)) - 1, false),
+                                (double)INFINITY);
         ok = i ? bin(g, SCALAR_and, ok, is_finite) : is_finite;
     }
     return ok;
@@ -456,7 +490,9 @@ static variables variables_of(elab *e)
         parameter *p = e->params.at[k];
         if (strcmp(p->path, "step") == 0 && !is_value(p->init)) step = p;
         if (!is_value(p->init)) continue;                        /* step, epoch, val_loss */
-        val v = p->is_updated ? p->updated : p->cell ? p->cell->now : (val){ .k = V_TENSOR, .g = p->g, .v = p->v };
+        val v = p->is_updated ? p->updated
+                : p->cell     ? p->cell->now
+                              : (val){ .k = V_TENSOR, .g = p->g, .v = p->v };
         vec_push(e->a, &all, ((variable){ p, p->v, here(e, &v) }));
     }
     if (e->o->in_parts) {
@@ -508,12 +544,13 @@ static void mark_cone(elab *e, value from, bool *seen)
     }
 }
 
-/* late: variables whose new values wait for the gradients, and those whose old values these need. The others change with the
- * forward half. */
+/* late: variables whose new values wait for the gradients, and those whose old values these need. The others
+ * change with the forward half. */
 static bool *late_variables(elab *e, const variables *all)
 {
     const graph *g = e->fr->g;
-    bool *late = NEW_ARRAY(e->a, bool, all->n + 1), *waits = NEW_ARRAY(e->a, bool, g->owner.n + 1), *seen = NEW_ARRAY(e->a, bool, g->owner.n + 1);
+    bool *late = NEW_ARRAY(e->a, bool, all->n + 1), *waits = NEW_ARRAY(e->a, bool, g->owner.n + 1),
+         *seen = NEW_ARRAY(e->a, bool, g->owner.n + 1);
     for (int64_t i = 0; i < e->gradients.n; i++) waits[e->gradients.at[i].v.id] = true;
     for (int64_t i = 1; i < n_nodes(g); i++) {
         const node *x = &g->nodes.at[i];
@@ -522,7 +559,8 @@ static bool *late_variables(elab *e, const variables *all)
         for (int k = 0; k < x->n_out; k++) waits[result_of(x, k).id] |= any;
     }
     bool is_stable = false;
-    for (int64_t i = 0; i < all->n; i++) late[i] = waits[all->at[i].new.id] || i == all->n - 1;      /* the last: the number of steps */
+    /* the last: the number of steps */
+    for (int64_t i = 0; i < all->n; i++) late[i] = waits[all->at[i].new.id] || i == all->n - 1;
     while (!is_stable) {
         is_stable = true;
         for (int64_t i = 0; i < all->n; i++)
@@ -536,8 +574,8 @@ static bool *late_variables(elab *e, const variables *all)
     return late;
 }
 
-/* apply: the update with gradients as inputs. They are inputs while the block is elaborated, so that equal gradients of two
- * parameters, and gradients that are constants, stay apart. */
+/* apply: the update with gradients as inputs. They are inputs while the block is elaborated, so that equal
+ * gradients of two parameters, and gradients that are constants, stay apart. */
 static void second_half(elab *e, ast *d, lang_training *t)
 {
     outputs none;
@@ -569,7 +607,8 @@ static void first_half(elab *e, const variables *all, const outputs *step, lang_
         graded[t->n_graded++] = k;
         add_result(e->fr->g, e->gradients.at[i].v, arena_printf(e->a, "grad.%s", all->at[k].p->path));
     }
-    for (int i = 0; i < t->n_early; i++) add_result(e->fr->g, all->at[t->early[i]].new, all->at[t->early[i]].p->path);
+    for (int i = 0; i < t->n_early; i++)
+        add_result(e->fr->g, all->at[t->early[i]].new, all->at[t->early[i]].p->path);
     t->graded = graded;
     t->grad = take_graph(e);
 }
@@ -588,7 +627,8 @@ static graph *evaluation(elab *e, ast *d, int part, lang_training *t)
     return take_graph(e);
 }
 
-dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o, lang_training *t)
+dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *block, const lang_options *o,
+                      lang_training *t)
 {
     jmp_buf stop;
     if (setjmp(stop)) return ctx->n_errors ? ctx->status : DLC_ERR_INTERNAL;
@@ -627,6 +667,7 @@ dlc_status lang_train(dlc_context *ctx, arena *a, const char *path, const char *
         return DLC_OK;
     }
     for (int part = 0; part < 3; part++)                         /* 3: evaluation on the training part */
-        if (first->n_part[part] && (part != 0 || !first->n_part[1])) t->evaluate[part] = evaluation(e, d, part ? part : 3, t);
+        if (first->n_part[part] && (part != 0 || !first->n_part[1]))
+            t->evaluate[part] = evaluation(e, d, part ? part : 3, t);
     return DLC_OK;
 }

@@ -1,4 +1,5 @@
-/* test_step: a training step in the hands of the caller: variables by path, batches, losses, and what is refused */
+/* test_step: a training step in the hands of the caller: variables by path, batches, losses, and what is
+ * refused */
 #include "include/dlc/dlc.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,7 +96,9 @@ static void refused(void **state)
 static void interpreted(void **state)
 {
     (void)state;
-    static const char *const ways[][2] = { { "backend=jit", NULL }, { "backend=eval", NULL }, { "backend=loop", NULL } };
+    static const char *const ways[][2] = { { "backend=jit", NULL },
+                                           { "backend=eval", NULL },
+                                           { "backend=loop", NULL } };
     double losses[3][8];
     float w[3][8];
     for (int k = 0; k < 3; k++) {
@@ -109,13 +112,15 @@ static void interpreted(void **state)
         for (size_t i = 0; i < dlc_step_n_variables(s); i++)
             if (strcmp(dlc_step_variable_name(s, i), "fit.Net.w1") == 0) w1 = dlc_step_variable(s, i).data;
         assert_non_null(w1);
-        for (int i = 0; i < 8; i++) assert_int_equal(dlc_step_run(ctx, s, batch, 1, &losses[k][i], NULL), DLC_OK);
+        for (int i = 0; i < 8; i++)
+            assert_int_equal(dlc_step_run(ctx, s, batch, 1, &losses[k][i], NULL), DLC_OK);
         memcpy(w[k], w1, sizeof w[k]);
         dlc_step_close(s);
     }
     assert_memory_equal(losses[0], losses[2], sizeof *losses);
     assert_memory_equal(w[0], w[2], sizeof *w);
-    for (int i = 0; i < 8; i++) assert_true(losses[0][i] - losses[1][i] < 1e-5 && losses[1][i] - losses[0][i] < 1e-5);
+    for (int i = 0; i < 8; i++)
+        assert_true(losses[0][i] - losses[1][i] < 1e-5 && losses[1][i] - losses[0][i] < 1e-5);
     for (int i = 0; i < 8; i++) assert_true(w[0][i] - w[1][i] < 1e-5f && w[1][i] - w[0][i] < 1e-5f);
 }
 
@@ -131,7 +136,8 @@ static void constants(void **state)
     batch[1].data = y;
     double loss;
     assert_int_equal(dlc_step_run(ctx, s, batch, 1, &loss, NULL), DLC_OK);
-    assert_true(loss == (0.25 + 2.5 * 2.5 + 1.5 * 1.5 + 0.25) / 4);       /* 0.5, -1.5, 2.5, 0.5 against 0, 1, 1, 0 */
+    /* 0.5, -1.5, 2.5, 0.5 against 0, 1, 1, 0 */
+    assert_true(loss == (0.25 + 2.5 * 2.5 + 1.5 * 1.5 + 0.25) / 4);
     dlc_step_close(s);
 }
 
@@ -140,6 +146,7 @@ static int end(void **state) { (void)state; dlc_context_destroy(ctx); return 0; 
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(xor_steps), cmocka_unit_test(refused), cmocka_unit_test(interpreted), cmocka_unit_test(constants) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(xor_steps), cmocka_unit_test(refused),
+                                        cmocka_unit_test(interpreted), cmocka_unit_test(constants) };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -1,14 +1,16 @@
-/* test_variants_bar: programs of open sizes, specialized to sizes: the same bits as the open program, by the interpreter and by the
- * variants that the JIT makes of sizes it sees again; at most eight of them; when it is worth it; from several threads; and not where
- * they are turned off. */
+/* test_variants_bar: programs of open sizes, specialized to sizes: the same bits as the open program, by the
+ * interpreter and by the variants that the JIT makes of sizes it sees again; at most eight of them; when it
+ * is worth it; from several threads; and not where they are turned off. */
 #include "tests/bars/bar_model.h"
 #include <pthread.h>
 
-static const char *const models[] = { "tests/models/attention.onnx", "tests/models/sizes.graph", "tests/models/open.graph" };
+static const char *const models[] = { "tests/models/attention.onnx", "tests/models/sizes.graph",
+                                      "tests/models/open.graph" };
 enum { N_MODELS = sizeof models / sizeof *models, N_SIZES = 10 };
-static const int64_t sizes[N_SIZES][2] = { { 3, 17 }, { 1, 1 }, { 2, 16 }, { 8, 48 }, { 16, 2 }, { 5, 7 }, { 4, 33 }, { 9, 3 }, { 6, 1 }, { 7, 20 } };
+static const int64_t sizes[N_SIZES][2] = { { 3, 17 }, { 1, 1 },  { 2, 16 }, { 8, 48 }, { 16, 2 },
+                                           { 5, 7 },  { 4, 33 }, { 9, 3 },  { 6, 1 },  { 7, 20 } };
 
-/* -- By the interpreter -------------------------------------------------------------------------------------------------- */
+/* -- By the interpreter ---------------------------------------------------------------------------------- */
 
 static void one_model(bar *b, void *arg)
 {
@@ -28,7 +30,8 @@ static void one_model(bar *b, void *arg)
     bar_check(b, model, driver_constants(b->ctx, open));
     for (int i = 0; i < N_SIZES; i++) {
         arena *a = arena_new(&b->ctx->mem);
-        const char *what = arena_printf(b->a, "%s at (%lld, %lld)", model, (long long)sizes[i][0], (long long)sizes[i][1]);
+        const char *what = arena_printf(b->a, "%s at (%lld, %lld)", model, (long long)sizes[i][0],
+                                        (long long)sizes[i][1]);
         tensor *in = bar_inputs(b, e, (uint64_t)i + 1, i % 2, sizes[i]), want[8], got[8];
         prepared r;
         bar_check(b, what, engine_prepare(b->ctx, a, e, in, NULL, &r));
@@ -54,7 +57,7 @@ static void interpreted(void **state)
     for (int i = 0; i < N_MODELS; i++) bar_with(one_model, (void *)(uintptr_t)models[i]);
 }
 
-/* -- By the JIT ------------------------------------------------------------------------------------------------------------ */
+/* -- By the JIT ------------------------------------------------------------------------------------------ */
 
 static void by_jit(bar *b, void *arg)
 {
@@ -70,14 +73,16 @@ static void by_jit(bar *b, void *arg)
     assert_null(open->variants);
     for (int i = 0; i < N_SIZES; i++) {
         arena *a = arena_new(&b->ctx->mem);
-        const char *what = arena_printf(b->a, "%s at (%lld, %lld)", model, (long long)sizes[i][0], (long long)sizes[i][1]);
+        const char *what = arena_printf(b->a, "%s at (%lld, %lld)", model, (long long)sizes[i][0],
+                                        (long long)sizes[i][1]);
         tensor *in = bar_inputs(b, e, (uint64_t)i + 1, i % 2, sizes[i]), want[8], got[8];
         bar_check(b, what, engine_run(b->ctx, a, open, in, want, NULL));
         for (int k = 0; k < 3; k++) {
             int before = i < MAX_VARIANTS ? i : MAX_VARIANTS;
             bar_check(b, what, engine_run(b->ctx, a, e, in, got, NULL));
             bar_same(b, what, e->n_out, got, want);
-            assert_int_equal(variants_made(e->variants, &seconds), k && i < MAX_VARIANTS ? before + 1 : before);
+            assert_int_equal(variants_made(e->variants, &seconds),
+                             k && i < MAX_VARIANTS ? before + 1 : before);
         }
         arena_free(a);
     }
@@ -116,7 +121,7 @@ static void when_worth_it(void **state)
     bar_with(by_worth, (void *)(uintptr_t)models[0]);
 }
 
-/* -- By several threads ---------------------------------------------------------------------------------------------------- */
+/* -- By several threads ---------------------------------------------------------------------------------- */
 
 enum { N_THREADS = 4, ROUNDS = 5, N_SHARED = 3 };
 typedef struct { const engine *e; tensor *in[N_SHARED], *want[N_SHARED]; bool ok; } shared;
@@ -185,6 +190,7 @@ static void threaded(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(interpreted), cmocka_unit_test(compiled), cmocka_unit_test(when_worth_it), cmocka_unit_test(threaded) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(interpreted), cmocka_unit_test(compiled),
+                                        cmocka_unit_test(when_worth_it), cmocka_unit_test(threaded) };
     return _cmocka_run_group_tests("variants", tests, bar_has_llvm() ? 4 : 1, NULL, NULL);
 }

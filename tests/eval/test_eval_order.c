@@ -1,4 +1,5 @@
-/* test_eval_order: the order of sums (ir/order.h), written down a second time as plain loops, and compared in bits. */
+/* test_eval_order: the order of sums (ir/order.h), written down a second time as plain loops, and compared in
+ * bits. */
 #include "tests/support/bench.h"
 #include <math.h>
 #include <setjmp.h>
@@ -23,7 +24,8 @@ static float sum_by_rule(const float *x, int64_t n)
     }
     int64_t n_blocks = (n + 4095) / 4096;
     float *sums = malloc((size_t)n_blocks * sizeof *sums);
-    for (int64_t b = 0; b < n_blocks; b++) sums[b] = sum_by_rule(x + b * 4096, b * 4096 + 4096 <= n ? 4096 : n - b * 4096);
+    for (int64_t b = 0; b < n_blocks; b++)
+        sums[b] = sum_by_rule(x + b * 4096, b * 4096 + 4096 <= n ? 4096 : n - b * 4096);
     float s = sum_by_rule(sums, n_blocks);
     free(sums);
     return s;
@@ -54,7 +56,8 @@ static void row_rule_of_reductions(void **state)
         bench b = bench_new();
         graph *g = bench_graph(&b, "graph @g(%x: f32[3, N]) { %0 = reduce sum %x, [1] return %0 }");
         int64_t n = sizes[k], out_n = 3;
-        tensor x = bench_random(&b, DTYPE_f32, 2, (int64_t[]){ 3, n }), y, want = bench_tensor(&b, DTYPE_f32, 1, &out_n, NULL);
+        tensor x = bench_random(&b, DTYPE_f32, 2, (int64_t[]){ 3, n }), y,
+               want = bench_tensor(&b, DTYPE_f32, 1, &out_n, NULL);
         for (int i = 0; i < 3; i++) ((float *)want.bytes)[i] = sum_by_rule((float *)x.bytes + i * n, n);
         assert_true(bench_eval(&b, g, FMA_FUSED, &x, &y));
         assert_true(bench_equal(&y, &want));
@@ -110,8 +113,10 @@ static void contracts(void **state)
         for (int columns = 3; columns <= 16; columns += 13) {
             bench b = bench_new();
             text src = { .a = b.a };
-            text_printf(&src, "graph @g(%%x: f32[5, K], %%w: f32[K, %d], %%b: f32[1, %d]) {\n"
-                              "%%0 = contract %%x, %%w, %%b, [n, o | k] a[n, k] b[k, o] return %%0 }", columns, columns);
+            text_printf(&src,
+                        "graph @g(%%x: f32[5, K], %%w: f32[K, %d], %%b: f32[1, %d]) {\n"
+                        "%%0 = contract %%x, %%w, %%b, [n, o | k] a[n, k] b[k, o] return %%0 }",
+                        columns, columns);
             graph *g = bench_graph(&b, text_str(&src));
             int rows = columns < 16 ? 5 : 5;
             int64_t k = 5001;
@@ -127,7 +132,8 @@ static void contracts(void **state)
                     for (int64_t e = 0; e < k; e++) column[e] = w[e * columns + c];
                     float acc = init[c];
                     for (int64_t e = 0; e < k; e++)
-                        acc = mode == FMA_FUSED ? fmaf(x[r * k + e], column[e], acc) : x[r * k + e] * column[e] + acc;
+                        acc = mode == FMA_FUSED ? fmaf(x[r * k + e], column[e], acc)
+                                                : x[r * k + e] * column[e] + acc;
                     ((float *)want.bytes)[r * columns + c] =
                         lanes ? dot_by_rule(x + r * k, column, k, init[c], mode == FMA_FUSED) : acc;
                 }
@@ -137,9 +143,10 @@ static void contracts(void **state)
         }
 }
 
-/* A convolution as the six loops of walkthrough §5, in three layouts of the row: x dense, o dense, strided. */
-static void convolution(int O, bool zero_taps, int channels, const char *la, const char *lb, const char *lo, const int *pa,
-                        const int *pb, const int *po, int stride)
+/* A convolution as the six loops of walkthrough §5, in three layouts of the row: x dense, o dense, strided.
+ */
+static void convolution(int O, bool zero_taps, int channels, const char *la, const char *lb, const char *lo,
+                        const int *pa, const int *pb, const int *po, int stride)
 {
     bench b = bench_new();
     enum { H = 9, K = 3 };
@@ -188,18 +195,22 @@ static void convolution(int O, bool zero_taps, int channels, const char *la, con
     bench_free(&b);
 }
 
-/* A gradient by weights: its taps are the pixels, more than it has positions. Those outside are left out, though the sum
- * contracts no channels: an infinite pixel of dy meets no zero. */
+/* A gradient by weights: its taps are the pixels, more than it has positions. Those outside are left out,
+ * though the sum contracts no channels: an infinite pixel of dy meets no zero. */
 static void weight_gradient(void **state)
 {
     (void)state;
     bench b = bench_new();
     enum { O = 5, C = 4, H = 6, K = 3 };
-    graph *g = bench_graph(&b, "graph @g(%x: f32[4, 6, 6], %d: f32[5, 6, 6]) {"
-                               " %0 = contract %x, %d, [o, c, r, s | y, x] a[c, y + r - 1, x + s - 1] b[o, y, x] : f32[5, 4, 3, 3]"
-                               " return %0 }");
+    graph *g = bench_graph(
+        &b,
+        "graph @g(%x: f32[4, 6, 6], %d: f32[5, 6, 6]) {"
+        " %0 = contract %x, %d, [o, c, r, s | y, x] a[c, y + r - 1, x + s - 1] b[o, y, x] : f32[5, 4, 3, 3]"
+        " return %0 }");
     assert_non_null(g);
-    tensor in[2] = { bench_random(&b, DTYPE_f32, 3, (int64_t[]){ C, H, H }), bench_random(&b, DTYPE_f32, 3, (int64_t[]){ O, H, H }) }, y;
+    tensor in[2] = { bench_random(&b, DTYPE_f32, 3, (int64_t[]){ C, H, H }),
+                     bench_random(&b, DTYPE_f32, 3, (int64_t[]){ O, H, H }) },
+           y;
     float *x = in[0].bytes, *d = in[1].bytes, *w;
     d[0] = INFINITY;
     tensor want = bench_tensor(&b, DTYPE_f32, 4, (int64_t[]){ O, C, K, K }, NULL);
@@ -210,7 +221,8 @@ static void weight_gradient(void **state)
         for (int i = 0; i < H; i++)
             for (int j = 0; j < H; j++) {
                 int p = i + r - 1, t = j + q - 1;
-                if (p >= 0 && p < H && t >= 0 && t < H) w[e] = fmaf(x[(c * H + p) * H + t], d[(o * H + i) * H + j], w[e]);
+                if (p >= 0 && p < H && t >= 0 && t < H)
+                    w[e] = fmaf(x[(c * H + p) * H + t], d[(o * H + i) * H + j], w[e]);
             }
     }
     assert_true(bench_eval(&b, g, FMA_FUSED, in, &y));
@@ -224,15 +236,15 @@ static void borders(void **state)
     (void)state;
     for (int stride = 1; stride <= 2; stride++)
         for (int k = 0; k < 4; k++) {
-            int channels = k % 2 ? 3 : 16, o = k < 2 ? 5 : 20;         /* under 16 input channels: zero taps */
+            int channels = k % 2 ? 3 : 16, o = k < 2 ? 5 : 20;        /* under 16 input channels: zero taps */
             const char *row = stride == 1 ? "c, y + r - 1, x + s - 1" : "c, 2*y + r - 1, 2*x + s - 1";
             const char *last = stride == 1 ? "y + r - 1, x + s - 1, c" : "2*y + r - 1, 2*x + s - 1, c";
-            convolution(o, k % 2, channels, row, "o, c, r, s", "o, y, x", (int[]){ 0, 1, 2 }, (int[]){ 0, 1, 2, 3 },
-                        (int[]){ 0, 1, 2 }, stride);
-            convolution(o, k % 2, channels, last, "c, r, s, o", "y, x, o", (int[]){ 1, 2, 0 }, (int[]){ 1, 2, 3, 0 },
-                        (int[]){ 1, 2, 0 }, stride);
-            convolution(o, k % 2, channels, last, "o, r, s, c", "x, o, y", (int[]){ 1, 2, 0 }, (int[]){ 0, 2, 3, 1 },
-                        (int[]){ 2, 0, 1 }, stride);
+            convolution(o, k % 2, channels, row, "o, c, r, s", "o, y, x", (int[]){ 0, 1, 2 },
+                        (int[]){ 0, 1, 2, 3 }, (int[]){ 0, 1, 2 }, stride);
+            convolution(o, k % 2, channels, last, "c, r, s, o", "y, x, o", (int[]){ 1, 2, 0 },
+                        (int[]){ 1, 2, 3, 0 }, (int[]){ 1, 2, 0 }, stride);
+            convolution(o, k % 2, channels, last, "o, r, s, c", "x, o, y", (int[]){ 1, 2, 0 },
+                        (int[]){ 0, 2, 3, 1 }, (int[]){ 2, 0, 1 }, stride);
         }
 }
 
@@ -250,7 +262,8 @@ static void limits(void **state)
         "  %0 = contract %xb, %wb, [n, o | C, c] a[n, C, c] b[C, c, o] limit 16*C + c < 24 : f32[20, 20]\n"
         "  %1 = contract %x, %w, [n, o | c] a[n, c] b[c, o] : f32[20, 20]\n"
         "  return %0, %1\n}");
-    tensor in[2] = { bench_random(&b, DTYPE_f32, 2, (int64_t[]){ 20, 24 }), bench_random(&b, DTYPE_f32, 2, (int64_t[]){ 24, 20 }) };
+    tensor in[2] = { bench_random(&b, DTYPE_f32, 2, (int64_t[]){ 20, 24 }),
+                     bench_random(&b, DTYPE_f32, 2, (int64_t[]){ 24, 20 }) };
     tensor out[2];
     assert_true(bench_eval(&b, g, FMA_FUSED, in, out));
     assert_true(bench_equal(&out[0], &out[1]));
@@ -270,7 +283,8 @@ static void narrow_floats(void **state)
         "  %1 = map cast %c : f16[2, 20]\n"
         "  %2 = reduce sum %x, [1]  %d = reduce sum %a, [1]  %3 = map cast %d : f16[2]\n"
         "  return %0, %1, %2, %3\n}");
-    tensor in[2] = { bench_random(&b, DTYPE_f16, 2, (int64_t[]){ 2, 40 }), bench_random(&b, DTYPE_f16, 2, (int64_t[]){ 40, 20 }) };
+    tensor in[2] = { bench_random(&b, DTYPE_f16, 2, (int64_t[]){ 2, 40 }),
+                     bench_random(&b, DTYPE_f16, 2, (int64_t[]){ 40, 20 }) };
     tensor out[4];
     assert_true(bench_eval(&b, g, FMA_FUSED, in, out));
     assert_true(bench_equal(&out[0], &out[1]));
@@ -282,7 +296,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_rule_of_reductions), cmocka_unit_test(row_rule_of_many),
-        cmocka_unit_test(reductions_over_several_axes), cmocka_unit_test(contracts), cmocka_unit_test(borders),
+        cmocka_unit_test(reductions_over_several_axes), cmocka_unit_test(contracts),
+        cmocka_unit_test(borders),
         cmocka_unit_test(weight_gradient),
         cmocka_unit_test(limits), cmocka_unit_test(narrow_floats),
     };

@@ -10,13 +10,13 @@ static program *parse(const char *src)
     return p;
 }
 
-#define KERNELS                                                                                 \
-    "kernel @add(x: f32[4] in, y: f32[4] in, z: f32[4] out) {\n"                                \
-    "  for i in 0..4 {\n    z[i] = x[i] + y[i]\n  }\n}\n\n"                                     \
-    "kernel @less(x: f32[4] in, p: bool[] out) {\n  p[] = x[0] < 8\n}\n\n"                      \
-    "kernel @count(x: f32[4] in, n: i64[] out) {\n  reg c: i64[] = 0\n"                         \
-    "  for i in 0..4 {\n    if 0 < x[i] {\n      c[] = c[] + 1\n    }\n  }\n  n[] = c[]\n}\n\n" \
-    "kernel @shift(x: f32[4] in, y: f32[4] out) move writes_early {\n  for i in 0..4 {\n"                        \
+#define KERNELS                                                                                  \
+    "kernel @add(x: f32[4] in, y: f32[4] in, z: f32[4] out) {\n"                                 \
+    "  for i in 0..4 {\n    z[i] = x[i] + y[i]\n  }\n}\n\n"                                      \
+    "kernel @less(x: f32[4] in, p: bool[] out) {\n  p[] = x[0] < 8\n}\n\n"                       \
+    "kernel @count(x: f32[4] in, n: i64[] out) {\n  reg c: i64[] = 0\n"                          \
+    "  for i in 0..4 {\n    if 0 < x[i] {\n      c[] = c[] + 1\n    }\n  }\n  n[] = c[]\n}\n\n"  \
+    "kernel @shift(x: f32[4] in, y: f32[4] out) move writes_early {\n  for i in 0..4 {\n"        \
     "    y[i] = x[(i + 1) mod 4]\n  }\n}\n\n"
 
 static const char *const everything =

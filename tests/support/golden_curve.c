@@ -1,5 +1,6 @@
-/* golden_curve: a program of examples/ trained, against tests/lang/golden/NAME.json: paths and first values of the parameters,
- * and the losses of the first steps (a reference implementation's, in single precision). */
+/* golden_curve: a program of examples/ trained, against tests/lang/golden/NAME.json: paths and first values
+ * of the parameters, and the losses of the first steps (a reference implementation's, in single precision).
+ */
 #include "tests/support/golden_curve.h"
 #include "api/train.h"
 #include <math.h>
@@ -21,8 +22,12 @@ static void on_first(void *arg, const lang_training *t, const tensor *values)
         snprintf(key, sizeof key, "\"path\":\"%s\"", t->vars[i].path);
         const char *p = strstr(s->json, key), *f = p ? strstr(p, "\"first\":[") : NULL;
         if (!f) { printf("no parameter %s\n", t->vars[i].path); s->missing++; continue; }
-        double want = strtod(f + 9, NULL), got = sv_to_f64(values[i].dtype, sv_load(values[i].dtype, values[i].bytes));
-        if (!(fabs(got - want) <= 1e-6 * fabs(want) + 1e-12)) { printf("%s begins with %.9g, not %.9g\n", t->vars[i].path, got, want); s->missing++; }
+        double want = strtod(f + 9, NULL),
+               got = sv_to_f64(values[i].dtype, sv_load(values[i].dtype, values[i].bytes));
+        if (!(fabs(got - want) <= 1e-6 * fabs(want) + 1e-12)) {
+            printf("%s begins with %.9g, not %.9g\n", t->vars[i].path, got, want);
+            s->missing++;
+        }
     }
 }
 
@@ -59,9 +64,11 @@ bool golden_curve(const char *name, double rtol)
     train_events ev = { .first = on_first, .step = on_step, .arg = &s };
     lang_training t;
     tensor *values;
-    dlc_status st = train_file(ctx, a, arena_printf(a, "examples/%s.dl", name), NULL, &o, ENGINE_jit, (dlc_run_hook){ NULL, NULL }, &ev, &t, &values);
+    dlc_status st = train_file(ctx, a, arena_printf(a, "examples/%s.dl", name), NULL, &o, ENGINE_jit,
+                               (dlc_run_hook){ NULL, NULL }, &ev, &t, &values);
     bool ok = st == DLC_OK && s.n_seen == s.n_want && s.worst <= rtol && !s.missing;
-    printf("%-16s %d losses, largest relative difference %.1e%s%s\n", name, s.n_seen, s.worst, ctx->diags.n ? ": " : "", ctx->diags.n ? ctx->diags.at[0].message : "");
+    printf("%-16s %d losses, largest relative difference %.1e%s%s\n", name, s.n_seen, s.worst,
+           ctx->diags.n ? ": " : "", ctx->diags.n ? ctx->diags.at[0].message : "");
     context_free(ctx);
     return ok;
 }
